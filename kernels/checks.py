@@ -1,0 +1,347 @@
+"""Argument validation shared by all implementations of the kernels.
+
+Each public kernel calls its check once, first; the bodies then trust their arguments. Only `.shape`, `.ndim`
+and `.dtype` are looked at, so NumPy and CuPy arrays are alike here. A wrong type or dtype is a TypeError,
+anything else a ValueError; both say what was given and what is needed.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Ints = tuple[int, ...]
+IntOrInts = int | Sequence[int]
+
+PREDICTIONS = ("eps", "x0", "v")
+
+
+class Window(NamedTuple):
+    """How a kernel slides over the spatial axes: one number per axis in each field."""
+
+    kernel: Ints
+    stride: Ints
+    padding: Ints
+    dilation: Ints
+    out: Ints  # spatial size of the result (of `g` for a weight gradient)
+
+
+# ---- convolution ---------------------------------------------------------------------------------------
+
+
+def conv(x, weight, bias, stride, padding, dilation, groups) -> Window:
+    """x (N,*S,C), weight (*K, C/groups, O), bias (O,) or None; gives the window with the output size."""
+    name = conv_name("conv", x)
+    one_dtype(name, x=x, weight=weight, bias=bias)
+    kernel = _kernel_of(name, x, weight, "(*kernel, in / groups, out)")
+    per_group, out_channels = weight.shape[-2:]
+    _divides(
+        name, "groups", groups, f"the {out_channels} output channels of weight {weight.shape}", out_channels
+    )
+    _channels_match(name, x, weight, per_group * groups)
+    _has_shape(name, "bias", bias, (out_channels,), f"for weight {weight.shape}")
+    window = _window(name, kernel, stride, padding, dilation)
+    return window._replace(out=_conv_out(name, x, window))
+
+
+def conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, groups) -> Window:
+    """x (N,*Q,C), weight (*K, C, O/groups), bias (O,) or None; gives the window with the output size."""
+    name = conv_name("conv_transpose", x)
+    one_dtype(name, x=x, weight=weight, bias=bias)
+    kernel = _kernel_of(name, x, weight, "(*kernel, in, out / groups)")
+    in_channels, per_group = weight.shape[-2:]
+    _divides(
+        name, "groups", groups, f"the {in_channels} input channels of weight {weight.shape}", in_channels
+    )
+    _channels_match(name, x, weight, in_channels)
+    _has_shape(name, "bias", bias, (per_group * groups,), f"for weight {weight.shape} and groups={groups}")
+    window = _window(name, kernel, stride, padding, dilation)
+    extra = per_axis(name, "output_padding", output_padding, len(kernel), minimum=0)
+    if any(e >= s for e, s in zip(extra, window.stride)):
+        raise ValueError(f"{name}: output_padding {extra} must be smaller than stride {window.stride}")
+    if 0 in x.shape[1:-1]:
+        raise ValueError(f"{name}: x {x.shape} has an empty spatial axis")
+    out = tuple(
+        (q - 1) * s - 2 * p + d * (k - 1) + 1 + e
+        for q, k, s, p, d, e in zip(x.shape[1:-1], *window[:4], extra)
+    )
+    if min(out) < 1:
+        raise ValueError(
+            f"{name}: the output would have spatial size {out}: padding {window.padding} is too large"
+        )
+    return window._replace(out=out)
+
+
+def conv_weight_grad(x, g, kernel_size, stride, padding, dilation, groups) -> Window:
+    """x (N,*S,C) and g (N,*So,O), the gradient of the output of the convolution whose window is returned."""
+    name = conv_name("conv", x, "_weight_grad")
+    one_dtype(name, x=x, g=g)
+    kernel = per_axis(name, "kernel_size", kernel_size, x.ndim - 2, minimum=1)
+    window = _window(name, kernel, stride, padding, dilation)
+    window = window._replace(out=_conv_out(name, x, window))
+    if g.ndim != x.ndim or g.shape[:-1] != (x.shape[0], *window.out):
+        needed = f"({x.shape[0]}, {', '.join(map(str, window.out))}, out)"
+        raise ValueError(f"{name}: g has shape {g.shape} but the convolution of x {x.shape} gives {needed}")
+    _divides(name, "groups", groups, f"the {x.shape[-1]} channels of x {x.shape}", x.shape[-1])
+    _divides(name, "groups", groups, f"the {g.shape[-1]} channels of g {g.shape}", g.shape[-1])
+    return window
+
+
+def conv_name(base: str, x, suffix: str = "") -> str:
+    """The name that errors use, by the rank of x: `conv2d` for (N,H,W,C)."""
+    _is_array(base + suffix, "x", x)
+    if x.ndim not in (3, 4, 5):
+        raise ValueError(f"{base + suffix}: x needs 3, 4 or 5 axes (N, *spatial, C) but has shape {x.shape}")
+    return f"{base}{x.ndim - 2}d{suffix}"
+
+
+def per_axis(name: str, argument: str, value: IntOrInts, axes: int, minimum: int) -> Ints:
+    """An int, or a sequence with one int per spatial axis, as a tuple: `stride=2` -> `(2, 2)`."""
+    values = tuple(value) if isinstance(value, Sequence) else (value,) * axes
+    if len(values) != axes:
+        raise ValueError(
+            f"{name}: {argument} {values} has {len(values)} numbers but there are {axes} spatial axes"
+        )
+    try:
+        values = tuple(operator.index(v) for v in values)
+    except TypeError:
+        raise TypeError(f"{name}: {argument} must be an int or a tuple of ints; got {value!r}") from None
+    if min(values) < minimum:
+        raise ValueError(f"{name}: {argument} must be at least {minimum}; got {value}")
+    return values
+
+
+def _kernel_of(name: str, x, weight, layout: str) -> Ints:
+    if weight.ndim != x.ndim:
+        raise ValueError(f"{name}: weight needs {x.ndim} axes {layout} but has shape {weight.shape}")
+    if 0 in weight.shape:
+        raise ValueError(f"{name}: weight {weight.shape} has an empty axis")
+    return tuple(weight.shape[:-2])
+
+
+def _channels_match(name: str, x, weight, takes: int) -> None:
+    if x.shape[-1] != takes:
+        raise ValueError(
+            f"{name}: x has {x.shape[-1]} channels (last axis of {x.shape}) but weight {weight.shape} takes {takes}"
+        )
+
+
+def _window(name: str, kernel: Ints, stride: IntOrInts, padding: IntOrInts, dilation: IntOrInts) -> Window:
+    axes = len(kernel)
+    return Window(
+        kernel=kernel,
+        stride=per_axis(name, "stride", stride, axes, minimum=1),
+        padding=per_axis(name, "padding", padding, axes, minimum=0),
+        dilation=per_axis(name, "dilation", dilation, axes, minimum=1),
+        out=(),
+    )
+
+
+def _conv_out(name: str, x, window: Window) -> Ints:
+    padded = tuple(size + 2 * p for size, p in zip(x.shape[1:-1], window.padding))
+    extent = tuple(d * (k - 1) + 1 for k, d in zip(window.kernel, window.dilation))
+    if any(e > size for e, size in zip(extent, padded)):
+        raise ValueError(
+            f"{name}: the kernel spans {extent} (size {window.kernel}, dilation {window.dilation}) but x {x.shape} "
+            f"is only {padded} with padding {window.padding}"
+        )
+    return tuple((size - e) // s + 1 for size, e, s in zip(padded, extent, window.stride))
+
+
+# ---- normalisation -------------------------------------------------------------------------------------
+
+
+def group_norm(x, num_groups, weight, bias, eps) -> None:
+    """x (N,*S,C) with any number of spatial axes, weight and bias (C,) or None."""
+    _group_norm("group_norm", x, num_groups, weight, bias)
+    if not eps >= 0:
+        raise ValueError(f"group_norm: eps must not be negative; got {eps}")
+
+
+def group_norm_backward(g, x, weight, bias, mean, rstd, num_groups) -> None:
+    """g like x (N,*S,C); mean and rstd (N, num_groups) as group_norm returned them."""
+    name = "group_norm_backward"
+    one_dtype(name, g=g, x=x, weight=weight, bias=bias, mean=mean, rstd=rstd)
+    _group_norm(name, x, num_groups, weight, bias)
+    _has_shape(name, "g", g, tuple(x.shape), "like x")
+    for statistic, array in (("mean", mean), ("rstd", rstd)):
+        _has_shape(
+            name, statistic, array, (x.shape[0], num_groups), f"for x {x.shape} in {num_groups} groups"
+        )
+
+
+def _group_norm(name: str, x, num_groups, weight, bias) -> None:
+    one_dtype(name, x=x, weight=weight, bias=bias)
+    if x.ndim < 2:
+        raise ValueError(f"{name}: x needs 2 or more axes (N, *spatial, C) but has shape {x.shape}")
+    if 0 in x.shape[1:]:
+        raise ValueError(f"{name}: x {x.shape} has nothing to normalise in a sample")
+    channels = x.shape[-1]
+    _divides(name, "num_groups", num_groups, f"the {channels} channels of x {x.shape}", channels)
+    for argument, array in (("weight", weight), ("bias", bias)):
+        _has_shape(name, argument, array, (channels,), f"for the {channels} channels of x {x.shape}")
+
+
+# ---- attention -----------------------------------------------------------------------------------------
+
+
+def attention(q, k, v, mask, scale, name: str = "attention") -> float:
+    """q (N,L,H,D), k (N,S,H,D), v (N,S,H,E), mask broadcasting to (N,H,L,S); gives the scale to use."""
+    one_dtype(name, q=q, k=k, v=v)
+    for argument, array in (("q", q), ("k", k), ("v", v)):
+        if array.ndim != 4:
+            raise ValueError(
+                f"{name}: {argument} needs 4 axes (N, length, heads, d) but has shape {array.shape}"
+            )
+    for axis, what in ((0, "samples"), (2, "heads")):
+        for argument, array in (("k", k), ("v", v)):
+            if array.shape[axis] != q.shape[axis]:
+                raise ValueError(
+                    f"{name}: q {q.shape} has {q.shape[axis]} {what} (axis {axis}) but {argument} {array.shape} "
+                    f"has {array.shape[axis]}"
+                )
+    if q.shape[3] != k.shape[3]:
+        raise ValueError(
+            f"{name}: q {q.shape} has head size {q.shape[3]} (last axis) but k {k.shape} has {k.shape[3]}"
+        )
+    if k.shape[1] != v.shape[1]:
+        raise ValueError(
+            f"{name}: k {k.shape} has {k.shape[1]} keys (axis 1) but v {v.shape} has {v.shape[1]} values"
+        )
+    if q.shape[3] == 0 or v.shape[3] == 0:
+        raise ValueError(f"{name}: q {q.shape} and v {v.shape} need a head size (last axis) of at least 1")
+    if mask is not None:
+        _mask(name, mask, q.dtype, (q.shape[0], q.shape[2], q.shape[1], k.shape[1]))
+    return 1.0 / math.sqrt(q.shape[3]) if scale is None else float(scale)
+
+
+def attention_backward(g, out, lse, q, k, v, mask, scale) -> float:
+    """g and out (N,L,H,E) and lse (N,H,L) belong to attention(q, k, v, ...); gives the scale to use."""
+    name = "attention_backward"
+    one_dtype(name, g=g, out=out, lse=lse, q=q, k=k, v=v)
+    scale = attention(q, k, v, mask, scale, name)
+    samples, length, heads, _ = q.shape
+    reason = f"for q {q.shape} and v {v.shape}"
+    _has_shape(name, "g", g, (samples, length, heads, v.shape[3]), reason)
+    _has_shape(name, "out", out, (samples, length, heads, v.shape[3]), reason)
+    _has_shape(name, "lse", lse, (samples, heads, length), reason)
+    return scale
+
+
+def _mask(name: str, mask, dtype, scores: Ints) -> None:
+    _is_array(name, "mask", mask)
+    if mask.dtype not in (np.dtype(bool), dtype):
+        raise TypeError(
+            f"{name}: mask is {mask.dtype}; it must be bool (True attends) or {dtype} like q (added)"
+        )
+    try:
+        fits = np.broadcast_shapes(mask.shape, scores) == scores
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name}: mask {mask.shape} does not broadcast to (N, heads, L, S) = {scores}")
+
+
+# ---- noise ---------------------------------------------------------------------------------------------
+
+
+def random(name: str, shape: Sequence[int], seed: int, draw: int, first_row: int, dtype) -> None:
+    """shape (rows, ...): the words that its elements take must exist in draw `draw` of seed `seed`."""
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(f"{name}: dtype must be float32 or float64; got {np.dtype(dtype)}")
+    if len(shape) < 1 or min(shape) < 0:
+        raise ValueError(
+            f"{name}: shape needs one or more axes (rows, ...), none negative; got {tuple(shape)}"
+        )
+    philox(seed, draw, first_row, -(-math.prod(shape[1:]) // 4), name)
+    if first_row + shape[0] > 2**32:
+        raise ValueError(f"{name}: rows {first_row} to {first_row + shape[0]} go beyond the 2**32 of a draw")
+
+
+def philox(seed: int, draw: int, row: int, blocks: int, name: str = "philox") -> None:
+    """The four integers that address Philox blocks: 64, 64, 32 and 32 bits wide."""
+    for argument, value, bits in (("seed", seed, 64), ("draw", draw, 64), ("row", row, 32)):
+        if not 0 <= operator.index(value) < 2**bits:
+            raise ValueError(f"{name}: {argument} must lie in [0, 2**{bits}); got {value}")
+    if not 0 <= operator.index(blocks) <= 2**32:
+        raise ValueError(f"{name}: a row has at most 2**32 blocks of 4 words; got {blocks}")
+
+
+def add_noise(x0, alpha, sigma, seed, draw, first_row) -> None:
+    """x0 (N, ...), alpha and sigma (N,)."""
+    one_dtype("add_noise", x0=x0, alpha=alpha, sigma=sigma)
+    random("add_noise", x0.shape, seed, draw, first_row, x0.dtype)
+    for argument, array in (("alpha", alpha), ("sigma", sigma)):
+        _has_shape("add_noise", argument, array, (x0.shape[0],), f"one per sample of x0 {x0.shape}")
+
+
+def denoising_step(
+    name: str, x, out, out_uncond, alpha_bar, alpha_bar_prev, prediction, guidance, clip, eta
+) -> tuple[float, float, float, float | None, float]:
+    """x, out and out_uncond (N, ...) of one shape; the signal levels alpha_bar (now) and alpha_bar_prev (next).
+
+    Gives the five numbers back as Python floats, which, unlike NumPy's, leave float32 arrays float32.
+    """
+    one_dtype(name, x=x, out=out, out_uncond=out_uncond)
+    _has_shape(name, "out", out, tuple(x.shape), "like x")
+    _has_shape(name, "out_uncond", out_uncond, tuple(x.shape), "like x")
+    if prediction not in PREDICTIONS:
+        allowed = ", ".join(map(repr, PREDICTIONS))
+        raise ValueError(f"{name}: prediction must be one of {allowed}; got {prediction!r}")
+    if not 0 < alpha_bar < 1:
+        raise ValueError(f"{name}: alpha_bar must lie in (0, 1): the step starts from noise; got {alpha_bar}")
+    if not 0 < alpha_bar_prev <= 1:
+        raise ValueError(f"{name}: alpha_bar_prev must lie in (0, 1]; got {alpha_bar_prev}")
+    if not 0 <= eta <= 1:
+        raise ValueError(f"{name}: eta must lie in [0, 1]; got {eta}")
+    if eta > 0 and alpha_bar_prev < alpha_bar:
+        raise ValueError(
+            f"{name}: alpha_bar_prev {alpha_bar_prev} is smaller than alpha_bar {alpha_bar}, but a random step "
+            "goes towards less noise"
+        )
+    if out_uncond is None and guidance != 1:
+        raise ValueError(f"{name}: guidance {guidance} needs out_uncond, the output without the condition")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"{name}: clip must be positive; got {clip}")
+    clip = None if clip is None else float(clip)
+    return float(alpha_bar), float(alpha_bar_prev), float(guidance), clip, float(eta)
+
+
+# ---- shared --------------------------------------------------------------------------------------------
+
+
+def one_dtype(name: str, **arrays: Any) -> None:
+    """All arrays (None is skipped) are float32, or all are float64."""
+    given = {argument: array for argument, array in arrays.items() if array is not None}
+    for argument, array in given.items():
+        _is_array(name, argument, array)
+        if array.dtype not in (np.float32, np.float64):
+            raise TypeError(f"{name}: {argument} is {array.dtype}; it must be float32 or float64")
+    (first, array), *others = given.items()
+    for argument, other in others:
+        if other.dtype != array.dtype:
+            raise TypeError(
+                f"{name}: {first} is {array.dtype} but {argument} is {other.dtype}; give both one dtype "
+                "(there is no silent promotion)"
+            )
+
+
+def _is_array(name: str, argument: str, value) -> None:
+    if not (hasattr(value, "shape") and hasattr(value, "dtype")):
+        raise TypeError(f"{name}: {argument} must be an array; got {type(value).__name__}")
+
+
+def _has_shape(name: str, argument: str, array, shape: Ints, reason: str) -> None:
+    if array is not None and tuple(array.shape) != shape:
+        raise ValueError(f"{name}: {argument} has shape {array.shape} but needs {shape} {reason}")
+
+
+def _divides(name: str, argument: str, divisor: int, what: str, number: int) -> None:
+    if divisor < 1:
+        raise ValueError(f"{name}: {argument} must be at least 1; got {divisor}")
+    if number % divisor:
+        raise ValueError(f"{name}: {argument}={divisor} does not divide {what}")

@@ -1,0 +1,23 @@
+"""How the CPU kernels are compiled: lazily per dtype, kept on disk, free of the interpreter lock."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numba import njit
+
+# Sums may be reordered and multiplications fused into additions, which vectorises them; nan and inf still
+# propagate. A division by zero gives inf or nan, as in NumPy.
+_options = dict(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
+
+# A prange in a kernel only splits work whose pieces do not touch: results never depend on the thread count.
+parallel_kernel = partial(njit, parallel=True, **_options)
+
+# A function that kernels call. (Numba's cache does not see an edit to one in another file: delete __pycache__.)
+kernel_part = partial(njit, **_options)
+
+
+def plain(x: np.ndarray) -> np.ndarray:
+    """x itself if it is contiguous and writable, else a copy: Numba compiles a kernel once per kind of array."""
+    return x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C")

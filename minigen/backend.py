@@ -1,0 +1,49 @@
+"""Which array library and which kernels an array uses, and moving arrays between devices.
+
+A device is a property of an array, never of the process: every question here is answered by looking at the
+array itself, so CPU and GPU tensors live side by side.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+
+def array_module(array: Array) -> ModuleType:
+    """The library that `array` belongs to: `numpy` or `cupy` (also written `xp` in the array world)."""
+    if isinstance(array, (np.ndarray, np.generic)) or not hasattr(array, "__cuda_array_interface__"):
+        return np
+    return importlib.import_module("cupy")
+
+
+def device_of(array: Array) -> str:
+    """'cpu', or 'cuda:0' and so on for a CuPy array."""
+    return "cpu" if array_module(array) is np else f"cuda:{array.device.id}"
+
+
+def kernels_for(array: Array) -> ModuleType:
+    """The kernels for arrays such as this one: `kernels.cpu`, or `kernels.reference` where the environment says
+    MINIGEN_KERNELS=reference (for reading along, and for bisecting a suspected kernel)."""
+    choice = os.environ.get("MINIGEN_KERNELS", "")
+    if choice not in ("", "reference"):
+        raise ValueError(f"MINIGEN_KERNELS={choice!r}: the only choice besides leaving it unset is 'reference'")
+    if array_module(array) is not np:
+        raise NotImplementedError("the CUDA kernels are not written yet: move the tensor to the 'cpu' first")
+    return importlib.import_module("kernels.reference" if choice else "kernels.cpu")
+
+
+def to_device(array: Array, device: str) -> Array:
+    """A copy of `array` on 'cpu' or 'cuda' (the array itself if it is there already)."""
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"device {device!r} is unknown: choose 'cpu' or 'cuda'")
+    if kind == "cuda":
+        raise NotImplementedError(f"device {device!r}: the CUDA backend is not written yet, only 'cpu' works")
+    return array

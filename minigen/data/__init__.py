@@ -1,0 +1,29 @@
+"""Data: reading images into a `Dataset`, and serving batches of them.
+
+    from minigen.data import DataLoader, load, to_float
+
+    dataset = load("digits")  # or a folder of images, an MNIST or CIFAR file, an .npz
+    batches = DataLoader(dataset.images, dataset.labels, batch_size=64, seed=0)
+    images, labels = next(batches)  # uint8 (64, 28, 28, 1), int64 (64,)
+    x = to_float(images)  # float32 in [-1, 1]
+
+Everything is held in memory, channels last. Nothing is downloaded.
+"""
+
+from .base import Dataset
+from .datasets import digits, load
+from .formats import cifar, idx, image_folder, npz
+from .loader import DataLoader, to_float, to_uint8
+
+__all__ = [
+    "DataLoader",
+    "Dataset",
+    "cifar",
+    "digits",
+    "idx",
+    "image_folder",
+    "load",
+    "npz",
+    "to_float",
+    "to_uint8",
+]

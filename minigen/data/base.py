@@ -1,0 +1,54 @@
+"""What every reader returns, and how optional packages are asked for."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images in memory.
+
+    images: uint8 (N, H, W, C), N >= 1
+    labels: int64 (N,), or None
+    name:   what to call it in messages and titles
+
+    TypeError or ValueError if the arrays are anything else.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    name: str = "dataset"
+
+    def __post_init__(self) -> None:
+        _check_array(self.name, "images", self.images, np.uint8, "(N, H, W, C)")
+        if 0 in self.images.shape:
+            raise ValueError(f"Dataset {self.name!r}: holds no pixels, images have shape {self.images.shape}")
+        if self.labels is None:
+            return
+        _check_array(self.name, "labels", self.labels, np.int64, "(N,)")
+        if len(self.labels) != len(self.images):
+            raise ValueError(f"Dataset {self.name!r}: {len(self.images)} images but {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def _check_array(name: str, field: str, value: Any, dtype: type, shape: str) -> None:
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"Dataset {name!r}: {field} must be a NumPy array, got {type(value).__name__}")
+    if value.dtype != dtype or value.ndim != len(shape.strip("(,)").split(",")):
+        needed = f"{np.dtype(dtype)} of shape {shape}"
+        raise ValueError(f"Dataset {name!r}: {field} must be {needed}, got {value.dtype} of shape {value.shape}")
+
+
+def require(module: str, package: str, purpose: str) -> Any:
+    """The imported `module` of an optional package; if missing, an ImportError that says how to get it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f"{purpose} needs the package {package}: pip install minigen[examples]") from error

@@ -1,0 +1,198 @@
+"""Module: a part of a network, with its parameters, buffers and smaller modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, array_of
+
+
+class Parameter(Tensor):
+    """A tensor to be trained: a leaf that requires a gradient."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any):
+        super().__init__(array_of(data))
+        self.requires_grad_()
+
+
+class Module:
+    """Base of all layers. A subclass sets parameters and modules as attributes and defines `forward`:
+
+        class Classifier(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.hidden = nn.Linear(784, 100)
+                self.output = nn.Linear(100, 10)
+
+            def forward(self, x):
+                return self.output(F.relu(self.hidden(x)))
+
+    Plain lists hide what they hold: use `Sequential` or `ModuleList`.
+    """
+
+    def __init__(self) -> None:
+        self.training = True
+        self._buffers: set[str] = set()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, (Module, Parameter)) and "_buffers" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__}: call super().__init__() before setting {name!r}")
+        object.__setattr__(self, name, value)
+
+    def register_buffer(self, name: str, value: Any) -> None:
+        """Makes `self.name` a tensor that is saved with the parameters but not trained."""
+        setattr(self, name, Tensor(array_of(value)))
+        self._buffers.add(name)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it."""
+        yield self
+        for _, child in self.named_children():
+            yield from child.modules()
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
+        """Each parameter once, with its path, such as 'hidden.weight'."""
+        seen: set[int] = set()
+        for name, value in self.named_tensors(prefix):
+            if isinstance(value, Parameter) and id(value) not in seen:
+                seen.add(id(value))
+                yield name, value
+
+    def parameters(self) -> Iterator[Parameter]:
+        return (p for _, p in self.named_parameters())
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        return ((name, t) for name, t in self.named_tensors(prefix) if not isinstance(t, Parameter))
+
+    def named_tensors(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Every parameter and buffer, under each of its paths."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter) or name in self._buffers:
+                yield prefix + name, value
+            elif isinstance(value, Module):
+                yield from value.named_tensors(f"{prefix}{name}.")
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """All parameters and buffers by path, as copies."""
+        return {name: t.numpy().copy() for name, t in self.named_tensors()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over values saved by `state_dict`. Nothing changes unless all names, shapes and dtypes fit."""
+        own = dict(self.named_tensors())
+        missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        if missing or unexpected:
+            raise ValueError(
+                f"load_state_dict: this {type(self).__name__} does not fit: missing {missing or 'nothing'}, "
+                f"unexpected {unexpected or 'nothing'}"
+            )
+        arrays = {name: array_of(state[name]) for name in own}
+        for name, t in own.items():
+            if arrays[name].shape != t.shape or arrays[name].dtype != t.dtype:
+                raise ValueError(
+                    f"load_state_dict: {name} is {t.shape} {t.dtype} here but "
+                    f"{arrays[name].shape} {arrays[name].dtype} in the state"
+                )
+        for name, t in own.items():
+            t.assign_(arrays[name].copy())
+
+    def train(self, mode: bool = True) -> Module:
+        """Switches dropout and batch statistics on (or off); returns self."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        for p in self.parameters():
+            p.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self) -> None:
+        for p in self.parameters():
+            p.grad = None
+
+    def to(self, device: str) -> Module:
+        """Moves every parameter and buffer in place; returns self."""
+        for _, t in self.named_tensors():
+            t.data = t.to(device).data
+        return self
+
+    def astype(self, dtype: Any) -> Module:
+        """Converts every floating-point parameter and buffer in place; returns self."""
+        for _, t in self.named_tensors():
+            if t.dtype.kind == "f":
+                t.data = t.data.astype(dtype)
+        return self
+
+    def apply(self, fn: Callable[[Module], None]) -> Module:
+        """Calls `fn` with every module, children first; returns self."""
+        for _, child in self.named_children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def extra_repr(self) -> str:
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
+        inside = "\n" + "\n".join(children) + "\n" if children else self.extra_repr()
+        return f"{type(self).__name__}({inside})"
+
+
+class Sequential(Module):
+    """Modules applied one after the other."""
+
+    def __init__(self, *modules: Module):
+        super().__init__()
+        for i, module in enumerate(modules):
+            setattr(self, str(i), module)
+
+    def forward(self, x: Any) -> Any:
+        for _, module in self.named_children():
+            x = module(x)
+        return x
+
+    def __len__(self) -> int:
+        return len(list(self.named_children()))
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self.named_children())[index][1]
+
+
+class ModuleList(Module):
+    """A list whose modules are found by `parameters` and `state_dict`; call them yourself."""
+
+    def __init__(self, modules: Any = ()):
+        super().__init__()
+        for module in modules:
+            self.append(module)
+
+    def append(self, module: Module) -> ModuleList:
+        setattr(self, str(len(self)), module)
+        return self
+
+    def __len__(self) -> int:
+        return len(list(self.named_children()))
+
+    def __iter__(self) -> Iterator[Any]:
+        return (child for _, child in self.named_children())
+
+    def __getitem__(self, index: int) -> Any:
+        return list(self.named_children())[index][1]

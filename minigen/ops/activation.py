@@ -1,0 +1,109 @@
+"""Activation functions, softmax among them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..autograd import primitive
+from ..tensor import Tensor
+from .elementwise import erf, exp, expm1, minimum, tanh, where
+from .reduce import sum
+
+
+@primitive
+def relu(x):
+    return np.maximum(x, 0)
+
+
+@relu.vjp
+def _(g, y, _x):
+    return g * (y > 0)  # 0 at 0
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
+    """x where positive, negative_slope x elsewhere (Maas et al. 2013)."""
+    return where(x > 0, x, x * negative_slope)
+
+
+def elu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x where positive, alpha (exp(x) - 1) elsewhere (Clevert et al. 2016, eq. 16)."""
+    return where(x > 0, x, alpha * expm1(minimum(x, 0.0)))
+
+
+@primitive
+def sigmoid(x):
+    """1 / (1 + exp(-x)), written so that exp cannot overflow."""
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+@sigmoid.vjp
+def _(g, y, _x):
+    return g * y * (1 - y)
+
+
+@primitive
+def silu(x):
+    """x sigmoid(x), also called swish (Ramachandran et al. 2017)."""
+    return x * (0.5 * (1 + np.tanh(0.5 * x)))
+
+
+@silu.vjp
+def _(g, _y, x):
+    s = sigmoid(x)
+    return g * s * (1 + x * (1 - s))
+
+
+@primitive
+def softplus(x):
+    """log(1 + exp(x)), written so that exp cannot overflow."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+@softplus.vjp
+def _(g, _y, x):
+    return g * sigmoid(x)
+
+
+def gelu(x: Any, approximate: str = "none") -> Tensor:
+    """x times the normal distribution function of x; 'tanh' approximates it (Hendrycks & Gimpel 2016)."""
+    if approximate == "none":
+        return x * (0.5 + 0.5 * erf(x * math.sqrt(0.5)))
+    if approximate == "tanh":
+        return x * (0.5 + 0.5 * tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    raise ValueError(f"gelu: approximate={approximate!r} is unknown: choose 'none' or 'tanh'")
+
+
+@primitive
+def _softmax(x, *, axis):
+    y = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
+    y /= y.sum(axis=axis, keepdims=True)
+    return y
+
+
+@_softmax.vjp
+def _(g, y, _x, *, axis):
+    return y * (g - sum(g * y, axis, keepdims=True))
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """exp(x) / sum(exp(x)) along `axis`."""
+    return _softmax(x, axis=axis)
+
+
+@primitive
+def _log_softmax(x, *, axis):
+    centred = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    return centred - np.log(np.exp(centred).sum(axis=axis, keepdims=True))
+
+
+@_log_softmax.vjp
+def _(g, y, _x, *, axis):
+    return g - exp(y) * sum(g, axis, keepdims=True)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
+    """log(softmax(x)) along `axis`, without overflow."""
+    return _log_softmax(x, axis=axis)

@@ -1,0 +1,348 @@
+"""Operations that act on each element alone: arithmetic, powers, exp, log, trigonometry, choice.
+
+Every rule is one line of calculus. Broadcasting is undone by the engine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import primitive
+from ..backend import Array, kernels_for
+from ..tensor import Tensor, array_of
+
+
+def _kind(x: Any) -> str:
+    """'f' for floating, 'i' or 'u' for integer, 'b' for bool; of an array or a plain number."""
+    return x.dtype.kind if hasattr(x, "dtype") else np.dtype(type(x)).kind
+
+
+def _operands(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands of one dtype: an integer array meets a float as that float (NumPy would make it float64)."""
+    if hasattr(a, "dtype") and _kind(a) != "f" and _kind(b) == "f":
+        return a.astype(getattr(b, "dtype", np.float32)), b
+    if hasattr(b, "dtype") and _kind(b) != "f" and _kind(a) == "f":
+        return a, b.astype(getattr(a, "dtype", np.float32))
+    return a, b
+
+
+def _floating(x: Any) -> Array:
+    """`x` itself, or as float32 where it is a plain number or holds integers or bools."""
+    return x if hasattr(x, "dtype") and x.dtype.kind == "f" else np.asarray(x, np.float32)
+
+
+# Arithmetic
+
+
+@primitive
+def add(a, b):
+    a, b = _operands(a, b)
+    return a + b
+
+
+@add.vjp
+def _(g, _y, _a, _b):
+    return g, g
+
+
+@primitive
+def subtract(a, b):
+    a, b = _operands(a, b)
+    return a - b
+
+
+@subtract.vjp
+def _(g, _y, _a, _b):
+    return g, lambda: -g
+
+
+@primitive
+def multiply(a, b):
+    a, b = _operands(a, b)
+    return a * b
+
+
+@multiply.vjp
+def _(g, _y, a, b):
+    return lambda: g * b, lambda: g * a
+
+
+@primitive
+def divide(a, b):
+    a, b = _operands(a, b)
+    return a / b if "f" in (_kind(a), _kind(b)) else _floating(a) / _floating(b)
+
+
+@divide.vjp
+def _(g, _y, a, b):
+    return lambda: g / b, lambda: -g * a / (b * b)
+
+
+@primitive
+def negative(x):
+    return -x
+
+
+@negative.vjp
+def _(g, _y, _x):
+    return -g
+
+
+@primitive
+def power(x, p):
+    x, p = _operands(x, p)
+    return x**p
+
+
+@power.vjp
+def _(g, y, x, p):
+    def dx():
+        if not isinstance(p, Tensor):
+            return g * 0.0 if p == 0 else g * p * x ** (p - 1)
+        # p x^(p-1), and 0 at x = p = 0, where that would be 0 times infinity
+        return g * p * power(where(p == 0, where(x == 0, 1.0, x), x), p - 1)
+
+    def dp():
+        return g * y * log(where(x > 0, x, 1.0) if isinstance(x, Tensor) else x)
+
+    return dx, dp
+
+
+@primitive
+def maximum(a, b):
+    return np.maximum(*_operands(a, b))
+
+
+@maximum.vjp
+def _(g, y, a, b):
+    return _share(g, y, a, b)
+
+
+@primitive
+def minimum(a, b):
+    return np.minimum(*_operands(a, b))
+
+
+@minimum.vjp
+def _(g, y, a, b):
+    return _share(g, y, a, b)
+
+
+def _share(g, y, a, b):
+    """The gradient goes to whichever was chosen; at a tie, half to each."""
+    from_a, from_b = (a == y).astype(g.dtype), (b == y).astype(g.dtype)
+    return lambda: g * from_a / (from_a + from_b), lambda: g * from_b / (from_a + from_b)
+
+
+@primitive
+def abs(x):
+    return np.abs(x)
+
+
+@abs.vjp
+def _(g, _y, x):
+    return g * sign(x)  # 0 at 0
+
+
+def sign(x: Any) -> Tensor:
+    """-1, 0 or 1 (no gradient)."""
+    return Tensor(np.sign(array_of(x)))
+
+
+# Exponentials and logarithms
+
+
+@primitive
+def exp(x):
+    return np.exp(_floating(x))
+
+
+@exp.vjp
+def _(g, y, _x):
+    return g * y
+
+
+@primitive
+def log(x):
+    return np.log(_floating(x))
+
+
+@log.vjp
+def _(g, _y, x):
+    return g / x
+
+
+@primitive
+def log1p(x):
+    """log(1 + x), accurate for small x."""
+    return np.log1p(_floating(x))
+
+
+@log1p.vjp
+def _(g, _y, x):
+    return g / (1 + x)
+
+
+@primitive
+def expm1(x):
+    """exp(x) - 1, accurate for small x."""
+    return np.expm1(_floating(x))
+
+
+@expm1.vjp
+def _(g, y, _x):
+    return g * (y + 1)
+
+
+@primitive
+def sqrt(x):
+    return np.sqrt(_floating(x))
+
+
+@sqrt.vjp
+def _(g, y, _x):
+    return g / (2 * y)
+
+
+@primitive
+def erf(x):
+    """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
+    x = _floating(x)
+    return kernels_for(x).erf(x)
+
+
+@erf.vjp
+def _(g, _y, x):
+    return g * (2 / np.sqrt(np.pi)) * exp(-x * x)
+
+
+# Trigonometry
+
+
+@primitive
+def sin(x):
+    return np.sin(_floating(x))
+
+
+@sin.vjp
+def _(g, _y, x):
+    return g * cos(x)
+
+
+@primitive
+def cos(x):
+    return np.cos(_floating(x))
+
+
+@cos.vjp
+def _(g, _y, x):
+    return -g * sin(x)
+
+
+@primitive
+def tan(x):
+    return np.tan(_floating(x))
+
+
+@tan.vjp
+def _(g, y, _x):
+    return g * (1 + y * y)
+
+
+@primitive
+def arctan(x):
+    return np.arctan(_floating(x))
+
+
+@arctan.vjp
+def _(g, _y, x):
+    return g / (1 + x * x)
+
+
+@primitive
+def tanh(x):
+    return np.tanh(_floating(x))
+
+
+@tanh.vjp
+def _(g, y, _x):
+    return g * (1 - y * y)
+
+
+# Choice
+
+
+@primitive
+def clip(x, low, high):
+    return np.clip(x, low, high)
+
+
+@clip.vjp
+def _(g, y, x, low, high):
+    inside = x == y  # the bounds themselves count as inside
+    return (
+        lambda: where(inside, g, 0.0),
+        lambda: where(inside, 0.0, where(x < low, g, 0.0)),
+        lambda: where(inside, 0.0, where(x > high, g, 0.0)),
+    )
+
+
+@primitive
+def where(condition, a, b):
+    """Elements of `a` where the condition holds, of `b` elsewhere."""
+    a, b = _operands(a, b)
+    chosen = np.where(condition, a, b)
+    return chosen if hasattr(a, "dtype") or hasattr(b, "dtype") else _floating(chosen)
+
+
+@where.vjp
+def _(g, _y, condition, _a, _b):
+    return None, lambda: where(condition, g, 0.0), lambda: where(condition, 0.0, g)
+
+
+@primitive
+def _astype(x, *, dtype):
+    return x.astype(dtype)
+
+
+@_astype.vjp
+def _(g, _y, _x, *, dtype):
+    return _astype(g, dtype=_x.dtype)
+
+
+def astype(x: Any, dtype: Any) -> Tensor:
+    """The values in another dtype; gradients come back in the dtype of `x`."""
+    return _astype(x, dtype=np.dtype(dtype))
+
+
+# Comparison: bool tensors, no gradient
+
+
+def _values(x: Any) -> Any:
+    return x.data if isinstance(x, Tensor) else x
+
+
+def equal(a: Any, b: Any) -> Tensor:
+    return Tensor(np.asarray(_values(a) == _values(b)))
+
+
+def not_equal(a: Any, b: Any) -> Tensor:
+    return Tensor(np.asarray(_values(a) != _values(b)))
+
+
+def less(a: Any, b: Any) -> Tensor:
+    return Tensor(np.asarray(_values(a) < _values(b)))
+
+
+def less_equal(a: Any, b: Any) -> Tensor:
+    return Tensor(np.asarray(_values(a) <= _values(b)))
+
+
+def greater(a: Any, b: Any) -> Tensor:
+    return Tensor(np.asarray(_values(a) > _values(b)))
+
+
+def greater_equal(a: Any, b: Any) -> Tensor:
+    return Tensor(np.asarray(_values(a) >= _values(b)))

@@ -1,0 +1,58 @@
+"""Looking elements up by integer indices: gather and embedding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..autograd import primitive
+from ..tensor import Tensor, array_of
+from .shape import getitem
+
+
+def integers(name: str, indices: Any, size: int) -> np.ndarray:
+    """Indices as an array, checked: integers from 0 to size - 1 (negative ones count from the end)."""
+    array = array_of(indices)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name}: indices must be integers, got {array.dtype}")
+    if array.size and not (-size <= array.min() and array.max() < size):
+        raise IndexError(f"{name}: indices from {array.min()} to {array.max()} do not fit an axis of length {size}")
+    return array
+
+
+@primitive
+def _gather(x, *, indices, axis):
+    return np.take_along_axis(x, indices, axis)
+
+
+@_gather.vjp
+def _(g, _y, _x, *, indices, axis):
+    return _scatter_along(g, indices=indices, axis=axis, shape=_x.shape)
+
+
+@primitive
+def _scatter_along(g, *, indices, axis, shape):
+    """Zeros of `shape` with every element of g added where gather took it from."""
+    y = np.zeros_like(g, shape=shape)
+    places = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
+    # An axis of x that was broadcast against the indices has length 1: all its elements come from place 0.
+    places = [p if n > 1 else np.zeros_like(p) for p, n in zip(places, shape, strict=True)]
+    places[axis] = indices
+    np.add.at(y, tuple(places), g)
+    return y
+
+
+@_scatter_along.vjp
+def _(h, _y, _g, *, indices, axis, shape):
+    return _gather(h, indices=indices, axis=axis)
+
+
+def gather(x: Any, indices: Any, axis: int) -> Tensor:
+    """NumPy's take_along_axis: y[i, j] = x[indices[i, j], j] for axis 0, and so on."""
+    return _gather(x, indices=integers("gather", indices, x.shape[axis]), axis=axis)
+
+
+def embedding(indices: Any, weight: Any) -> Tensor:
+    """Rows of a table. indices: integers of any shape, weight (number, C) -> (*indices.shape, C)."""
+    return getitem(weight, integers("embedding", indices, weight.shape[0]))

@@ -1,0 +1,236 @@
+"""Optimisers, gradient clipping, learning-rate schedules, and the exponential moving average of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .nn.module import Module, Parameter
+
+
+class Optimizer:
+    """Base class: holds the parameters and, for each, the arrays that an update rule remembers."""
+
+    remembers: tuple[str, ...] = ()
+
+    def __init__(self, parameters: Iterable[Parameter], lr: float, weight_decay: float = 0.0):
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise ValueError(f"{type(self).__name__}: got no parameters")
+        if not lr >= 0:
+            raise ValueError(f"{type(self).__name__}: lr must not be negative, got {lr}")
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.steps = 0
+        self.memory: list[dict[str, Any]] = [
+            {name: np.zeros_like(p.data) for name in self.remembers} for p in self.parameters
+        ]
+
+    def zero_grad(self) -> None:
+        for p in self.parameters:
+            p.grad = None
+
+    def step(self) -> None:
+        """Updates every parameter that has a gradient."""
+        self.steps += 1
+        for p, memory in zip(self.parameters, self.memory, strict=True):
+            if p.grad is not None:
+                p.assign_(self.updated(p.data, p.grad.data, memory))
+
+    def updated(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
+        """The new values of one parameter; changes `memory`."""
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """What continuing takes: the step count, the learning rate, and the memory of parameter i under 'i.name'."""
+        arrays = {f"{i}.{name}": a.copy() for i, memory in enumerate(self.memory) for name, a in memory.items()}
+        return {"steps": self.steps, "lr": self.lr, **arrays}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for i, memory in enumerate(self.memory):
+            for name, a in memory.items():
+                if f"{i}.{name}" not in state or state[f"{i}.{name}"].shape != a.shape:
+                    raise ValueError(
+                        f"load_state_dict: this {type(self).__name__} needs {i}.{name} of shape {a.shape}, the state "
+                        f"has {getattr(state.get(f'{i}.{name}'), 'shape', 'none')}"
+                    )
+        self.steps, self.lr = int(state["steps"]), float(state["lr"])
+        self.memory = [{name: state[f"{i}.{name}"].copy() for name in memory} for i, memory in enumerate(self.memory)]
+
+
+class SGD(Optimizer):
+    """Gradient descent with momentum: v = momentum v + g, p = p - lr v (Sutskever et al. 2013, PyTorch's form)."""
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ):
+        self.momentum, self.nesterov = momentum, nesterov
+        self.remembers = ("velocity",) if momentum else ()
+        super().__init__(parameters, lr, weight_decay)
+
+    def updated(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
+        if self.weight_decay:
+            g = g + self.weight_decay * p
+        if self.momentum:
+            velocity = memory["velocity"] = self.momentum * memory["velocity"] + g
+            g = g + self.momentum * velocity if self.nesterov else velocity
+        return p - self.lr * g
+
+
+class Adam(Optimizer):
+    """Kingma & Ba 2015, algorithm 1: steps of the gradient's running mean over the root of its running square.
+
+    `weight_decay` is added to the gradient, as in PyTorch; for the decoupled kind see `AdamW`.
+    """
+
+    remembers = ("mean", "square")
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ):
+        super().__init__(parameters, lr, weight_decay)
+        if not all(0 <= b < 1 for b in betas):
+            raise ValueError(f"{type(self).__name__}: betas must be from 0 up to 1 (excluded), got {betas}")
+        self.betas, self.eps = betas, eps
+
+    def updated(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
+        if self.weight_decay:
+            g = g + self.weight_decay * p
+        b1, b2 = self.betas
+        mean, square = memory["mean"], memory["square"]
+        mean += (1 - b1) * (g - mean)
+        square += (1 - b2) * (g * g - square)
+        unbiased_root = np.sqrt(square) / math.sqrt(1 - b2**self.steps)
+        return p - (self.lr / (1 - b1**self.steps)) * mean / (unbiased_root + self.eps)
+
+
+class AdamW(Adam):
+    """Adam, with weights that also shrink by lr weight_decay at each step (Loshchilov & Hutter 2019)."""
+
+    def __init__(
+        self,
+        parameters: Iterable[Parameter],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ):
+        super().__init__(parameters, lr, betas, eps)
+        self.decoupled_decay = weight_decay
+
+    def updated(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
+        return super().updated(p * (1 - self.lr * self.decoupled_decay), g, memory)
+
+
+def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
+    """Scales all gradients down together so that their joint norm is at most `max_norm`; returns the norm before."""
+    if not max_norm > 0:
+        raise ValueError(f"clip_grad_norm_: max_norm must be positive, got {max_norm}")
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = math.sqrt(sum(float(np.vdot(g.data, g.data)) for g in gradients))
+    if norm > max_norm:
+        for g in gradients:
+            g.data = g.data * (max_norm / norm)
+    return norm
+
+
+class CosineLR:
+    """Sets an optimiser's learning rate: up in a line for `warmup_steps`, then down along half a cosine.
+
+    `step()` goes before or after `optimizer.step()`, once each step. At step k of K the rate is
+    lr (k + 1) / warmup_steps, then lr (1 + cos(pi (k - warmup_steps) / (K - warmup_steps))) / 2, and never below
+    `final` times lr in the second part (Loshchilov & Hutter 2017, eq. 5).
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup_steps: int = 0, final: float = 0.0):
+        if not 0 <= warmup_steps < total_steps:
+            raise ValueError(f"CosineLR: needs 0 <= warmup_steps < total_steps, got {warmup_steps} and {total_steps}")
+        self.optimizer, self.lr = optimizer, optimizer.lr
+        self.total_steps, self.warmup_steps, self.final = total_steps, warmup_steps, final
+        self.steps = 0
+        optimizer.lr = self.lr * self.factor(0)
+
+    def factor(self, step: int) -> float:
+        """The share of the full learning rate at `step`."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        done = min((step - self.warmup_steps) / (self.total_steps - self.warmup_steps), 1.0)
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * done))
+
+    def step(self) -> None:
+        self.steps += 1
+        self.optimizer.lr = self.lr * self.factor(self.steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps = int(state["steps"])
+        self.optimizer.lr = self.lr * self.factor(self.steps)
+
+
+class LinearWarmupLR(CosineLR):
+    """Sets an optimiser's learning rate: up in a line for `warmup_steps`, then constant."""
+
+    def __init__(self, optimizer: Optimizer, warmup_steps: int):
+        super().__init__(optimizer, warmup_steps + 1, warmup_steps, final=1.0)
+
+
+class EMA:
+    """The exponential moving average of a module's parameters and buffers: average = d average + (1 - d) now.
+
+    Early on the decay d is lower, (1 + updates) / (10 + updates), so that the start is forgotten soon.
+    """
+
+    def __init__(self, module: Module, decay: float = 0.999):
+        if not 0 <= decay < 1:
+            raise ValueError(f"EMA: decay must be from 0 up to 1 (excluded), got {decay}")
+        self.module, self.decay, self.updates = module, decay, 0
+        self.average = module.state_dict()
+
+    def update(self) -> None:
+        """Takes one step towards the module's present values."""
+        self.updates += 1
+        d = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, t in self.module.named_tensors():
+            average = self.average[name]
+            if average.dtype.kind == "f":
+                average += (1 - d) * (t.data - average)
+            else:
+                average[...] = t.data
+
+    @contextmanager
+    def applied(self) -> Iterator[Module]:
+        """Inside, the module has the averaged values; afterwards its own again."""
+        own = self.module.state_dict()
+        self.module.load_state_dict(self.average)
+        try:
+            yield self.module
+        finally:
+            self.module.load_state_dict(own)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self.updates, "average": {name: a.copy() for name, a in self.average.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        average = state["average"]
+        if average.keys() != self.average.keys():
+            raise ValueError(
+                f"EMA: the state is of another module: {sorted(average)[:3]}... not {sorted(self.average)[:3]}..."
+            )
+        self.updates = int(state["updates"])
+        self.average = {name: a.copy() for name, a in average.items()}

@@ -1,0 +1,326 @@
+"""Tensor: an array that remembers how it was computed. The tape itself is in `autograd.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import minigen
+
+from .backend import Array, array_module, device_of, to_device
+
+if TYPE_CHECKING:
+    from .autograd import Node
+
+
+class Tensor:
+    """An array with a gradient.
+
+    `data` is the NumPy (or CuPy) array. `grad` is None or a Tensor of the same shape, dtype and device, which
+    `backward` fills in leaves: tensors that no recorded operation produced. Make one with `minigen.tensor`.
+    Operators and NumPy's method names work as they do for arrays; each is a function of `minigen.ops`.
+    """
+
+    __slots__ = ("data", "grad", "requires_grad", "version", "_node", "__weakref__")
+    __array_ufunc__ = None  # array * tensor asks Tensor.__rmul__ instead of looping over the elements
+    __hash__ = object.__hash__  # by identity, although == compares elements
+
+    def __init__(self, data: Array, requires_grad: bool = False, _node: Node | None = None):
+        self.data = data
+        self.grad: Tensor | None = None
+        self.requires_grad = requires_grad
+        self.version = 0  # counts the calls of assign_
+        self._node = _node
+
+    # What it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def device(self) -> str:
+        return device_of(self.data)
+
+    @property
+    def is_leaf(self) -> bool:
+        return self._node is None
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len: a 0-d tensor has no length")
+        return self.shape[0]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
+        origin = f", op={self._node.primitive.name}" if self._node else ""
+        return f"tensor({values}, dtype={self.dtype}{origin or ', requires_grad=True' * self.requires_grad})"
+
+    # Its gradient
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Adds d(self)/d(leaf), weighted by `gradient` (default: 1 for a single element), to each leaf's `grad`.
+
+        The graph is freed on the way unless `retain_graph`; a second walk through a freed graph is an error.
+        With `create_graph` the gradients can themselves be differentiated.
+        """
+        minigen.autograd.backward(self, gradient, retain_graph, create_graph)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Marks a leaf as one to differentiate with respect to, or not; returns it."""
+        if self._node is not None and not requires_grad:
+            raise RuntimeError("requires_grad_(False): this is the output of an operation; use detach() instead")
+        if requires_grad and self.dtype.kind != "f":
+            raise TypeError(f"requires_grad needs a floating-point tensor, this one is {self.dtype}")
+        self.requires_grad = requires_grad
+        return self
+
+    def detach(self) -> Tensor:
+        """The same values without the history: gradients stop here."""
+        return Tensor(self.data)
+
+    # Its values
+
+    def assign_(self, array: Array) -> Tensor:
+        """Gives a leaf new values, as an optimiser does: `array`, which is the tensor's own from now on. Returns self.
+
+        A graph that was recorded with the old values notices, and refuses to go backward through them.
+        """
+        if self._node is not None:
+            raise RuntimeError("assign_: this is the output of an operation; only leaves can be given new values")
+        if array.shape != self.shape or array.dtype != self.dtype:
+            raise ValueError(f"assign_: needs {self.shape} {self.dtype}, got {array.shape} {array.dtype}")
+        self.data = array
+        self.version += 1
+        return self
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array, sharing memory with a tensor that is on the CPU."""
+        return to_device(self.data, "cpu")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def item(self) -> Any:
+        """The value of a tensor with one element, as a Python number."""
+        if self.size != 1:
+            raise ValueError(f"item: needs a tensor with one element, this one has shape {self.shape}")
+        return self.data.item()
+
+    def to(self, device: str) -> Tensor:
+        """The tensor on another device ('cpu' or 'cuda'), as a leaf; itself if it is there already."""
+        moved = to_device(self.data, device)
+        return self if moved is self.data else Tensor(moved, self.requires_grad)
+
+    def astype(self, dtype: Any) -> Tensor:
+        return minigen.astype(self, dtype)
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    # Arithmetic
+
+    def __add__(self, other: Any) -> Tensor:
+        return minigen.add(self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return minigen.add(other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return minigen.subtract(self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return minigen.subtract(other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return minigen.multiply(self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return minigen.multiply(other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return minigen.divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return minigen.divide(other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return minigen.power(self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return minigen.power(other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return minigen.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return minigen.matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return minigen.negative(self)
+
+    def __abs__(self) -> Tensor:
+        return minigen.abs(self)
+
+    # Comparison: bool tensors, without gradients
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return minigen.equal(self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return minigen.not_equal(self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return minigen.less(self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return minigen.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return minigen.greater(self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return minigen.greater_equal(self, other)
+
+    # Elementwise
+
+    def abs(self) -> Tensor:
+        return minigen.abs(self)
+
+    def exp(self) -> Tensor:
+        return minigen.exp(self)
+
+    def log(self) -> Tensor:
+        return minigen.log(self)
+
+    def sqrt(self) -> Tensor:
+        return minigen.sqrt(self)
+
+    def sin(self) -> Tensor:
+        return minigen.sin(self)
+
+    def cos(self) -> Tensor:
+        return minigen.cos(self)
+
+    def tanh(self) -> Tensor:
+        return minigen.tanh(self)
+
+    def erf(self) -> Tensor:
+        return minigen.erf(self)
+
+    def clip(self, low: Any = None, high: Any = None) -> Tensor:
+        return minigen.clip(self, low, high)
+
+    # Reductions
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return minigen.sum(self, axis, keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return minigen.mean(self, axis, keepdims)
+
+    def var(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return minigen.var(self, axis, keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return minigen.max(self, axis, keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return minigen.min(self, axis, keepdims)
+
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        return minigen.prod(self, axis, keepdims)
+
+    def cumsum(self, axis: int | None = None) -> Tensor:
+        return minigen.cumsum(self, axis)
+
+    def argmax(self, axis: int | None = None) -> Tensor:
+        return minigen.argmax(self, axis)
+
+    def argmin(self, axis: int | None = None) -> Tensor:
+        return minigen.argmin(self, axis)
+
+    # Shape
+
+    def reshape(self, *shape: Any) -> Tensor:
+        return minigen.reshape(self, *shape)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        return minigen.transpose(self, *axes)
+
+    @property
+    def T(self) -> Tensor:
+        return minigen.transpose(self)
+
+    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
+        return minigen.swapaxes(self, axis1, axis2)
+
+    def squeeze(self, axis: Any = None) -> Tensor:
+        return minigen.squeeze(self, axis)
+
+    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
+        return minigen.repeat(self, repeats, axis)
+
+    def broadcast_to(self, *shape: Any) -> Tensor:
+        return minigen.broadcast_to(self, *shape)
+
+    def split(self, indices: Any, axis: int = 0) -> list[Tensor]:
+        return minigen.split(self, indices, axis)
+
+    def flip(self, axis: Any = None) -> Tensor:
+        return minigen.flip(self, axis)
+
+    def pad(self, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Tensor:
+        return minigen.pad(self, pad_width, mode, constant_values)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return minigen.getitem(self, index)
+
+    def gather(self, indices: Any, axis: int) -> Tensor:
+        return minigen.gather(self, indices, axis)
+
+
+def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
+    """A new leaf with a copy of `data`: a number, nested lists, an array or a Tensor.
+
+    Python floats become float32; arrays and NumPy scalars keep their dtype. `dtype` overrides both.
+    """
+    if isinstance(data, Tensor):
+        data = data.data
+    array = data
+    if not hasattr(data, "dtype"):
+        array = np.asarray(data)
+        if array.dtype == np.float64:
+            array = array.astype(np.float32)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"tensor: needs numbers, got {type(data).__name__} of dtype {array.dtype}")
+    array = array_module(array).array(array, dtype=dtype)
+    leaf = Tensor(array if device is None else to_device(array, device))
+    return leaf.requires_grad_() if requires_grad else leaf
+
+
+def array_of(x: Any) -> Array:
+    """The array behind a Tensor, or `x` as an array if it is something else."""
+    return x.data if isinstance(x, Tensor) else tensor(x).data

@@ -1,0 +1,179 @@
+"""Pictures: grids of images, loss curves, and the autograd graph of a value.
+
+    save_images(samples, "samples.png")  # uint8, or floats in [-1, 1]; (N, H, W, C)
+    save_curves({"train": train_losses, "test": (steps, test_losses)}, "curves.png", title="VAE")
+    graph(loss).save("loss.svg")  # or print(graph(loss).source), or .save("loss.dot")
+
+They need the packages Pillow, matplotlib and graphviz, which `pip install minigen[examples]` brings.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .autograd import Node
+from .data.base import require
+from .data.loader import to_uint8
+from .tensor import Tensor
+
+RENDERED = (".png", ".svg", ".pdf")
+
+
+def image_grid(images: Any, columns: int | None = None, padding: int = 2) -> np.ndarray:
+    """Lays images out row by row on white: -> uint8 (height, width, C), C = 1 or 3.
+
+    images:  uint8, or floats in [-1, 1] (clipped to it); (N, H, W), (N, H, W, 1) or (N, H, W, 3)
+    columns: images per row; by default as many as make the grid about square
+    padding: pixels between the images and around them
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]  # (N,H,W) -> (N,H,W,1)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise ValueError(f"image_grid: needs images (N, H, W) or (N, H, W, 1 or 3), got shape {images.shape}")
+    if images.dtype != np.uint8:
+        images = to_uint8(images)
+    n, height, width, channels = images.shape
+    columns = math.ceil(math.sqrt(n)) if columns is None else columns
+    if columns < 1 or padding < 0:
+        raise ValueError(f"image_grid: needs columns >= 1 and padding >= 0, got {columns} and {padding}")
+    columns = min(columns, n)
+    rows = math.ceil(n / columns)
+    cell_height, cell_width = height + padding, width + padding
+    grid = np.full((rows * cell_height + padding, columns * cell_width + padding, channels), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = padding + i // columns * cell_height, padding + i % columns * cell_width
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def save_images(images: Any, path: str | os.PathLike, columns: int | None = None, scale: int = 2) -> None:
+    """Writes `image_grid(images, columns)` as a PNG, every pixel drawn `scale` x `scale` large."""
+    if Path(path).suffix.lower() != ".png":
+        raise ValueError(f"save_images: writes PNG files, so the path must end in .png, got {str(path)!r}")
+    if scale < 1:
+        raise ValueError(f"save_images: scale must be at least 1, got {scale}")
+    pillow = require("PIL.Image", "Pillow", "save_images")
+    grid = image_grid(images, columns).repeat(scale, axis=0).repeat(scale, axis=1)
+    pillow.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(path, format="PNG")
+
+
+def save_curves(curves: Mapping[str, Any], path: str | os.PathLike, title: str | None = None) -> None:
+    """Draws one line per entry of `curves`: name -> a list of values, or a tuple (steps, values).
+
+    The raw values are faint, their moving average over 2 % of them is on top. The y axis is logarithmic if
+    all values are positive and span more than 1.5 decades. Values that are not finite are left out.
+    """
+    lines = {name: _steps_and_values(name, curve) for name, curve in curves.items()}
+    if not lines:
+        raise ValueError("save_curves: needs at least one curve, got none")
+    require("matplotlib", "matplotlib", "save_curves")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # pyplot would keep the figure alive in a global list, and might want a display
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel="step", ylabel=next(iter(lines)) if len(lines) == 1 else "value")
+    for i, (name, (steps, values)) in enumerate(lines.items()):
+        axes.plot(steps, values, color=f"C{i}", alpha=0.25, linewidth=1)
+        axes.plot(steps, _smooth(values), color=f"C{i}", label=name)
+    every = np.concatenate([values[np.isfinite(values)] for _, values in lines.values()])
+    if every.size and every.min() > 0 and math.log10(every.max() / every.min()) > 1.5:
+        axes.set_yscale("log")
+    if len(lines) > 1:
+        axes.legend()
+    if title:
+        axes.set_title(title)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
+
+
+def _steps_and_values(name: str, curve: Any) -> tuple[np.ndarray, np.ndarray]:
+    steps, values = curve if isinstance(curve, tuple) and len(curve) == 2 else (range(len(curve)), curve)
+    steps, values = np.asarray(steps), np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or steps.shape != values.shape or not values.size:
+        raise ValueError(
+            f"save_curves: {name!r} needs values, or a tuple (steps, values) of two equally long lists, "
+            f"got {steps.shape} steps and {values.shape} values"
+        )
+    return steps, values
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """The centred moving average over 2 % of the values, of those that are finite."""
+    window = np.ones(2 * (len(values) // 100) + 1)  # odd, so that it has a centre
+    finite = np.isfinite(values)
+    total = np.convolve(np.where(finite, values, 0), window, mode="same")
+    count = np.convolve(finite, window, mode="same")  # fewer at the ends
+    return np.where(count > 0.5, total / np.maximum(count, 1), np.nan)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A drawing: `source` is its text in Graphviz' DOT language."""
+
+    source: str
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the text to a .dot file, or renders a .png, .svg or .pdf with Graphviz' program `dot`."""
+        path = Path(path)
+        if path.suffix == ".dot":
+            path.write_text(self.source, encoding="utf-8")
+        elif path.suffix in RENDERED:
+            path.write_bytes(_render(self.source, path.suffix[1:]))
+        else:
+            raise ValueError(f"Graph.save: {str(path)!r} must end in .dot, {', '.join(RENDERED)}")
+
+
+def _render(source: str, kind: str) -> bytes:
+    graphviz = require("graphviz", "graphviz", f"rendering a graph as {kind}")
+    try:
+        return graphviz.Source(source).pipe(format=kind)
+    except graphviz.ExecutableNotFound as error:
+        raise RuntimeError(
+            f"rendering a graph as {kind} needs the program `dot`: install Graphviz (https://graphviz.org), "
+            "or save the text to a .dot file"
+        ) from error
+
+
+def graph(value: Tensor) -> Graph:
+    """The computation behind `value`: a box per operation with its output's shape, an ellipse per leaf.
+
+    Inputs that need no gradient are not on the tape, and so not in the drawing.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(f"graph: needs a Tensor, got {type(value).__name__}")
+    root = value if value._node is None else value._node
+    numbers = {id(root): 0}  # by id: a shared value is drawn once
+    lines, pending = [], [root]
+    while pending:
+        item = pending.pop()
+        number = numbers[id(item)]
+        lines.append(f"  n{number} [{_style(item)}];")
+        for parent in item.parents if isinstance(item, Node) else ():
+            if parent is None:
+                continue
+            if id(parent) not in numbers:
+                numbers[id(parent)] = len(numbers)
+                pending.append(parent)
+            lines.append(f"  n{numbers[id(parent)]} -> n{number};")
+    return Graph("\n".join(["digraph {", '  node [fontname="sans-serif"];', *lines, "}", ""]))
+
+
+def _style(item: Node | Tensor) -> str:
+    if isinstance(item, Node):
+        return f'shape=box, label="{_escape([item.primitive.name, item.shape])}"'
+    name = getattr(item, "name", None)
+    return f'shape=ellipse, label="{_escape([*([name] if name else []), item.shape, item.dtype])}"'
+
+
+def _escape(parts: Sequence[Any]) -> str:
+    return "\\n".join(str(part).replace("\\", "\\\\").replace('"', '\\"') for part in parts)
