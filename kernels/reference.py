@@ -379,6 +379,7 @@ def ddpm_step(
     alpha_bar, alpha_bar_prev, guidance, clip, _ = checks.denoising_step(
         "ddpm_step", x, out, out_uncond, alpha_bar, alpha_bar_prev, prediction, guidance, clip, eta=1.0
     )
+    checks.random("ddpm_step", x.shape, seed, draw, first_row, x.dtype)
     x0 = estimate_x0(x, out, alpha_bar, prediction, out_uncond, guidance, clip)
     beta = 1 - alpha_bar / alpha_bar_prev
     mean_x0 = math.sqrt(alpha_bar_prev) * beta / (1 - alpha_bar)
@@ -412,6 +413,7 @@ def ddim_step(
     alpha_bar, alpha_bar_prev, guidance, clip, eta = checks.denoising_step(
         "ddim_step", x, out, out_uncond, alpha_bar, alpha_bar_prev, prediction, guidance, clip, eta
     )
+    checks.random("ddim_step", x.shape, seed, draw, first_row, x.dtype)
     x0 = estimate_x0(x, out, alpha_bar, prediction, out_uncond, guidance, clip)
     eps = (x - math.sqrt(alpha_bar) * x0) / math.sqrt(1 - alpha_bar)
     sigma = 0.0

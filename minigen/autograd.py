@@ -43,7 +43,7 @@ from .backend import Array, array_module
 from .tensor import Tensor, tensor
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
-_anomaly: ContextVar[bool] = ContextVar("anomaly", default=False)
+_anomaly: ContextVar[int] = ContextVar("anomaly", default=0)  # 1: look at outputs and gradients; 2: gradients only
 _clock = itertools.count()  # numbers the Nodes: a Node is always younger than its parents
 
 
@@ -82,18 +82,28 @@ class Node:
         """Runs the rule; yields (parent, gradient) for the parents in `needed`."""
         name = self.primitive.name
         gradients = self.primitive.gradients(self, g)
+        if len(gradients) != len(self.parents):
+            raise TypeError(f"the rule of {name} gave {len(gradients)} gradients for {len(self.parents)} arguments")
         for parent, gradient in zip(self.parents, gradients, strict=True):
             if parent is None or gradient is None or parent not in needed:
                 continue
             if callable(gradient):
                 gradient = gradient()
+            if not isinstance(gradient, Tensor):
+                raise TypeError(f"the rule of {name} gave a {type(gradient).__name__}; a gradient must be a Tensor")
             if gradient.shape != parent.shape:
                 gradient = _unbroadcast(gradient, parent.shape, name)
             if gradient.dtype != parent.dtype:
                 raise TypeError(f"the rule of {name} gave a {gradient.dtype} gradient to a {parent.dtype} input")
-            if _anomaly.get():
-                _check_finite(gradient.data, f"a gradient passed back by {name}")
             yield parent, gradient
+
+    def pull_back_checked(self, g: Tensor, needed: set) -> list[tuple[Node | Tensor, Tensor]]:
+        """The same under `detect_anomaly`: an error names this operation, not those that its rule is written in."""
+        with _set(_anomaly, 2):
+            pairs = list(self.pull_back(g, needed))
+        for _, gradient in pairs:
+            _check_finite(gradient.data, f"a gradient passed back by {self.primitive.name}")
+        return pairs
 
 
 class Primitive:
@@ -135,13 +145,19 @@ class Primitive:
         tensors = [x for x in inputs if isinstance(x, Tensor)]
         if len(tensors) > 1:
             _check_compatible(self.name, tensors)
-        output = self.forward(*[x.data if isinstance(x, Tensor) else x for x in inputs], **settings)
+        elif not tensors and None in inputs:
+            raise TypeError(f"{self.name}: needs Tensors, arrays or numbers, got None")
+        try:
+            output = self.forward(*[x.data if isinstance(x, Tensor) else x for x in inputs], **settings)
+        except (TypeError, ValueError, IndexError) as error:
+            self._explain(error, tensors)
+            raise
         output, saved = output if self.saves else (output, None)
         if isinstance(output, np.generic):  # NumPy reduces to scalars; a Tensor holds a 0-d array
             output = np.asarray(output)
-        if _anomaly.get():
+        if _anomaly.get() == 1:
             _check_finite(output, f"the output of {self.name}")
-        if _recording.get() and any([x.requires_grad for x in tensors]):
+        if _recording.get() and any([x.requires_grad for x in tensors]) and output.dtype.kind == "f":
             return Tensor(output, True, Node(self, inputs, settings, output, saved)), saved
         return Tensor(output), saved
 
@@ -154,6 +170,14 @@ class Primitive:
         if hasattr(x, "dtype") or isinstance(x, (list, tuple)):
             return tensor(x)
         raise TypeError(f"{self.name}: needs Tensors, arrays or numbers, got {type(x).__name__} {x!r:.60}")
+
+    def _explain(self, error: Exception, tensors: list[Tensor]) -> None:
+        """Raises NumPy's error again, with the operation and its arguments; a kernel's own names them already."""
+        where, colon, _ = str(error).partition(":")
+        if not colon or self.name not in where:
+            kind = next(kind for kind in (ValueError, TypeError, IndexError) if isinstance(error, kind))
+            given = ", ".join(f"{x.shape} {x.dtype}" for x in tensors)
+            raise kind(f"{self.name}: {error} (given {given or 'no tensors'})") from error
 
     def keep(self, inputs: tuple) -> tuple:
         """The inputs as the rule will see them."""
@@ -215,20 +239,22 @@ def walk(
     nodes, reached = _reach([_source(t) for t in outputs], wanted if stop_at_targets else set())
     needed = reached
     if wanted is not None:
-        needed = wanted & reached
-        for node in nodes:  # oldest first: a Node is needed if it leads to something wanted
+        needed, nodes, older = wanted & reached, [], nodes
+        for node in older:  # oldest first: a Node is needed if it leads to something wanted
             if any([p in needed for p in node.parents]):
                 needed.add(node)
+                nodes.append(node)
 
     gradients: dict[Any, Tensor] = {}
     for output, seed in zip(outputs, seeds, strict=True):
         _accumulate(gradients, _source(output), seed)
+    pull_back = Node.pull_back_checked if _anomaly.get() else Node.pull_back
     with _set(_recording, create_graph):
         for node in reversed(nodes):
-            if node not in gradients or node not in needed:
+            if node not in gradients:
                 continue
             g = gradients[node] if wanted and node in wanted else gradients.pop(node)
-            for parent, gradient in node.pull_back(g, needed):
+            for parent, gradient in pull_back(node, g, needed):
                 _accumulate(gradients, parent, gradient)
             if not retain_graph:
                 node.inputs = node.output = node.saved = None
@@ -237,13 +263,18 @@ def walk(
 
 def backward(output: Tensor, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
     """See `Tensor.backward`."""
-    gradients = walk([output], [_seed(output, gradient)], None, retain_graph or create_graph, create_graph)
+    seed = _seed(output, gradient)
+    gradients = walk([output], [seed], None, retain_graph or create_graph, create_graph)
+    owners = {id(_owner(seed.data))}  # of the memory that is taken
     with _set(_recording, create_graph):
         for leaf, g in gradients.items():
             if leaf.grad is not None:
                 g = leaf.grad + g
-            elif not create_graph and not g.data.flags.c_contiguous:  # such as a broadcast view
-                g = Tensor(array_module(g.data).ascontiguousarray(g.data))
+            elif create_graph:
+                g = alias(g)
+            elif not g.data.flags.c_contiguous or id(_owner(g.data)) in owners:  # a broadcast view; another's gradient
+                g = Tensor(g.data.copy())
+            owners.add(id(_owner(g.data)))
             leaf.grad = g
 
 
@@ -288,6 +319,8 @@ def grad(
     if len(weights) != len(outputs):
         raise ValueError(f"grad: {len(outputs)} outputs but {len(weights)} grad_outputs")
     for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"grad: input {i} must be a Tensor, got {type(x).__name__}")
         if not x.requires_grad:
             raise RuntimeError(f"grad: input {i} of shape {x.shape} does not require a gradient")
     seeds = [_seed(y, w) for y, w in zip(outputs, weights, strict=True)]
@@ -328,7 +361,7 @@ def _(g, _y, _x):
 
 
 @contextmanager
-def _set(flag: ContextVar[bool], value: bool) -> Iterator[None]:
+def _set(flag: ContextVar, value: int) -> Iterator[None]:
     token = flag.set(value)
     try:
         yield
@@ -352,7 +385,7 @@ def is_grad_enabled() -> bool:
 
 def detect_anomaly() -> Any:
     """Context manager: the first operation whose output or gradient is not finite raises, and is named."""
-    return _set(_anomaly, True)
+    return _set(_anomaly, 1)
 
 
 _accepted = frozenset({Tensor, float, int, bool, type(None)})
@@ -370,6 +403,13 @@ def _version(inputs: tuple) -> int:
 
 def _accumulate(gradients: dict, source: Node | Tensor | None, g: Tensor) -> None:
     gradients[source] = gradients[source] + g if source in gradients else g
+
+
+def _owner(array: Array) -> Array:
+    """The array whose memory this one is, or is a view of."""
+    while getattr(array, "base", None) is not None:
+        array = array.base
+    return array
 
 
 def _seed(output: Tensor, weight: Any) -> Tensor:
@@ -402,7 +442,7 @@ def _check_compatible(name: str, tensors: Sequence[Tensor]) -> None:
     """No silent moves, no silent promotion: one device, one floating dtype."""
     first = tensors[0]
     for t in tensors[1:]:
-        if type(t.data) is not type(first.data) and t.device != first.device:
+        if not type(t.data) is type(first.data) is np.ndarray and t.device != first.device:
             devices = ", ".join(f"{t.shape} on {t.device}" for t in tensors)
             raise ValueError(f"{name}: arguments on different devices ({devices}); move them with .to(device)")
         if t.dtype is not first.dtype and t.dtype != first.dtype:

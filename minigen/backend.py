@@ -16,16 +16,18 @@ import numpy as np
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 
+def on_gpu(array: Array) -> bool:
+    return not isinstance(array, (np.ndarray, np.generic)) and hasattr(array, "__cuda_array_interface__")
+
+
 def array_module(array: Array) -> ModuleType:
     """The library that `array` belongs to: `numpy` or `cupy` (also written `xp` in the array world)."""
-    if isinstance(array, (np.ndarray, np.generic)) or not hasattr(array, "__cuda_array_interface__"):
-        return np
-    return importlib.import_module("cupy")
+    return importlib.import_module("cupy") if on_gpu(array) else np
 
 
 def device_of(array: Array) -> str:
     """'cpu', or 'cuda:0' and so on for a CuPy array."""
-    return "cpu" if array_module(array) is np else f"cuda:{array.device.id}"
+    return f"cuda:{array.device.id}" if on_gpu(array) else "cpu"
 
 
 def kernels_for(array: Array) -> ModuleType:
@@ -34,16 +36,18 @@ def kernels_for(array: Array) -> ModuleType:
     choice = os.environ.get("MINIGEN_KERNELS", "")
     if choice not in ("", "reference"):
         raise ValueError(f"MINIGEN_KERNELS={choice!r}: the only choice besides leaving it unset is 'reference'")
-    if array_module(array) is not np:
+    if on_gpu(array):
         raise NotImplementedError("the CUDA kernels are not written yet: move the tensor to the 'cpu' first")
     return importlib.import_module("kernels.reference" if choice else "kernels.cpu")
 
 
 def to_device(array: Array, device: str) -> Array:
     """A copy of `array` on 'cpu' or 'cuda' (the array itself if it is there already)."""
-    kind = device.split(":")[0]
+    kind = str(device).partition(":")[0]
     if kind not in ("cpu", "cuda"):
         raise ValueError(f"device {device!r} is unknown: choose 'cpu' or 'cuda'")
+    if device in ("cuda" if on_gpu(array) else "cpu", device_of(array)):
+        return array
     if kind == "cuda":
         raise NotImplementedError(f"device {device!r}: the CUDA backend is not written yet, only 'cpu' works")
-    return array
+    return array.get()

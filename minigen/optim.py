@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .nn.module import Module, Parameter
+from .nn.module import Module, Parameter, check_fits
+from .tensor import Tensor
 
 
 class Optimizer:
@@ -18,11 +19,22 @@ class Optimizer:
     remembers: tuple[str, ...] = ()
 
     def __init__(self, parameters: Iterable[Parameter], lr: float, weight_decay: float = 0.0):
+        name = type(self).__name__
+        if isinstance(parameters, Tensor):
+            raise TypeError(f"{name}: needs a list of parameters, got a single tensor of shape {parameters.shape}")
         self.parameters = list(parameters)
         if not self.parameters:
-            raise ValueError(f"{type(self).__name__}: got no parameters")
+            raise ValueError(f"{name}: got no parameters")
+        for i, p in enumerate(self.parameters):
+            if not isinstance(p, Tensor) or not p.is_leaf:
+                found = "the output of an operation" if isinstance(p, Tensor) else f"a {type(p).__name__}"
+                raise TypeError(f"{name}: parameter {i} must be a leaf tensor, it is {found}")
+        if len({id(p) for p in self.parameters}) < len(self.parameters):
+            raise ValueError(f"{name}: a parameter is given more than once, it would be updated more than once a step")
         if not lr >= 0:
-            raise ValueError(f"{type(self).__name__}: lr must not be negative, got {lr}")
+            raise ValueError(f"{name}: lr must not be negative, got {lr}")
+        if not weight_decay >= 0:
+            raise ValueError(f"{name}: weight_decay must not be negative, got {weight_decay}")
         self.lr = lr
         self.weight_decay = weight_decay
         self.steps = 0
@@ -51,13 +63,8 @@ class Optimizer:
         return {"steps": self.steps, "lr": self.lr, **arrays}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for i, memory in enumerate(self.memory):
-            for name, a in memory.items():
-                if f"{i}.{name}" not in state or state[f"{i}.{name}"].shape != a.shape:
-                    raise ValueError(
-                        f"load_state_dict: this {type(self).__name__} needs {i}.{name} of shape {a.shape}, the state "
-                        f"has {getattr(state.get(f'{i}.{name}'), 'shape', 'none')}"
-                    )
+        own = {f"{i}.{name}": a for i, memory in enumerate(self.memory) for name, a in memory.items()}
+        check_fits(f"this {type(self).__name__}", {"steps": 0, "lr": 0, **own}, state)
         self.steps, self.lr = int(state["steps"]), float(state["lr"])
         self.memory = [{name: state[f"{i}.{name}"].copy() for name in memory} for i, memory in enumerate(self.memory)]
 
@@ -73,6 +80,8 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ):
+        if not momentum >= 0 or (nesterov and not momentum):
+            raise ValueError(f"SGD: momentum must not be negative, and positive for nesterov, got {momentum}")
         self.momentum, self.nesterov = momentum, nesterov
         self.remembers = ("velocity",) if momentum else ()
         super().__init__(parameters, lr, weight_decay)
@@ -103,8 +112,8 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ):
         super().__init__(parameters, lr, weight_decay)
-        if not all(0 <= b < 1 for b in betas):
-            raise ValueError(f"{type(self).__name__}: betas must be from 0 up to 1 (excluded), got {betas}")
+        if np.shape(betas) != (2,) or not all(0 <= b < 1 for b in betas):
+            raise ValueError(f"{type(self).__name__}: betas must be two numbers from 0 up to 1 (excluded), got {betas}")
         self.betas, self.eps = betas, eps
 
     def updated(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
@@ -129,8 +138,8 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
     ):
-        super().__init__(parameters, lr, betas, eps)
-        self.decoupled_decay = weight_decay
+        super().__init__(parameters, lr, betas, eps, weight_decay)
+        self.weight_decay, self.decoupled_decay = 0.0, weight_decay
 
     def updated(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
         return super().updated(p * (1 - self.lr * self.decoupled_decay), g, memory)
@@ -227,10 +236,8 @@ class EMA:
         return {"updates": self.updates, "average": {name: a.copy() for name, a in self.average.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        check_fits("this EMA", {"updates": 0, "average": 0}, state)
         average = state["average"]
-        if average.keys() != self.average.keys():
-            raise ValueError(
-                f"EMA: the state is of another module: {sorted(average)[:3]}... not {sorted(self.average)[:3]}..."
-            )
+        check_fits("this EMA's average", self.average, average)
         self.updates = int(state["updates"])
         self.average = {name: a.copy() for name, a in average.items()}

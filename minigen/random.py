@@ -30,9 +30,7 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Starts the stream of `seed` from its first draw."""
-        if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**64:
-            raise ValueError(f"manual_seed: the seed must be a whole number from 0 to 2^64 - 1, got {seed!r}")
-        self.seed, self.draw = int(seed), 0
+        self.seed, self.draw = _counter("manual_seed", "the seed", seed), 0
         return self
 
     def next_draw(self) -> int:
@@ -44,7 +42,13 @@ class Generator:
         return {"seed": self.seed, "draw": self.draw}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.seed, self.draw = int(state["seed"]), int(state["draw"])
+        self.seed, self.draw = (_counter("load_state_dict", repr(key), state.get(key)) for key in ("seed", "draw"))
+
+
+def _counter(name: str, what: str, value: Any) -> int:
+    if not isinstance(value, (int, np.integer)) or not 0 <= value < 2**64:
+        raise ValueError(f"{name}: {what} must be a whole number from 0 to 2^64 - 1, got {value!r}")
+    return int(value)
 
 
 default_generator = Generator(0)
@@ -87,6 +91,8 @@ def randint(low: int, high: int, shape: Any, generator: Generator | None = None)
 
 def permutation(n: int, seed: int, draw: int) -> np.ndarray:
     """The numbers 0 to n - 1 in random order, int64: a function of its arguments alone."""
+    if n < 0:
+        raise ValueError(f"permutation: n must not be negative, got {n}")
     words = kernels_for(_here).philox(seed, draw, _PERMUTATION_ROW, (n + 1) // 2)  # two 64-bit keys in a block
     return np.argsort(words.view(np.uint64).ravel()[:n], kind="stable")
 
@@ -94,6 +100,8 @@ def permutation(n: int, seed: int, draw: int) -> np.ndarray:
 def _draw(kind: str, shape: tuple, dtype: Any, generator: Generator | None) -> Tensor:
     shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     generator = generator or default_generator
+    if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
+        raise ValueError(f"random: the shape must be of whole numbers from 0, got {shape}")
     size = int(np.prod(shape, dtype=int))
     make = getattr(kernels_for(_here), kind)
     return Tensor(make((1, size), generator.seed, generator.next_draw(), dtype=dtype).reshape(shape))

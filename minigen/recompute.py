@@ -23,9 +23,9 @@ def checkpoint(fn: Callable[..., Tensor], *inputs: Any) -> Tensor:
     y = fn(*aliases)
     if not isinstance(y, Tensor):
         raise TypeError(f"checkpoint: fn must return one Tensor, it returned {type(y).__name__}")
-    leaves = leaves_of(y, stop=aliases)
-    values = y.data  # not y, whose graph is to go
-    segment = Primitive(lambda *arrays: values)
+    leaves, given = leaves_of(y, stop=aliases), len(inputs)
+    values = [y.data]  # not y, whose graph is to go; and given away at once, so that nothing here keeps it
+    segment = Primitive(lambda *arrays: values.pop())
     segment.name = "checkpoint"
 
     def again(*arguments):
@@ -34,6 +34,6 @@ def checkpoint(fn: Callable[..., Tensor], *inputs: Any) -> Tensor:
 
     @segment.vjp
     def _(g, _y, *xs):
-        return tuple(differentiate(again, xs[: len(inputs)], g, captured=leaves))
+        return tuple(differentiate(again, xs[:given], g, captured=leaves))
 
     return segment(*inputs, *leaves)

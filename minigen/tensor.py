@@ -8,7 +8,7 @@ import numpy as np
 
 import minigen
 
-from .backend import Array, array_module, device_of, to_device
+from .backend import Array, device_of, on_gpu, to_device
 
 if TYPE_CHECKING:
     from .autograd import Node
@@ -309,16 +309,22 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     """
     if isinstance(data, Tensor):
         data = data.data
-    array = data
-    if not hasattr(data, "dtype"):
-        array = np.asarray(data)
-        if array.dtype == np.float64:
-            array = array.astype(np.float32)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"tensor: needs numbers, got {type(data).__name__} of dtype {array.dtype}")
-    array = array_module(array).array(array, dtype=dtype)
+    array = data if on_gpu(data) else _as_numpy(data)
+    dtype = array.dtype if dtype is None else np.dtype(dtype)
+    for kind in (array.dtype, dtype):
+        if kind.kind not in "fiub":
+            raise TypeError(f"tensor: needs real numbers, got {type(data).__name__} of dtype {kind}")
+    array = array.astype(dtype)
     leaf = Tensor(array if device is None else to_device(array, device))
     return leaf.requires_grad_() if requires_grad else leaf
+
+
+def _as_numpy(data: Any) -> np.ndarray:
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"tensor: needs a number, an array, or nested lists of equal lengths ({error})") from error
+    return array.astype(np.float32) if array.dtype == np.float64 and not hasattr(data, "dtype") else array
 
 
 def array_of(x: Any) -> Array:

@@ -84,7 +84,8 @@ def save_curves(curves: Mapping[str, Any], path: str | os.PathLike, title: str |
     axes = figure.add_subplot(xlabel="step", ylabel=next(iter(lines)) if len(lines) == 1 else "value")
     for i, (name, (steps, values)) in enumerate(lines.items()):
         axes.plot(steps, values, color=f"C{i}", alpha=0.25, linewidth=1)
-        axes.plot(steps, _smooth(values), color=f"C{i}", label=name)
+        dots = "." if len(values) <= 50 else ""  # a single value has no line
+        axes.plot(steps, _smooth(values), color=f"C{i}", label=name, marker=dots)
     every = np.concatenate([values[np.isfinite(values)] for _, values in lines.values()])
     if every.size and every.min() > 0 and math.log10(every.max() / every.min()) > 1.5:
         axes.set_yscale("log")

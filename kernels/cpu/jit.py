@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 
 import numpy as np
-from numba import njit
+
+# Idle OpenMP threads sleep. By default they spin, on the very cores where BLAS, with threads of its own, has to
+# compute the next matrix product: convolutions then take many times longer. Read when OpenMP is first loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+from numba import njit  # noqa: E402
 
 # Sums may be reordered and multiplications fused into additions, which vectorises them; nan and inf still
 # propagate. A division by zero gives inf or nan, as in NumPy.

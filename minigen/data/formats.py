@@ -139,7 +139,10 @@ def _read_image(path: Path, size: int) -> Any:
             if image.mode[0] in "IF":  # Pillow would clip these to white on the way to RGB
                 raise ValueError(f"more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
             upright = ImageOps.exif_transpose(image).convert("RGB")
-        return np.asarray(ImageOps.fit(upright, (size, size), method=Image.Resampling.BICUBIC))
+        side = min(upright.size)
+        left, top = (upright.width - side) // 2, (upright.height - side) // 2
+        square = upright.crop((left, top, left + side, top + side))
+        return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
     except Exception as error:  # a damaged file can raise nearly anything from Pillow's decoders
         raise ValueError(f"image_folder: cannot read {path} ({error})") from error
 

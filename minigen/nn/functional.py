@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..ops import *  # noqa: F403
 from ..ops import abs, exp, gather, log_softmax, matmul, mean, minimum, softplus, sum
 from ..ops.index import integers
@@ -22,15 +24,16 @@ def _reduce(name: str, losses: Tensor, reduction: str) -> Tensor:
 
 
 def _check_same_shape(name: str, x: Any, target: Any) -> None:
-    if tuple(x.shape) != tuple(target.shape):
-        raise ValueError(f"{name}: the input has shape {x.shape} but the target {target.shape}; they must agree")
+    if np.shape(x) != np.shape(target):
+        shapes = f"the input has shape {np.shape(x)} but the target {np.shape(target)}"
+        raise ValueError(f"{name}: {shapes}; they must agree")
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     """x (..., in), weight (in, out), bias (out,) -> (..., out)."""
-    if x.shape[-1] != weight.shape[0]:
+    if x.ndim == 0 or x.shape[-1] != weight.shape[0]:
         raise ValueError(
-            f"linear: x has {x.shape[-1]} features (last axis of {x.shape}) "
+            f"linear: x has {x.shape[-1] if x.ndim else 'no'} features (last axis of {x.shape}) "
             f"but weight {weight.shape} takes {weight.shape[0]}"
         )
     y = matmul(x, weight)
@@ -62,10 +65,10 @@ def huber_loss(x: Any, target: Any, delta: float = 1.0, reduction: str = "mean")
 
 def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
     """-log softmax(logits)[target]. logits (..., classes), target (...) integers."""
-    if tuple(target.shape) != tuple(logits.shape[:-1]):
+    if np.shape(target) != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: logits {logits.shape} have classes on the last axis, so the target must have shape "
-            f"{tuple(logits.shape[:-1])}, got {tuple(target.shape)}"
+            f"{logits.shape[:-1]}, got {np.shape(target)}"
         )
     classes = integers("cross_entropy", target, logits.shape[-1])
     picked = gather(log_softmax(logits, -1), classes[..., None], -1)

@@ -72,7 +72,7 @@ class _Conv(Module):
         self.weight = _empty(*kernel, *shape)
         self.bias = _empty(out_channels) if bias else None
         self.settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups, **settings)
-        _init_weight_and_bias(self.weight, self.bias, math.prod(kernel) * in_channels // groups)
+        _init_weight_and_bias(self.weight, self.bias, math.prod(kernel) * divided // groups)
 
     def forward(self, x: Any) -> Tensor:
         name = f"conv_transpose{self.axes}d" if self.transposed else f"conv{self.axes}d"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, array_of
+from ..tensor import Tensor, array_of, tensor
 
 
 class Parameter(Tensor):
@@ -46,7 +46,7 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, (Module, Parameter)) and "_buffers" not in self.__dict__:
+        if isinstance(value, (Module, Tensor)) and "_buffers" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__}: call super().__init__() before setting {name!r}")
         object.__setattr__(self, name, value)
 
@@ -93,21 +93,9 @@ class Module:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over values saved by `state_dict`. Nothing changes unless all names, shapes and dtypes fit."""
         own = dict(self.named_tensors())
-        missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-        if missing or unexpected:
-            raise ValueError(
-                f"load_state_dict: this {type(self).__name__} does not fit: missing {missing or 'nothing'}, "
-                f"unexpected {unexpected or 'nothing'}"
-            )
-        arrays = {name: array_of(state[name]) for name in own}
+        check_fits(f"this {type(self).__name__}", own, state)
         for name, t in own.items():
-            if arrays[name].shape != t.shape or arrays[name].dtype != t.dtype:
-                raise ValueError(
-                    f"load_state_dict: {name} is {t.shape} {t.dtype} here but "
-                    f"{arrays[name].shape} {arrays[name].dtype} in the state"
-                )
-        for name, t in own.items():
-            t.assign_(arrays[name].copy())
+            t.assign_(tensor(state[name]).data)  # a copy
 
     def train(self, mode: bool = True) -> Module:
         """Switches dropout and batch statistics on (or off); returns self."""
@@ -129,15 +117,18 @@ class Module:
 
     def to(self, device: str) -> Module:
         """Moves every parameter and buffer in place; returns self."""
-        for _, t in self.named_tensors():
-            t.data = t.to(device).data
-        return self
+        return self._convert(lambda t: t.to(device).data)
 
     def astype(self, dtype: Any) -> Module:
         """Converts every floating-point parameter and buffer in place; returns self."""
-        for _, t in self.named_tensors():
-            if t.dtype.kind == "f":
-                t.data = t.data.astype(dtype)
+        return self._convert(lambda t: t.data.astype(dtype) if t.dtype.kind == "f" else t.data)
+
+    def _convert(self, new: Callable[[Tensor], Any]) -> Module:
+        """Gives every parameter and buffer, and their gradients, new arrays."""
+        for t in {id(t): t for _, t in self.named_tensors()}.values():
+            t.data = new(t)
+            t.version += 1
+            t.grad = None if t.grad is None else Tensor(new(t.grad))
         return self
 
     def apply(self, fn: Callable[[Module], None]) -> Module:
@@ -156,12 +147,34 @@ class Module:
         return f"{type(self).__name__}({inside})"
 
 
+def check_fits(whose: str, own: dict[str, Any], state: dict[str, Any]) -> None:
+    """A state must have the names of `own` and no others, and its arrays the same shapes and dtypes."""
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    if missing or unexpected:
+        raise ValueError(
+            f"load_state_dict: the state does not fit {whose}: missing {missing or 'nothing'}, "
+            f"unexpected {unexpected or 'nothing'}"
+        )
+    for name, value in own.items():
+        if hasattr(value, "dtype"):
+            shape, dtype = (getattr(state[name], key, None) for key in ("shape", "dtype"))
+            if shape != value.shape or dtype != value.dtype:
+                here = f"{value.shape} {value.dtype} in {whose}"
+                raise ValueError(f"load_state_dict: {name} is {here} but {shape} {dtype} in the state")
+
+
+def _check_module(whose: str, value: Any) -> None:
+    if not isinstance(value, Module):
+        raise TypeError(f"{whose}: needs Modules, got {value!r:.60}; for a function use its layer, such as nn.ReLU()")
+
+
 class Sequential(Module):
     """Modules applied one after the other."""
 
     def __init__(self, *modules: Module):
         super().__init__()
         for i, module in enumerate(modules):
+            _check_module("Sequential", module)
             setattr(self, str(i), module)
 
     def forward(self, x: Any) -> Any:
@@ -172,8 +185,9 @@ class Sequential(Module):
     def __len__(self) -> int:
         return len(list(self.named_children()))
 
-    def __getitem__(self, index: int) -> Module:
-        return list(self.named_children())[index][1]
+    def __getitem__(self, index: int | slice) -> Module:
+        modules = [child for _, child in self.named_children()]
+        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
 
 class ModuleList(Module):
@@ -185,6 +199,7 @@ class ModuleList(Module):
             self.append(module)
 
     def append(self, module: Module) -> ModuleList:
+        _check_module("ModuleList", module)
         setattr(self, str(len(self)), module)
         return self
 
@@ -194,5 +209,6 @@ class ModuleList(Module):
     def __iter__(self) -> Iterator[Any]:
         return (child for _, child in self.named_children())
 
-    def __getitem__(self, index: int) -> Any:
-        return list(self.named_children())[index][1]
+    def __getitem__(self, index: int | slice) -> Any:
+        modules = list(self)
+        return ModuleList(modules[index]) if isinstance(index, slice) else modules[index]

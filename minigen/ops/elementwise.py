@@ -19,16 +19,16 @@ def _kind(x: Any) -> str:
     return x.dtype.kind if hasattr(x, "dtype") else np.dtype(type(x)).kind
 
 
-def _operands(a: Any, b: Any) -> tuple[Any, Any]:
-    """Two operands of one dtype: an integer array meets a float as that float (NumPy would make it float64)."""
-    if hasattr(a, "dtype") and _kind(a) != "f" and _kind(b) == "f":
-        return a.astype(getattr(b, "dtype", np.float32)), b
-    if hasattr(b, "dtype") and _kind(b) != "f" and _kind(a) == "f":
-        return a, b.astype(getattr(a, "dtype", np.float32))
-    return a, b
+def operands(*xs: Any) -> tuple:
+    """Operands of one dtype: integer arrays meet a float as that float (NumPy would make them float64)."""
+    floats = [getattr(x, "dtype", np.float32) for x in xs if x is not None and _kind(x) == "f"]
+    if not floats:
+        return xs
+    dtype = next((f for f in floats if f != np.float32), np.float32)
+    return tuple([x.astype(dtype) if hasattr(x, "dtype") and x.dtype.kind != "f" else x for x in xs])
 
 
-def _floating(x: Any) -> Array:
+def floating(x: Any) -> Array:
     """`x` itself, or as float32 where it is a plain number or holds integers or bools."""
     return x if hasattr(x, "dtype") and x.dtype.kind == "f" else np.asarray(x, np.float32)
 
@@ -38,7 +38,7 @@ def _floating(x: Any) -> Array:
 
 @primitive
 def add(a, b):
-    a, b = _operands(a, b)
+    a, b = operands(a, b)
     return a + b
 
 
@@ -49,7 +49,7 @@ def _(g, _y, _a, _b):
 
 @primitive
 def subtract(a, b):
-    a, b = _operands(a, b)
+    a, b = operands(a, b)
     return a - b
 
 
@@ -60,7 +60,7 @@ def _(g, _y, _a, _b):
 
 @primitive
 def multiply(a, b):
-    a, b = _operands(a, b)
+    a, b = operands(a, b)
     return a * b
 
 
@@ -71,8 +71,8 @@ def _(g, _y, a, b):
 
 @primitive
 def divide(a, b):
-    a, b = _operands(a, b)
-    return a / b if "f" in (_kind(a), _kind(b)) else _floating(a) / _floating(b)
+    a, b = operands(a, b)
+    return a / b if "f" in (_kind(a), _kind(b)) else floating(a) / floating(b)
 
 
 @divide.vjp
@@ -92,7 +92,7 @@ def _(g, _y, _x):
 
 @primitive
 def power(x, p):
-    x, p = _operands(x, p)
+    x, p = operands(x, p)
     return x**p
 
 
@@ -112,7 +112,7 @@ def _(g, y, x, p):
 
 @primitive
 def maximum(a, b):
-    return np.maximum(*_operands(a, b))
+    return np.maximum(*operands(a, b))
 
 
 @maximum.vjp
@@ -122,7 +122,7 @@ def _(g, y, a, b):
 
 @primitive
 def minimum(a, b):
-    return np.minimum(*_operands(a, b))
+    return np.minimum(*operands(a, b))
 
 
 @minimum.vjp
@@ -156,7 +156,7 @@ def sign(x: Any) -> Tensor:
 
 @primitive
 def exp(x):
-    return np.exp(_floating(x))
+    return np.exp(floating(x))
 
 
 @exp.vjp
@@ -166,7 +166,7 @@ def _(g, y, _x):
 
 @primitive
 def log(x):
-    return np.log(_floating(x))
+    return np.log(floating(x))
 
 
 @log.vjp
@@ -177,7 +177,7 @@ def _(g, _y, x):
 @primitive
 def log1p(x):
     """log(1 + x), accurate for small x."""
-    return np.log1p(_floating(x))
+    return np.log1p(floating(x))
 
 
 @log1p.vjp
@@ -188,7 +188,7 @@ def _(g, _y, x):
 @primitive
 def expm1(x):
     """exp(x) - 1, accurate for small x."""
-    return np.expm1(_floating(x))
+    return np.expm1(floating(x))
 
 
 @expm1.vjp
@@ -198,7 +198,7 @@ def _(g, y, _x):
 
 @primitive
 def sqrt(x):
-    return np.sqrt(_floating(x))
+    return np.sqrt(floating(x))
 
 
 @sqrt.vjp
@@ -209,7 +209,7 @@ def _(g, y, _x):
 @primitive
 def erf(x):
     """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
-    x = _floating(x)
+    x = floating(x)
     return kernels_for(x).erf(x)
 
 
@@ -223,7 +223,7 @@ def _(g, _y, x):
 
 @primitive
 def sin(x):
-    return np.sin(_floating(x))
+    return np.sin(floating(x))
 
 
 @sin.vjp
@@ -233,7 +233,7 @@ def _(g, _y, x):
 
 @primitive
 def cos(x):
-    return np.cos(_floating(x))
+    return np.cos(floating(x))
 
 
 @cos.vjp
@@ -243,7 +243,7 @@ def _(g, _y, x):
 
 @primitive
 def tan(x):
-    return np.tan(_floating(x))
+    return np.tan(floating(x))
 
 
 @tan.vjp
@@ -253,7 +253,7 @@ def _(g, y, _x):
 
 @primitive
 def arctan(x):
-    return np.arctan(_floating(x))
+    return np.arctan(floating(x))
 
 
 @arctan.vjp
@@ -263,7 +263,7 @@ def _(g, _y, x):
 
 @primitive
 def tanh(x):
-    return np.tanh(_floating(x))
+    return np.tanh(floating(x))
 
 
 @tanh.vjp
@@ -292,9 +292,9 @@ def _(g, y, x, low, high):
 @primitive
 def where(condition, a, b):
     """Elements of `a` where the condition holds, of `b` elsewhere."""
-    a, b = _operands(a, b)
+    a, b = operands(a, b)
     chosen = np.where(condition, a, b)
-    return chosen if hasattr(a, "dtype") or hasattr(b, "dtype") else _floating(chosen)
+    return chosen if hasattr(a, "dtype") or hasattr(b, "dtype") else floating(chosen)
 
 
 @where.vjp

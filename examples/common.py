@@ -1,0 +1,166 @@
+"""What all examples share: the command line, and a training run that can be interrupted and resumed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minigen
+from minigen.data import Dataset, load
+from minigen.serialization import CheckpointError
+from minigen.viz import save_curves, save_images
+
+SAVE_EVERY_SECONDS = 30
+
+
+def arguments(name: str, description: str, steps: int, batch: int, samples: int, data: str = "digits") -> Any:
+    """The command line of every example, as an argparse parser; an example may add to it."""
+
+    def at_least(smallest: int):
+        def whole_number(text: str) -> int:
+            if int(text) < smallest:
+                raise argparse.ArgumentTypeError(f"must be at least {smallest}, got {text}")
+            return int(text)
+
+        return whole_number
+
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--data", default=data, help="'digits', a folder of images, or an .npz, MNIST or CIFAR file")
+    parser.add_argument("--steps", type=at_least(1), default=steps, help="training steps")
+    parser.add_argument("--batch", type=at_least(1), default=batch, help="images in a step")
+    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder for everything that is written")
+    parser.add_argument("--samples", type=at_least(1), default=samples, help="images to make at the end")
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if the figures at the end fall short")
+    return parser
+
+
+def load_data(args: argparse.Namespace) -> Dataset:
+    """The images that --data names; bad input ends the program with one sentence."""
+    try:
+        data = load(args.data)
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(str(error))
+    if args.batch > len(data):
+        sys.exit(f"--batch {args.batch} is more than the {len(data)} images of {args.data}")
+    return data
+
+
+class Run:
+    """A training run in a folder.
+
+    `parts` are the things with a state (network, optimiser, ...). `steps()` counts the training steps, shows the
+    progress bar and saves every part now and then, at the end, and on Ctrl-C: always between two steps, so that a
+    run which was stopped, by whatever, and resumed ends with the same bits as one that was not.
+    """
+
+    def __init__(self, args: argparse.Namespace, **parts: Any):
+        self.args, self.parts = args, parts
+        self.folder = args.out
+        self.path = self.folder / "checkpoint.safetensors"
+        self.step, self.seconds = 0, 0.0
+        self.curves: dict[str, list[float]] = {}
+        self.settings = {key: getattr(args, key) for key in ("data", "steps", "batch", "seed")}
+        if args.resume and self.path.exists():
+            self._load()
+        else:
+            if args.resume:
+                print(f"{self.path} does not exist yet: starting from the first step")
+            self._keep_earlier_run()
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _keep_earlier_run(self) -> None:
+        if not self.path.exists():
+            return
+        number = 1
+        while (kept := self.folder.with_name(f"{self.folder.name}.{number}")).exists():
+            number += 1
+        self.folder.rename(kept)
+        print(f"kept the earlier run as {kept}; --resume would have continued it")
+
+    def _load(self) -> None:
+        try:
+            state = minigen.load(self.path)
+            settings = state["settings"]
+        except (CheckpointError, KeyError) as error:
+            sys.exit(f"cannot resume: {error if isinstance(error, CheckpointError) else f'{self.path} is no run'}")
+        changed = [f"--{k} {settings.get(k)}, not {v}" for k, v in self.settings.items() if settings.get(k) != v]
+        if changed:
+            sys.exit(f"cannot resume: the run in {self.folder} was started with {', '.join(changed)}")
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.curves = {name: values.tolist() for name, values in state["curves"].items()}
+
+    def save(self) -> None:
+        curves = {name: np.array(values) for name, values in self.curves.items()}
+        own = {"settings": self.settings, "step": self.step, "seconds": self.seconds, "curves": curves}
+        minigen.save({**own, **{name: part.state_dict() for name, part in self.parts.items()}}, self.path)
+
+    def log(self, **values: float) -> None:
+        """Adds a point to each named curve."""
+        for name, value in values.items():
+            self.curves.setdefault(name, []).append(value)
+
+    def steps(self) -> Iterator[int]:
+        """Yields the number of each step still to be done."""
+        from tqdm import tqdm
+
+        interrupted: list[int] = []
+        previous = signal.signal(signal.SIGINT, lambda number, frame: interrupted.append(number))
+        saved, started, before = time.monotonic(), time.monotonic(), self.seconds
+        bar = tqdm(total=self.args.steps, initial=self.step, unit="step", desc="training", mininterval=0.5)
+        try:
+            while self.step < self.args.steps and not interrupted:
+                yield self.step
+                self.step += 1
+                now = time.monotonic()
+                self.seconds = before + now - started
+                speed = f"{self.step * self.args.batch / self.seconds:.0f} images/s"
+                bar.set_postfix_str(", ".join([*self._recent(), speed]), refresh=False)
+                bar.update()
+                if now - saved > SAVE_EVERY_SECONDS:
+                    self.save()
+                    saved = now
+            self.save()
+        finally:
+            bar.close()
+            signal.signal(signal.SIGINT, previous)
+        if interrupted:
+            again = " ".join([sys.argv[0], *(a for a in sys.argv[1:] if a != "--resume"), "--resume"])
+            print(f"stopped and saved after step {self.step} of {self.args.steps}; continue with: python {again}")
+            sys.exit(130)
+
+    def _recent(self) -> list[str]:
+        """Each curve's mean over its last 100 points."""
+        return [f"{name} {np.mean(values[-100:]):.4f}" for name, values in self.curves.items()]
+
+    def finish(self, images: np.ndarray, metrics: dict[str, Any], **also: np.ndarray) -> None:
+        """Writes samples.png and samples.npz (uint8 `images`, and `also`), curves.png and metrics.json."""
+        save_images(images[:100], self.folder / "samples.png")
+        np.savez_compressed(self.folder / "samples.npz", images=images, **also)
+        save_curves(self.curves, self.folder / "curves.png")
+        own = {"steps": self.step, "training_seconds": round(self.seconds, 1), **self.settings}
+        (self.folder / "metrics.json").write_text(json.dumps({**own, **metrics}, indent=2) + "\n")
+        print(f"wrote samples.png, samples.npz, curves.png and metrics.json to {self.folder}")
+
+
+def report(figures: list[tuple[str, float, str, float, str]], check: bool) -> None:
+    """Prints (name, value, '>=' or '<=', bound, baseline) lines; with `check`, exits with 1 if a bound is missed."""
+    missed = 0
+    for name, value, relation, bound, baseline in figures:
+        met = value >= bound if relation == ">=" else value <= bound
+        missed += not met
+        print(f"{'ok  ' if met else 'MISS'} {name}: {value:.3g} (asked: {relation} {bound:.3g}; {baseline})")
+    if check and missed:
+        sys.exit(1)

@@ -1,0 +1,122 @@
+"""The diffusion process: data to noise by a formula, noise to data by a trained network.
+
+Forward:  x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps,  eps normal        (Ho et al. 2020, eq. 4)
+The network sees x_t and t, and predicts one of
+    eps                                                                  (Ho et al. 2020, eq. 14)
+    x0
+    v = sqrt(abar_t) eps - sqrt(1 - abar_t) x0                           (Salimans & Ho 2022, section 4)
+of which each gives the other two. Sampling goes from pure noise through fewer and fewer noisy images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..autograd import no_grad
+from ..backend import kernels_for
+from ..random import Generator, default_generator
+from ..tensor import Tensor, array_of
+from .schedules import SCHEDULES
+
+Network = Callable[[Tensor, np.ndarray], Tensor]  # (x_t, t) -> prediction, with t (N,) integers
+
+
+class Diffusion:
+    """A schedule, and what the network predicts.
+
+    `timesteps` T, `schedule` 'linear', 'cosine' or 'sigmoid', `prediction` 'eps', 'x0' or 'v'.
+    """
+
+    def __init__(self, timesteps: int = 1000, schedule: str = "cosine", prediction: str = "eps"):
+        if schedule not in SCHEDULES:
+            raise ValueError(f"Diffusion: schedule {schedule!r} is unknown: choose one of {sorted(SCHEDULES)}")
+        if prediction not in ("eps", "x0", "v"):
+            raise ValueError(f"Diffusion: prediction {prediction!r} is unknown: choose 'eps', 'x0' or 'v'")
+        if timesteps < 1:
+            raise ValueError(f"Diffusion: timesteps must be at least 1, got {timesteps}")
+        self.timesteps, self.prediction = timesteps, prediction
+        self.alphas_cumprod = SCHEDULES[schedule](timesteps)
+
+    def _signal_and_noise(self, t: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+        """sqrt(abar_t) and sqrt(1 - abar_t) for each sample."""
+        t = np.asarray(t)
+        if t.dtype.kind not in "iu" or t.size and not (0 <= t.min() and t.max() < self.timesteps):
+            raise ValueError(f"Diffusion: t must be integers from 0 to {self.timesteps - 1}, got {t}")
+        abar = self.alphas_cumprod[t]
+        return np.sqrt(abar).astype(dtype), np.sqrt(1 - abar).astype(dtype)
+
+    def add_noise(self, x0: Any, t: np.ndarray, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
+        """x_t and the noise in it. x0 (N, ...), t (N,) -> two tensors (N, ...)."""
+        generator = generator or default_generator
+        alpha, sigma = self._signal_and_noise(t, x0.dtype)
+        return ops.add_noise(x0, alpha, sigma, generator.seed, generator.next_draw())
+
+    def target(self, x0: Any, noise: Any, t: np.ndarray) -> Tensor:
+        """What the network should have said: eps, x0 or v."""
+        if self.prediction == "eps":
+            return noise
+        if self.prediction == "x0":
+            return x0
+        each = (-1,) + (1,) * (x0.ndim - 1)
+        alpha, sigma = (a.reshape(each) for a in self._signal_and_noise(t, x0.dtype))
+        return alpha * noise - sigma * x0
+
+    def loss(self, network: Network, x0: Any, generator: Generator | None = None) -> Tensor:
+        """The mean squared error of the prediction at one random timestep per sample (Ho et al. 2020, eq. 14)."""
+        generator = generator or default_generator
+        t = self.random_timesteps(len(x0), generator)
+        x_t, noise = self.add_noise(x0, t, generator)
+        error = network(x_t, t) - self.target(x0, noise, t)
+        return (error * error).mean()
+
+    def random_timesteps(self, n: int, generator: Generator) -> np.ndarray:
+        """One timestep for each of n samples, evenly spread: the range is cut into n parts, one draw shifts them all.
+
+        Every batch then covers all noise levels, which makes the loss less noisy (Kingma et al. 2021, appendix I.1).
+        """
+        kernels = kernels_for(np.empty(0))
+        u = kernels.uniform((1, 1), generator.seed, generator.next_draw(), dtype=np.float64)[0, 0]
+        return ((np.arange(n) + u) / n * self.timesteps).astype(np.int64)
+
+    def sampling_steps(self, steps: int) -> list[tuple[int, float, float]]:
+        """(t, abar_t, abar_prev) for `steps` timesteps evenly spread from T - 1 down; the last abar_prev is 1."""
+        if not 1 <= steps <= self.timesteps:
+            raise ValueError(f"Diffusion: sampling steps must be from 1 to {self.timesteps}, got {steps}")
+        kept = np.linspace(self.timesteps - 1, 0, steps).round().astype(int)
+        abar = [*(float(a) for a in self.alphas_cumprod[kept]), 1.0]
+        return [(int(t), abar[i], abar[i + 1]) for i, t in enumerate(kept)]
+
+    def sample(
+        self,
+        network: Network,
+        shape: tuple[int, ...],
+        seed: int = 0,
+        steps: int = 50,
+        method: str = "ddim",
+        eta: float = 0.0,
+        clip: float | None = 1.0,
+        first_sample: int = 0,
+        progress: Callable[[Iterable], Iterable] = iter,
+    ) -> Tensor:
+        """Samples number first_sample, first_sample + 1, ... of a seed, in the given shape (N, ...).
+
+        `method` is 'ddpm' (Ho et al. 2020, algorithm 2) or 'ddim' (Song et al. 2021) with its `eta`; `clip` bounds
+        the estimates of x0. Each sample has random numbers of its own: sample i of a seed is the same image
+        whichever batch it is computed in. `progress` wraps the loop over steps, as `tqdm.tqdm` does.
+        """
+        if method not in ("ddpm", "ddim"):
+            raise ValueError(f"Diffusion: method {method!r} is unknown: choose 'ddpm' or 'ddim'")
+        settings: dict[str, Any] = dict(seed=seed, first_row=first_sample, prediction=self.prediction, clip=clip)
+        if method == "ddim":
+            settings["eta"] = eta
+        step = ops.ddpm_step if method == "ddpm" else ops.ddim_step
+        with no_grad():
+            x = Tensor(kernels_for(np.empty(0)).normal(shape, seed, 0, first_sample))
+            for draw, (t, abar, abar_prev) in enumerate(progress(self.sampling_steps(steps)), start=1):
+                out = network(x, np.full(shape[0], t))
+                x = step(x, Tensor(array_of(out)), abar, abar_prev, draw=draw, **settings)
+        return x

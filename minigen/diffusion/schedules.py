@@ -1,0 +1,45 @@
+"""Noise schedules: how much of the data is left at each of T timesteps.
+
+Each function gives `alphas_cumprod`, float64 of shape (T,): entry t is the share of the data in the variance of
+
+    x_t = sqrt(alphas_cumprod[t]) x0 + sqrt(1 - alphas_cumprod[t]) noise,
+
+near 1 at t = 0 and near 0 at t = T - 1. The variance that step t adds is beta_t = 1 - alphas_cumprod[t] /
+alphas_cumprod[t - 1].
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+LARGEST_BETA = 0.999  # a beta of 1 would leave nothing to go back from
+
+
+def linear_schedule(timesteps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> np.ndarray:
+    """beta rises in a line (Ho et al. 2020, section 4). Stated for 1000 steps; for T steps, betas are 1000/T times
+    as large, so that the end is as noisy."""
+    scale = 1000 / timesteps
+    betas = np.linspace(scale * beta_start, scale * beta_end, timesteps)
+    return np.cumprod(1 - np.minimum(betas, LARGEST_BETA))
+
+
+def cosine_schedule(timesteps: int, offset: float = 0.008) -> np.ndarray:
+    """alphas_cumprod falls as a squared cosine (Nichol & Dhariwal 2021, eq. 17)."""
+    t = np.arange(timesteps + 1) / timesteps
+    return _from_curve(np.cos((t + offset) / (1 + offset) * np.pi / 2) ** 2)
+
+
+def sigmoid_schedule(timesteps: int, start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> np.ndarray:
+    """alphas_cumprod falls as a sigmoid (Jabri et al. 2022, algorithm in appendix B)."""
+    t = np.arange(timesteps + 1) / timesteps
+    falling = 1 / (1 + np.exp((t * (end - start) + start) / tau))
+    return _from_curve((falling - falling[-1]) / (falling[0] - falling[-1]))
+
+
+def _from_curve(curve: np.ndarray) -> np.ndarray:
+    """alphas_cumprod at steps 1 to T of a curve given at 0 to T, with each beta bounded."""
+    betas = 1 - curve[1:] / curve[:-1]
+    return np.cumprod(1 - np.minimum(betas, LARGEST_BETA))
+
+
+SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule, "sigmoid": sigmoid_schedule}

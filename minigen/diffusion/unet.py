@@ -1,0 +1,185 @@
+"""The U-Net that predicts the noise in an image (Ronneberger et al. 2015; Ho et al. 2020, appendix B).
+
+Down: residual blocks at each resolution, halving it between levels, each block's output kept. In the middle:
+attention. Up: residual blocks that also see what the way down kept, doubling the resolution.
+
+    x -> patches -> [blocks] -> keep ----------------> [blocks] -> patches -> y
+                       | half                            ^ double
+                    [blocks] -> keep -------------> [blocks]
+                       |                                 ^
+                       +-> block, attention, block ------+
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..nn import Conv2d, GroupNorm, Linear, Module, ModuleList, init
+from ..tensor import Tensor
+
+
+def timestep_embedding(t: Any, dim: int) -> Tensor:
+    """(N,) -> (N, dim): sines and cosines of t at wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017, 3.5)."""
+    half = dim // 2
+    frequencies = np.exp(-math.log(10000) * np.arange(half) / half)
+    angles = np.asarray(t, np.float64)[:, None] * frequencies
+    return Tensor(np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32))
+
+
+class ResidualBlock(Module):
+    """(N, H, W, in), embedding (N, E) -> (N, H, W, out): two convolutions, the time added between them.
+
+    The last convolution starts at zero, so the block starts as the identity.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, embedding: int, num_groups: int):
+        super().__init__()
+        self.norm1 = GroupNorm(num_groups, in_channels)
+        self.conv1 = Conv2d(in_channels, out_channels, 3, padding=1)
+        self.time = Linear(embedding, out_channels)
+        self.norm2 = GroupNorm(num_groups, out_channels)
+        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1)
+        self.skip = Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+        init.zeros_(self.conv2.weight)
+        init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv1(norm_silu(self.norm1, x))
+        h = h + self.time(embedding).reshape(len(h), 1, 1, -1)
+        h = self.conv2(norm_silu(self.norm2, h))
+        return h + (x if self.skip is None else self.skip(x))
+
+
+class AttentionBlock(Module):
+    """(N, H, W, C) -> the same: every pixel looks at every other; a residual that starts at zero."""
+
+    def __init__(self, channels: int, heads: int, num_groups: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = GroupNorm(num_groups, channels)
+        self.qkv = Linear(channels, 3 * channels)
+        self.out = Linear(channels, channels)
+        init.zeros_(self.out.weight)
+        init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, h, w, c = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(n, h * w, 3, self.heads, c // self.heads)
+        attended = ops.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
+        return x + self.out(attended.reshape(n, h, w, c))
+
+
+def norm_silu(norm: GroupNorm, x: Tensor) -> Tensor:
+    return ops.group_norm_silu(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
+
+
+class UNet(Module):
+    """x (N, H, W, in_channels), t (N,) -> (N, H, W, out_channels).
+
+    Level i has channels * multipliers[i] channels, `blocks` residual blocks on the way down and one more on the way
+    up, and attention where `attention[i]`. With `patch` p the network works on p x p pixels at a time, at 1/p of the
+    resolution and so 1/p^2 of the cost. H and W must be divisible by p and by 2 for each level below the first.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        out_channels: int | None = None,
+        channels: int = 64,
+        multipliers: tuple[int, ...] = (1, 2),
+        blocks: int = 2,
+        attention: tuple[bool, ...] = (False, True),
+        heads: int = 4,
+        patch: int = 1,
+        num_groups: int = 8,
+    ):
+        super().__init__()
+        if len(attention) != len(multipliers):
+            raise ValueError(f"UNet: {len(multipliers)} multipliers but {len(attention)} entries in attention")
+        out_channels = in_channels if out_channels is None else out_channels
+        self.channels, self.patch = channels, patch
+        embedding = 4 * channels
+        self.time1, self.time2 = Linear(channels, embedding), Linear(embedding, embedding)
+        self.first = Conv2d(in_channels * patch**2, channels, 3, padding=1)
+
+        def block(inside: int, outside: int, attends: bool) -> ModuleList:
+            parts: list[Module] = [ResidualBlock(inside, outside, embedding, num_groups)]
+            return ModuleList(parts + [AttentionBlock(outside, heads, num_groups)] * attends)
+
+        c, kept = channels, [channels]
+        self.down, self.halve = ModuleList(), ModuleList()
+        for i, (m, attends) in enumerate(zip(multipliers, attention, strict=True)):
+            level = ModuleList()
+            for _ in range(blocks):
+                level.append(block(c, channels * m, attends))
+                c = channels * m
+                kept.append(c)
+            self.down.append(level)
+            if i + 1 < len(multipliers):
+                self.halve.append(Conv2d(c, c, 3, stride=2, padding=1))
+                kept.append(c)
+        self.middle = ModuleList([block(c, c, True), block(c, c, False)])
+        self.up, self.double = ModuleList(), ModuleList()
+        for i, (m, attends) in reversed(list(enumerate(zip(multipliers, attention, strict=True)))):
+            level = ModuleList()
+            for _ in range(blocks + 1):
+                level.append(block(c + kept.pop(), channels * m, attends))
+                c = channels * m
+            self.up.append(level)
+            if i > 0:
+                self.double.append(Conv2d(c, c, 3, padding=1))
+        self.last_norm = GroupNorm(num_groups, c)
+        self.last = Conv2d(c, out_channels * patch**2, 3, padding=1)
+        init.zeros_(self.last.weight)
+        init.zeros_(self.last.bias)
+
+    def forward(self, x: Tensor, t: Any) -> Tensor:
+        step = self.patch * 2 ** len(self.halve)
+        if x.ndim != 4 or x.shape[1] % step or x.shape[2] % step:
+            raise ValueError(f"UNet: x must be (N, H, W, C) with H and W divisible by {step}, got shape {x.shape}")
+        embedding = ops.silu(self.time2(ops.silu(self.time1(timestep_embedding(t, self.channels)))))
+        h = self.first(space_to_depth(x, self.patch))
+        kept = [h]
+        for i, level in enumerate(self.down):
+            for block in level:
+                h = run_block(block, h, embedding)
+                kept.append(h)
+            if i < len(self.halve):
+                h = self.halve[i](h)
+                kept.append(h)
+        for block in self.middle:
+            h = run_block(block, h, embedding)
+        for i, level in enumerate(self.up):
+            for block in level:
+                h = run_block(block, ops.concatenate([h, kept.pop()], axis=-1), embedding)
+            if i < len(self.double):
+                h = self.double[i](ops.interpolate(h, 2))
+        return depth_to_space(self.last(norm_silu(self.last_norm, h)), self.patch)
+
+
+def run_block(block: ModuleList, x: Tensor, embedding: Tensor) -> Tensor:
+    """A residual block and, if there is one, the attention after it."""
+    x = block[0](x, embedding)
+    return block[1](x) if len(block) > 1 else x
+
+
+def space_to_depth(x: Tensor, p: int) -> Tensor:
+    """(N, H, W, C) -> (N, H/p, W/p, p p C): the pixels of each p x p patch as channels of one pixel."""
+    if p == 1:
+        return x
+    n, h, w, c = x.shape
+    patches = x.reshape(n, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
+    return patches.reshape(n, h // p, w // p, p * p * c)
+
+
+def depth_to_space(x: Tensor, p: int) -> Tensor:
+    """(N, H, W, p p C) -> (N, H p, W p, C), the inverse of `space_to_depth`."""
+    if p == 1:
+        return x
+    n, h, w, c = x.shape
+    patches = x.reshape(n, h, w, p, p, c // p**2).transpose(0, 1, 3, 2, 4, 5)
+    return patches.reshape(n, h * p, w * p, c // p**2)

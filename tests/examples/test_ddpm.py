@@ -1,0 +1,166 @@
+"""examples/ddpm.py as a user runs it: its files, resuming after every kind of stop, its exit codes.
+
+The runs are tiny (random 8 x 8 images, a few steps): that the model learns is what `--check` says at full length.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigen
+
+for module in ("tqdm", "matplotlib", "PIL", "sklearn"):
+    pytest.importorskip(module)
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    path = tmp_path_factory.mktemp("data") / "images.npz"
+    labels = np.arange(60) % 3
+    images = (rng.integers(0, 60, (60, 8, 8, 1)) + 60 * labels[:, None, None, None]).astype(np.uint8)
+    np.savez(path, images=images, labels=labels)
+    return path
+
+
+def command(data, out, *more, steps=6):
+    fixed = ["--data", data, "--out", out, "--steps", steps, "--batch", 8, "--samples", 5, "--seed", 3]
+    return [sys.executable, str(EXAMPLES / "ddpm.py"), *map(str, [*fixed, *more])]
+
+
+def run(*arguments, **options):
+    return subprocess.run(command(*arguments, **options), capture_output=True, text=True)
+
+
+def weights(out):
+    return minigen.load(out / "checkpoint.safetensors")
+
+
+def assert_same_state(a, b):
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        if isinstance(value, dict):
+            assert_same_state(value, b[key])
+        elif key != "seconds":
+            np.testing.assert_array_equal(value, b[key], err_msg=key)
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "ddpm"
+    done = run(data, out)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def test_leaves_what_the_contract_names(finished):
+    out, done = finished
+    assert "loss" in done.stderr and "images/s" in done.stderr  # the progress bar
+    samples = np.load(out / "samples.npz")["images"]
+    assert samples.shape == (5, 8, 8, 1) and samples.dtype == np.uint8
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["steps"] == 6 and sum(metrics["class_histogram"]) == 5
+    assert 0 <= metrics["read"] <= 1 and 0 <= metrics["read_real"] <= 1
+    for name in ("samples.png", "curves.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_check_exits_with_1_when_a_figure_falls_short(data, finished, tmp_path):
+    done = run(data, tmp_path / "short", "--check", steps=1)
+    assert "MISS" in done.stdout
+    assert done.returncode == 1
+
+
+def test_a_run_that_is_killed_and_resumed_ends_with_the_same_bits(data, finished, tmp_path):
+    out = tmp_path / "killed"
+    kill_after_step = f"""
+import os, signal, sys
+sys.path.insert(0, {str(EXAMPLES)!r})
+import common
+common.SAVE_EVERY_SECONDS = 0  # after every step
+real_save, count = common.Run.save, 0
+def save(run):
+    global count
+    real_save(run)
+    count += 1
+    if count == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+common.Run.save = save
+import ddpm
+ddpm.main()
+"""
+    arguments = command(data, out)[2:]
+    killed = subprocess.run([sys.executable, "-c", kill_after_step, *arguments], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert weights(out)["step"] == 3
+    resumed = run(data, out, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_state(weights(out), weights(finished[0]))
+    np.testing.assert_array_equal(
+        np.load(out / "samples.npz")["images"], np.load(finished[0] / "samples.npz")["images"]
+    )
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(data, tmp_path):
+    out = tmp_path / "interrupted"
+    process = subprocess.Popen(
+        command(data, out, steps=100_000), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    seen = ""
+    while "images/s" not in seen:  # until it trains
+        piece = process.stderr.read(1)
+        assert piece, seen
+        seen += piece
+    process.send_signal(signal.SIGINT)
+    stdout, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "--resume" in stdout and "stopped and saved" in stdout
+    assert weights(out)["step"] >= 1
+
+
+def test_an_earlier_run_is_kept(data, finished, tmp_path):
+    out = tmp_path / "again"
+    out.mkdir()
+    (out / "checkpoint.safetensors").write_bytes((finished[0] / "checkpoint.safetensors").read_bytes())
+    done = run(data, out, steps=1)
+    assert done.returncode == 0 and "kept the earlier run" in done.stdout
+    assert_same_state(weights(tmp_path / "again.1"), weights(finished[0]))
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        (["--resume", "--batch", "4"], "was started with --batch 8, not 4"),
+        (["--resume", "--seed", "9"], "was started with --seed 3, not 9"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused(data, finished, more, words):
+    before = (finished[0] / "checkpoint.safetensors").read_bytes()
+    done = run(data, finished[0], *more)
+    assert done.returncode == 1 and words in done.stderr
+    assert (finished[0] / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_one_sentence_and_stays(data, finished, tmp_path):
+    out = tmp_path / "damaged"
+    out.mkdir()
+    damaged = (finished[0] / "checkpoint.safetensors").read_bytes()[:1000]
+    (out / "checkpoint.safetensors").write_bytes(damaged)
+    done = run(data, out, "--resume")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.strip().startswith("cannot resume:") and done.stderr.strip().count("\n") == 0
+    assert (out / "checkpoint.safetensors").read_bytes() == damaged
+
+
+def test_missing_data_is_one_sentence(tmp_path):
+    done = run(tmp_path / "nowhere", tmp_path / "out")
+    assert done.returncode == 1 and "nowhere" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

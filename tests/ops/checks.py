@@ -1,0 +1,132 @@
+"""The checks themselves, each of one `Example`: they raise AssertionError where the operation is wrong.
+
+They are functions so that `test_gradcheck.py` can see them fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from minigen import Tensor, grad
+from minigen.gradcheck import gradcheck
+
+from .cases import Example
+
+FLOAT64, FLOAT32 = np.dtype(np.float64), np.dtype(np.float32)
+TOLERANCE = {FLOAT64: 1e-12, FLOAT32: 2e-5}  # of the largest value
+
+
+def check_value(example: Example, dtype: np.dtype, differentiable: bool = True) -> None:
+    """The formula's values and shape; the inputs' dtype and device."""
+    tensors = example.tensors(dtype)
+    y = example.function(*tensors)
+    expected = example.formula(*[t.data.astype(np.float64) for t in tensors])
+    floating = differentiable or expected.dtype == np.float64
+    assert y.dtype == (dtype if floating else expected.dtype), f"{example}: the output is {y.dtype}"
+    assert y.device == "cpu" and not y.requires_grad
+    assert_close(y.data, expected, TOLERANCE[dtype], f"{example} in {dtype}")
+
+
+def check_arrays(example: Example) -> None:
+    """Plain arrays are taken as Tensors are (those without axes are numbers)."""
+    y = example.function(*[x if x.ndim else Tensor(x) for x in example.inputs])
+    assert isinstance(y, Tensor), f"{example}: given arrays, it returned {type(y).__name__}"
+    assert_close(y.data, example.function(*example.tensors()).data, 1e-14, f"{example}, given arrays")
+
+
+def check_derivatives(example: Example, elementwise: bool = False, order: int = 2) -> None:
+    """First and second derivatives against difference quotients."""
+    gradcheck(
+        example.function, example.tensors(), order=order, elementwise=elementwise, seed=example.seed, name=example.name
+    )
+
+
+def check_unrecorded(example: Example) -> None:
+    """A backward pass that is not itself recorded gives what a recorded one does.
+
+    Fused operations use their hand-written rule in the first and differentiate their plain definition in the second.
+    """
+    fast, y = backward(example, example.tensors(requires_grad=True))
+    tensors = example.tensors(requires_grad=True)
+    slow = grad(example.function(*tensors), tensors, Tensor(cotangent(example, y.shape)), create_graph=True)
+    for i, (f, s) in enumerate(zip(fast, slow, strict=True)):
+        assert_close(f.data, s.data, 1e-10, f"{example}: gradient {i}, not recorded against recorded")
+
+
+def check_float32(example: Example) -> None:
+    """Gradients of float32 inputs, of first and second order: like their input, and the float64 ones rounded."""
+    for order, function in enumerate([backward, second_order], start=1):
+        tensors = example.tensors(FLOAT32, requires_grad=True)
+        gradients, _ = function(example, tensors)
+        exact, _ = function(example, [Tensor(t.data.astype(np.float64), True) for t in tensors])
+        for i, (t, g, e) in enumerate(zip(tensors, gradients, exact, strict=True)):
+            what = f"{example}: float32 gradient {i} of order {order}"
+            assert_like(g, t, what)
+            assert_like(e, Tensor(t.data.astype(np.float64)), what)
+            assert_close(g.data, e.data, 1e-4 if order == 1 else 1e-3, what)
+
+
+LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "transposed": lambda x: np.ascontiguousarray(x.T).T,
+    "flipped": lambda x: np.flip(np.ascontiguousarray(np.flip(x))),
+    "every other element": lambda x: spread(x),
+}
+
+
+def spread(x: np.ndarray) -> np.ndarray:
+    """x as a step-sliced view of a larger array, between elements that must not be read."""
+    wide = np.full([2 * n + 1 for n in x.shape], np.nan)
+    view = wide[tuple(slice(1, None, 2) for _ in x.shape)]
+    view[...] = x
+    return view
+
+
+def check_views(example: Example, layout: str) -> None:
+    """Inputs and output gradients that are not contiguous: the same values and gradients."""
+    arrange = LAYOUTS[layout]
+    views = [Tensor(arrange(x), requires_grad=True) for x in example.inputs]
+    before = [v.data.copy() for v in views]
+    gradients, y = backward(example, views, arrange)
+    expected, expected_y = backward(example, example.tensors(requires_grad=True))
+    assert_close(y.data, expected_y.data, 1e-12, f"{example}, inputs {layout}")
+    for i, (g, e) in enumerate(zip(gradients, expected, strict=True)):
+        assert_close(g.data, e.data, 1e-12, f"{example}: gradient {i}, inputs {layout}")
+        assert np.array_equal(views[i].data, before[i]), f"{example}: input {i} was modified"
+
+
+def cotangent(example: Example, shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(example.seed).standard_normal(shape)
+
+
+def backward(example: Example, tensors: list[Tensor], arrange: Callable = lambda x: x) -> tuple[list, Tensor]:
+    """The gradients that `Tensor.backward` leaves, with random weights; and the output."""
+    y = example.function(*tensors)
+    y.backward(Tensor(arrange(cotangent(example, y.shape).astype(y.dtype))))
+    for i, t in enumerate(tensors):
+        assert_like(t.grad, t, f"{example}: gradient {i}")
+    return [t.grad for t in tensors], y
+
+
+def second_order(example: Example, tensors: list[Tensor]) -> tuple[list, Tensor]:
+    """Gradients of a random projection of the gradients; zeros where nothing depends on an input."""
+    y = example.function(*tensors)
+    first = grad(y, tensors, Tensor(cotangent(example, y.shape).astype(y.dtype)), create_graph=True)
+    rng = np.random.default_rng(example.seed + 1)
+    projection = sum(((g * rng.standard_normal(g.shape).astype(g.dtype)).sum() for g in first), start=y.sum() * 0.0)
+    second = grad(projection, tensors, allow_unused=True)
+    return [Tensor(np.zeros_like(t.data)) if g is None else g for g, t in zip(second, tensors, strict=True)], y
+
+
+def assert_like(gradient: Tensor | None, x: Tensor, what: str) -> None:
+    assert gradient is not None, f"{what} is missing"
+    given, needed = ((t.shape, t.dtype, t.device) for t in (gradient, x))
+    assert given == needed, f"{what} has {given}, its input {needed}"
+
+
+def assert_close(got: np.ndarray, expected: np.ndarray, tolerance: float, what: str) -> None:
+    assert got.shape == np.shape(expected), f"{what}: shape {got.shape}, expected {np.shape(expected)}"
+    finite = np.abs(expected[np.isfinite(expected)]) if expected.dtype.kind == "f" else np.zeros(1)
+    scale = 1 + max(finite, default=0.0)
+    np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale, err_msg=what)

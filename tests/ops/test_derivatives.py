@@ -1,0 +1,46 @@
+"""The derivatives of every operation: against difference quotients, fused against plain, and of any memory layout."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .cases import CASES
+from .checks import LAYOUTS, check_derivatives, check_float32, check_unrecorded, check_views
+
+every_case = pytest.mark.parametrize("label", [label for label, case in CASES.items() if case.differentiable])
+
+
+@every_case
+@settings(max_examples=20)
+@given(data=st.data())
+def test_derivatives_along_a_random_direction(label, data):
+    check_derivatives(data.draw(CASES[label].examples()))
+
+
+@every_case
+@settings(max_examples=4)
+@given(data=st.data())
+def test_derivatives_element_by_element(label, data):
+    check_derivatives(data.draw(CASES[label].examples(tiny=True)), elementwise=True)
+
+
+@every_case
+@settings(max_examples=15)
+@given(data=st.data())
+def test_an_unrecorded_backward_pass_gives_the_same(label, data):
+    check_unrecorded(data.draw(CASES[label].examples()))
+
+
+@every_case
+@settings(max_examples=10)
+@given(data=st.data())
+def test_float32_gradients(label, data):
+    check_float32(data.draw(CASES[label].examples()))
+
+
+@every_case
+@pytest.mark.parametrize("layout", LAYOUTS)
+@settings(max_examples=8)
+@given(data=st.data())
+def test_inputs_that_are_not_contiguous(label, layout, data):
+    check_views(data.draw(CASES[label].examples()), layout)

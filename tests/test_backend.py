@@ -1,0 +1,208 @@
+"""Arrays and tensors: devices, making tensors, meeting NumPy, and turning back into Python values."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis.extra import numpy as hnp
+
+import minigen as mg
+from minigen import backend
+
+
+class GpuArray:
+    """What minigen looks at in a CuPy array, on a machine that has none."""
+
+    __cuda_array_interface__: dict = {}  # noqa: RUF012
+
+    def __init__(self, array, device=0):
+        self.array, self.device = array, SimpleNamespace(id=device)
+        self.shape, self.ndim, self.size, self.dtype = array.shape, array.ndim, array.size, array.dtype
+
+    def get(self):
+        return self.array.copy()
+
+    def astype(self, dtype):
+        return GpuArray(self.array.astype(dtype), self.device.id)
+
+
+# ---- devices -------------------------------------------------------------------------------------------
+
+
+def test_the_array_says_where_it_is():
+    ones = np.ones(2, np.float32)
+    assert backend.device_of(ones) == mg.tensor(1.0).device == "cpu"
+    assert backend.array_module(ones) is backend.array_module(ones[0]) is np
+    assert mg.Tensor(GpuArray(ones, 1)).device == "cuda:1"
+
+
+def test_moving_to_where_it_is_gives_the_same():
+    x, gpu = mg.tensor([1.0, 2.0], requires_grad=True), GpuArray(np.ones(2), 1)
+    assert x.to("cpu") is x
+    assert backend.to_device(gpu, "cuda") is gpu is backend.to_device(gpu, "cuda:1")
+
+
+def test_moving_to_the_cpu_copies():
+    x = mg.Tensor(GpuArray(np.ones(2)))
+    moved = x.to("cpu")
+    assert moved.device == "cpu" and isinstance(moved.data, np.ndarray)
+    np.testing.assert_array_equal(moved.numpy(), x.numpy())
+
+
+def test_the_environment_chooses_the_kernels(monkeypatch):
+    ones = np.ones(2)
+    monkeypatch.setenv("MINIGEN_KERNELS", "reference")
+    assert backend.kernels_for(ones).__name__ == "kernels.reference"
+    monkeypatch.delenv("MINIGEN_KERNELS")
+    assert backend.kernels_for(ones).__name__ == "kernels.cpu"
+
+
+def test_importing_needs_neither_a_gpu_library_nor_the_compiler():
+    code = "import sys, minigen; print([m for m in ('cupy', 'numba', 'kernels.cpu') if m in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+# ---- making tensors ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "shape"),
+    [
+        (1.5, np.float32, ()),
+        (2, np.int64, ()),
+        (True, np.bool_, ()),
+        ([[1, 2.5], [3, 4]], np.float32, (2, 2)),
+        ([1, 2], np.int64, (2,)),
+        ([True, False], np.bool_, (2,)),
+        ([], np.float32, (0,)),
+        (np.float64(1.5), np.float64, ()),
+        (np.zeros((0, 3)), np.float64, (0, 3)),
+        (np.ones(2, np.uint8), np.uint8, (2,)),
+        (np.ones(2, np.float16), np.float16, (2,)),
+        ([mg.tensor(1.0), mg.tensor(2.0)], np.float32, (2,)),
+        (mg.tensor(np.ones((1, 2))), np.float64, (1, 2)),
+    ],
+)
+def test_dtypes_of_new_tensors(data, dtype, shape):
+    x = mg.tensor(data)
+    assert (x.dtype, x.shape, x.ndim, x.requires_grad, x.is_leaf) == (dtype, shape, len(shape), False, True)
+    assert isinstance(x.data, np.ndarray)
+    assert mg.tensor(data, dtype=np.float64, requires_grad=True).dtype == np.float64
+
+
+@given(hnp.arrays(hnp.floating_dtypes(endianness="="), hnp.array_shapes(min_dims=0, min_side=0)))
+def test_a_new_tensor_is_a_copy(array):
+    x = mg.tensor(array)
+    np.testing.assert_array_equal(x.numpy(), array)
+    assert not np.shares_memory(x.data, array)
+
+
+def test_detached_tensors_share_memory_and_stop_gradients():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    y = (x * 2).detach()
+    assert y.is_leaf and not y.requires_grad
+    assert np.shares_memory(x.detach().data, x.data)
+    (x * y).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [2, 4])
+
+
+def test_only_floats_are_differentiated():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    for y in (x.astype(np.int64), x > 1, x == 1, mg.argmax(x)):
+        assert not y.requires_grad
+    half = x.astype(np.float64) * 0.5
+    half.sum().backward()
+    assert x.grad.dtype == np.float32
+    np.testing.assert_array_equal(x.grad.numpy(), [0.5, 0.5])
+
+
+# ---- with NumPy ----------------------------------------------------------------------------------------
+
+
+def test_arrays_and_tensors_mix_in_either_order():
+    x, a = mg.tensor([[1.0, 2.0]], requires_grad=True), np.array([[3.0, 4.0]], np.float32)
+    for y, expected in [(a * x, a * x.data), (a - x, a - x.data), (a / x, a / x.data), (a @ x.T, a @ x.data.T)]:
+        assert isinstance(y, mg.Tensor) and y.requires_grad
+        np.testing.assert_array_equal(y.numpy(), expected)
+    with pytest.raises(TypeError):
+        a += x  # would lose the gradient
+    assert (a > x).dtype == bool and isinstance(a == x, mg.Tensor)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scalar", [2, 2.0, np.float64(2), np.float32(2), np.int64(2), np.float16(2)])
+def test_a_scalar_never_changes_the_dtype(scalar, dtype):
+    x = mg.tensor([4.0], dtype=dtype)
+    values = [scalar + x, x + scalar, scalar - x, x - scalar, scalar * x, x / scalar, scalar / x, x**scalar, scalar**x]
+    assert [v.dtype for v in values] == [dtype] * 9
+    assert [v.item() for v in values] == [6, 6, -2, 2, 8, 2, 0.5, 16, 16]
+
+
+def test_integers_meet_floats_as_that_float():
+    x, n = mg.tensor([0.5, 1.5]), mg.tensor([1, 2])
+    assert (x * n).dtype == (n + x).dtype == np.float32
+    assert (n * n).dtype == np.int64 and (n / n).dtype == np.float32
+    assert (mg.tensor([True, False]) * x).dtype == np.float32
+    assert (n * 2.0).dtype == np.float32
+
+
+def test_as_an_array():
+    x = mg.tensor([[1.0, 2.0]], requires_grad=True)
+    assert np.shares_memory(np.asarray(x), x.data) and np.shares_memory(x.numpy(), x.data)
+    assert np.asarray(x, dtype=np.float64).dtype == np.float64
+    assert not np.shares_memory(np.array(x), x.data)
+    assert np.concatenate([x, x]).shape == (2, 2)
+    with pytest.raises(TypeError, match="does not support ufuncs"):
+        np.exp(x)  # would lose the gradient: the mend is x.exp()
+
+
+# ---- as Python values ----------------------------------------------------------------------------------
+
+
+def test_one_element_as_a_number():
+    x = mg.tensor([[2.5]])
+    assert (float(x), int(x), x.item(), bool(x)) == (2.5, 2, 2.5, True)
+    assert type(mg.tensor(3).item()) is int and type(mg.tensor(True).item()) is bool
+    assert not mg.tensor(0.0)
+    assert abs(mg.tensor(-2.0)).item() == 2
+
+
+def test_length_iteration_and_membership():
+    x = mg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    assert len(x) == 2
+    rows = list(x)
+    np.testing.assert_array_equal([r.numpy() for r in rows], x.numpy())
+    (rows[1] * 5).sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), [[0, 0], [5, 5]])
+
+
+def test_comparison_is_by_element_and_hashing_by_identity():
+    x, y = mg.tensor([1.0, 2.0]), mg.tensor([1.0, 3.0])
+    expected = {"==": (1, 0), "!=": (0, 1), "<": (0, 1), "<=": (1, 1), ">": (0, 0), ">=": (1, 0)}
+    found = {"==": x == y, "!=": x != y, "<": x < y, "<=": x <= y, ">": x > y, ">=": x >= y}
+    for sign, values in expected.items():
+        assert found[sign].dtype == bool
+        np.testing.assert_array_equal(found[sign].numpy(), values, err_msg=sign)
+    assert len({x, y, x}) == 2
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (mg.tensor(1.5), "tensor(1.5, dtype=float32)"),
+        (mg.tensor([1, 2]), "tensor([1, 2], dtype=int64)"),
+        (mg.tensor([1.0], requires_grad=True), "tensor([1.], dtype=float32, requires_grad=True)"),
+        (mg.tensor([1.0], requires_grad=True) * 2, "tensor([2.], dtype=float32, op=multiply)"),
+        (mg.tensor([]), "tensor([], dtype=float32)"),
+    ],
+)
+def test_repr(x, text):
+    assert repr(x) == text
+
+
+def test_repr_of_a_large_tensor_is_short():
+    assert len(repr(mg.tensor(np.zeros((1000, 1000))))) < 500
