@@ -12,7 +12,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["minigen", "minigen.*", "kernels", "kernels.*"]),
     package_data={"minigen": ["py.typed"], "kernels": ["py.typed", "*.md"]},
-    install_requires=["numpy>=2.0", "numba>=0.61", "safetensors>=0.4.3"],
+    install_requires=["numpy>=2.0", "numba>=0.61", "safetensors>=0.4.5"],
     extras_require={
         "examples": EXAMPLES,
         "test": ["pytest>=8", "hypothesis>=6.100", *EXAMPLES],

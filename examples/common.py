@@ -145,7 +145,7 @@ class Run:
         """Each curve's mean over its last 100 points."""
         return [f"{name} {np.mean(values[-100:]):.4f}" for name, values in self.curves.items()]
 
-    def finish(self, images: np.ndarray, metrics: dict[str, Any], **also: np.ndarray) -> None:
+    def finish(self, images: np.ndarray, metrics: dict[str, Any], **also: Any) -> None:
         """Writes samples.png and samples.npz (uint8 `images`, and `also`), curves.png and metrics.json."""
         save_images(images[:100], self.folder / "samples.png")
         np.savez_compressed(self.folder / "samples.npz", images=images, **also)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 from common import Run, arguments, load_data, report
@@ -99,7 +100,7 @@ def main() -> None:
     started = time.monotonic()
     with ema.applied():
         images = sample(args, network, diffusion, data.images.shape[1:])
-    metrics = {"samples": len(images), "sampling_seconds": round(time.monotonic() - started, 1)}
+    metrics: dict[str, Any] = {"samples": len(images), "sampling_seconds": round(time.monotonic() - started, 1)}
     figures = []
     if data.labels is not None:
         reader = Reader(data.images, data.labels)

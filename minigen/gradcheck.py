@@ -98,13 +98,13 @@ def _compare(
         g.data if g is not None else np.zeros(getattr(x, "shape", ())) for g, x in zip(gradients, inputs, strict=True)
     ]
     signs = [rng.choice([-1.0, 1.0], v.shape) * rng.uniform(0.5, 1.5, v.shape) for v in values]
-    _compare_along(scalar, inputs, values, signs, tolerance, f"{where}, random direction")
-    if elementwise:
+    if elementwise:  # first, so that an error is reported with its place
         for i, v in enumerate(values):
             for place in np.ndindex(v.shape) if _differentiable(inputs[i]) else ():
                 unit = [np.zeros_like(w) for w in values]
                 unit[i][place] = 1.0
                 _compare_along(scalar, inputs, values, unit, tolerance, f"{where}, input {i} element {place}")
+    _compare_along(scalar, inputs, values, signs, tolerance, f"{where}, random direction")
 
 
 def _compare_along(scalar, inputs, gradients, direction, tolerance, where) -> None:
@@ -117,5 +117,5 @@ def _compare_along(scalar, inputs, gradients, direction, tolerance, where) -> No
     numeric = (8 * (at(STEP) - at(-STEP)) - (at(2 * STEP) - at(-2 * STEP))) / (12 * STEP)
     analytic = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
     size = 1 + sum(float(np.abs(g * d).sum()) for g, d in zip(gradients, direction, strict=True))
-    if not abs(analytic - numeric) <= tolerance * size:
+    if not np.isfinite(size) or not abs(analytic - numeric) <= tolerance * size:
         raise GradcheckError(f"{where}: the tape says {analytic:.10g}, finite differences say {numeric:.10g}")

@@ -24,8 +24,8 @@ from .tensor import Tensor
 
 SEPARATOR = "/"
 FORMAT, VERSION = "minigen", "1"
-# What safetensors stores of NumPy's types.
-DTYPES = (bool, "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8")
+# The real types of NumPy that safetensors stores.
+DTYPES = (bool, "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 
 
 class CheckpointError(ValueError):

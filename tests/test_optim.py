@@ -123,6 +123,7 @@ def test_a_state_is_a_copy(make):
     optimizer.step()
     state = optimizer.state_dict()
     before = {k: np.copy(v) for k, v in state.items()}
+    optimizer.step()
     optimizer.load_state_dict(state)
     optimizer.step()
     for name, value in before.items():

@@ -1,9 +1,13 @@
 """Attention in tiles of scores that stay in cache; memory grows with the length, not with its square.
 
-The softmax of a row is taken while its keys go by (Rabe & Staats 2021, arXiv:2112.05682; FlashAttention, Dao et
-al. 2022, arXiv:2205.14135, algorithm 1): with the largest score m so far, keep l = sum exp(s - m) and
+The softmax of a row is taken while its keys go by (Rabe & Staats 2021, arXiv:2112.05682; FlashAttention,
+Dao et al. 2022, arXiv:2205.14135, algorithm 1): with the largest score m so far, keep l = sum exp(s - m) and
 o = sum exp(s - m) v; when a larger m' comes, scale both by exp(m - m'). In the end out = o / l, and
 lse = m + log(l) is all that the backward pass needs to find any probability again, as exp(s - lse).
+
+Arrays that loops run along are TILE wide, a constant, so that a row is a fixed number of vector registers:
+queries side by side in the forward pass, where their softmaxes then need no sums across a register, and keys
+in the backward pass. What is left of a last tile is zero, and its results are dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from kernels import checks
 from kernels.cpu.elementwise import exp
 from kernels.cpu.jit import kernel_part, parallel_kernel, plain
 
-QUERIES, KEYS = 64, 64  # of one tile: 16 kB in float32, half of the first-level cache
+TILE = 64  # queries or keys; a tile of scores is 16 kB in float32, half of the first-level cache
 
 
 def attention(
@@ -60,10 +64,9 @@ def attention_backward(
     """
     scale = checks.attention_backward(g, out, lse, q, k, v, mask, scale)
     dq, dk, dv = np.empty(q.shape, q.dtype), np.empty(k.shape, k.dtype), np.empty(v.shape, v.dtype)
-    _attention_backward(
-        plain(g), plain(out), plain(lse), plain(q), plain(k), plain(v), added_mask(mask, q, k), is_causal,
-        q.dtype.type(scale), dq, dk, dv,
-    )  # fmt: skip
+    added = added_mask(mask, q, k)
+    g, out, lse, q, k, v = (plain(array) for array in (g, out, lse, q, k, v))
+    _attention_backward(g, out, lse, q, k, v, added, is_causal, q.dtype.type(scale), dq, dk, dv)
     return dq, dk, dv
 
 
@@ -77,56 +80,68 @@ def added_mask(mask: np.ndarray | None, q: np.ndarray, k: np.ndarray) -> np.ndar
     return plain(np.broadcast_to(mask, (*mask.shape[:3], k.shape[1])))
 
 
+# ---- forward -------------------------------------------------------------------------------------------
+
+
 @parallel_kernel()
 def _attention(q, k, v, mask, is_causal, scale, out, lse):
     samples, length, heads, _ = q.shape
-    tiles = (length + QUERIES - 1) // QUERIES
+    tiles = (length + TILE - 1) // TILE
     for task in prange(samples * heads * tiles):
-        n, h, tile = task // tiles // heads, task // tiles % heads, task % tiles
-        _attend(q[n], k[n], v[n], mask, is_causal, scale, n, h, tile * QUERIES, out[n], lse[n, h])
+        n, h, first = task // tiles // heads, task // tiles % heads, task % tiles * TILE
+        last = min(first + TILE, length)
+        _attend(
+            q[n, first:last, h], k[n, :, h], v[n, :, h], mask, is_causal, scale, n, h, first,
+            out[n, first:last, h], lse[n, h, first:last],
+        )  # fmt: skip
 
 
 @kernel_part()
 def _attend(q, k, v, mask, is_causal, scale, n, h, first, out, lse):
-    """One tile of queries, from `first` on, of head h of a sample: q (L,H,D), k (S,H,D), v (S,H,E) -> out, lse."""
-    zero, one = q.dtype.type(0), q.dtype.type(1)
-    rows, keys, width = min(QUERIES, q.shape[0] - first), k.shape[0], min(KEYS, k.shape[0])
-    q_tile, v_tile = np.empty((rows, q.shape[2]), q.dtype), np.empty((width, v.shape[2]), q.dtype)
-    k_t, scores = np.empty((k.shape[2], width), q.dtype), np.empty((rows, width), q.dtype)
-    top, total = np.full(rows, -np.inf, q.dtype), np.zeros(rows, q.dtype)
-    summed = np.zeros((rows, v.shape[2]), q.dtype)
-    pack(q, h, first, scale, q_tile)
-    for start in range(0, min(keys, first + rows) if is_causal else keys, KEYS):
-        pack(k, h, start, one, k_t.T)
-        pack(v, h, start, one, v_tile)
-        score(q_tile, k_t, mask, is_causal, n, h, first, start, keys, scores)
-        for i in range(rows):
-            top[i], total[i] = _online_softmax(scores[i], top[i], total[i], summed[i])
-        matmul_add(scores, v_tile, summed)  # (rows,width) @ (width,E) -> (rows,E)
+    """One tile of queries of head h of sample n: q (rows,D), k (S,D), v (S,E) -> out (rows,E), lse (rows)."""
+    dtype, rows, keys = q.dtype, q.shape[0], k.shape[0]
+    q_t, out_t = np.empty((q.shape[1], TILE), dtype), np.zeros((v.shape[1], TILE), dtype)
+    top, total = np.full(TILE, -np.inf, dtype), np.zeros(TILE, dtype)
+    tile = np.empty((TILE, TILE), dtype)
+    pack_transposed(q, scale, q_t)
+    for start in range(0, min(keys, first + rows) if is_causal else keys, TILE):
+        stop = min(start + TILE, keys)
+        scores = tile[: stop - start]
+        scores[:] = 0
+        matmul_add(k[start:stop], q_t, scores)  # (keys,D) @ (D,queries) -> (keys,queries)
+        hide(scores.T[:rows], mask, is_causal, n, h, first, start)
+        _online_softmax(scores, top, total, out_t)
+        matmul_add(v[start:stop].T, scores, out_t)  # (E,keys) @ (keys,queries) -> (E,queries)
     for i in range(rows):
-        lse[first + i] = top[i] + math.log(total[i])  # -inf + -inf for a row that saw nothing
-        share = zero if total[i] == 0 else one / total[i]
-        out_row, summed_row = out[first + i, h], summed[i]
-        for e in range(out_row.size):
-            out_row[e] = summed_row[e] * share
+        lse[i] = top[i] + math.log(total[i])  # -inf + -inf for a query that saw nothing
+        for e in range(out.shape[1]):
+            out[i, e] = out_t[e, i] / total[i] if total[i] != 0 else dtype.type(0)
 
 
 @kernel_part()
-def _online_softmax(scores, top, total, summed):
-    """New scores of one row become exp(score - top), and the row's sums go over to the new top: (top, total)."""
-    new_top = top
-    for s in scores:
-        new_top = max(new_top, s)
-    shift = finite(new_top)
-    if new_top > top:
-        shrink = exp(top - shift)
-        total *= shrink
-        for e in range(summed.size):
-            summed[e] *= shrink
-    for j in range(scores.size):
-        scores[j] = exp(scores[j] - shift)
-        total += scores[j]
-    return new_top, total
+def _online_softmax(scores, top, total, out_t):
+    """Scores (keys, queries) become exp(score - top) of a new top; the old sums are scaled over to it."""
+    shift = np.empty(TILE, top.dtype)  # what was subtracted so far, then top without its -inf
+    for j in range(TILE):
+        shift[j] = top[j]
+    for i in range(scores.shape[0]):
+        row = scores[i]
+        for j in range(TILE):
+            top[j] = max(top[j], row[j])
+    for j in range(TILE):
+        shrink = exp(shift[j] - finite(top[j]))
+        shift[j] = finite(top[j])
+        total[j] *= shrink
+        for e in range(out_t.shape[0]):
+            out_t[e, j] *= shrink
+    for i in range(scores.shape[0]):
+        row = scores[i]
+        for j in range(TILE):
+            row[j] = exp(row[j] - shift[j])
+            total[j] += row[j]
+
+
+# ---- backward ------------------------------------------------------------------------------------------
 
 
 @parallel_kernel()
@@ -135,63 +150,56 @@ def _attention_backward(g, out, lse, q, k, v, mask, is_causal, scale, dq, dk, dv
     for task in prange(samples * heads):
         n, h = task // heads, task % heads
         _attend_backward(
-            g[n], out[n], lse[n, h], q[n], k[n], v[n], mask, is_causal, scale, n, h, dq[n], dk[n], dv[n]
-        )
+            g[n, :, h], out[n, :, h], lse[n, h], q[n, :, h], k[n, :, h], v[n, :, h], mask, is_causal, scale, n, h,
+            dq[n, :, h], dk[n, :, h], dv[n, :, h],
+        )  # fmt: skip
 
 
 @kernel_part()
 def _attend_backward(g, out, lse, q, k, v, mask, is_causal, scale, n, h, dq, dk, dv):
-    """One head h of one sample: g, out (L,H,E), lse (L), q (L,H,D), k (S,H,D), v (S,H,E) -> dq, dk, dv."""
-    dtype, one = q.dtype, q.dtype.type(1)
-    length, keys, width = q.shape[0], k.shape[0], min(KEYS, k.shape[0])
-    q_head, g_head = np.empty((length, q.shape[2]), dtype), np.empty((length, v.shape[2]), dtype)
-    pack(q, h, 0, scale, q_head)
-    pack(g, h, 0, one, g_head)
-    dq_head, row_sums = np.zeros((length, q.shape[2]), dtype), np.empty(length, dtype)
+    """Head h of sample n: g, out (L,E), lse (L), q (L,D), k (S,D), v (S,E) -> dq (L,D), dk (S,D), dv (S,E)."""
+    dtype, one, length, keys = q.dtype, q.dtype.type(1), q.shape[0], k.shape[0]
+    row_sums = np.empty(length, dtype)  # of P dP
     for i in range(length):
-        row_sums[i] = _dot(g[i, h], out[i, h])
-    k_tile, v_t = np.empty((width, k.shape[2]), dtype), np.empty((v.shape[2], width), dtype)
-    dk_tile, dv_tile = np.empty(k_tile.shape, dtype), np.empty((width, v.shape[2]), dtype)
-    k_t, p, ds = (
-        np.empty((k.shape[2], width), dtype),
-        np.empty((QUERIES, width), dtype),
-        np.empty((QUERIES, width), dtype),
-    )
-    for start in range(0, keys, KEYS):
-        pack(k, h, start, one, k_tile)
-        pack(k, h, start, one, k_t.T)
-        pack(v, h, start, one, v_t.T)
-        dk_tile[:] = 0
-        dv_tile[:] = 0
-        for first in range(start // QUERIES * QUERIES if is_causal else 0, length, QUERIES):
-            last = min(first + QUERIES, length)
-            q_tile, g_tile, p_tile, ds_tile = (
-                q_head[first:last],
-                g_head[first:last],
-                p[: last - first],
-                ds[: last - first],
-            )
-            score(q_tile, k_t, mask, is_causal, n, h, first, start, keys, p_tile)
-            ds_tile[:] = 0
-            matmul_add(g_tile, v_t, ds_tile)  # dP: (rows,E) @ (E,width) -> (rows,width)
-            for i in range(last - first):
-                _backward_row(p_tile[i], ds_tile[i], finite(lse[first + i]), row_sums[first + i])
-            matmul_add(p_tile.T, g_tile, dv_tile)  # (width,rows) @ (rows,E) -> (width,E)
-            matmul_add(
-                ds_tile.T, q_tile, dk_tile
-            )  # q carries the scale: (width,rows) @ (rows,D) -> (width,D)
-            matmul_add(ds_tile, k_tile, dq_head[first:last])  # (rows,width) @ (width,D) -> (rows,D)
-        unpack(dk_tile, h, start, one, dk)
-        unpack(dv_tile, h, start, one, dv)
-    unpack(dq_head, h, 0, scale, dq)
+        row_sums[i] = _dot(g[i], out[i])
+    k_t, dk_t = np.empty((k.shape[1], TILE), dtype), np.empty((k.shape[1], TILE), dtype)
+    v_t, dv_t = np.empty((v.shape[1], TILE), dtype), np.empty((v.shape[1], TILE), dtype)
+    p_tile, ds_tile = np.empty((TILE, TILE), dtype), np.empty((TILE, TILE), dtype)
+    ds_t = np.empty((TILE, TILE), dtype)
+    dq_t = np.zeros(((length + TILE - 1) // TILE, q.shape[1], TILE), dtype)
+    for start in range(0, keys, TILE):
+        stop = min(start + TILE, keys)
+        pack_transposed(k[start:stop], scale, k_t)
+        pack_transposed(v[start:stop], one, v_t)
+        dk_t[:] = 0
+        dv_t[:] = 0
+        for first in range(start if is_causal else 0, length, TILE):
+            last = min(first + TILE, length)
+            p, ds = p_tile[: last - first], ds_tile[: last - first]
+            p[:] = 0
+            matmul_add(q[first:last], k_t, p)  # (queries,D) @ (D,keys) -> (queries,keys)
+            hide(p[:, : stop - start], mask, is_causal, n, h, first, start)
+            ds[:] = 0
+            matmul_add(g[first:last], v_t, ds)  # (queries,E) @ (E,keys) -> (queries,keys)
+            _softmax_backward(p, ds, lse[first:last], row_sums[first:last])
+            matmul_add(g[first:last].T, p, dv_t)  # (E,queries) @ (queries,keys) -> (E,keys)
+            matmul_add(q[first:last].T, ds, dk_t)  # (D,queries) @ (queries,keys) -> (D,keys)
+            pack_transposed(ds, one, ds_t)
+            matmul_add(k[start:stop].T, ds_t[: stop - start], dq_t[first // TILE])  # -> (D,queries)
+        unpack_transposed(dk_t, scale, dk[start:stop])
+        unpack_transposed(dv_t, one, dv[start:stop])
+    for first in range(0, length, TILE):
+        unpack_transposed(dq_t[first // TILE], scale, dq[first : first + TILE])
 
 
 @kernel_part()
-def _backward_row(p, ds, lse, row_sum):
-    """Scores become probabilities in p; dP becomes dS in ds."""
-    for j in range(p.size):
-        p[j] = exp(p[j] - lse)
-        ds[j] = p[j] * (ds[j] - row_sum)
+def _softmax_backward(p, ds, lse, row_sums):
+    """In place: scores p become probabilities, dP in ds becomes dS = P (dP - sum of the row's P dP)."""
+    for i in range(p.shape[0]):
+        p_row, ds_row, shift, row_sum = p[i], ds[i], finite(lse[i]), row_sums[i]
+        for j in range(TILE):
+            p_row[j] = exp(p_row[j] - shift)
+            ds_row[j] = p_row[j] * (ds_row[j] - row_sum)
 
 
 @kernel_part()
@@ -202,6 +210,41 @@ def _dot(a, b):
     return total
 
 
+# ---- tiles ---------------------------------------------------------------------------------------------
+
+
+@kernel_part()
+def matmul_add(a, b, c):
+    """c (I,TILE) += a (I,K) @ b (K,TILE). Four rows of b for one pass over a row of c saves loads and stores."""
+    inner = a.shape[1]
+    for i in range(c.shape[0]):
+        row = c[i]
+        for k in range(0, inner - 3, 4):
+            a0, a1, a2, a3 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
+            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
+            for j in range(TILE):
+                row[j] += a0 * b0[j] + a1 * b1[j] + a2 * b2[j] + a3 * b3[j]
+        for k in range(inner - inner % 4, inner):
+            last, b_row = a[i, k], b[k]
+            for j in range(TILE):
+                row[j] += last * b_row[j]
+
+
+@kernel_part()
+def hide(scores, mask, is_causal, n, h, first, start):
+    """Scores (queries from `first`, keys from `start`) plus the mask; -inf where a key comes after the query."""
+    rows, keys = scores.shape
+    if mask.size > 0:
+        for i in range(rows):
+            added = mask[n % mask.shape[0], h % mask.shape[1], (first + i) % mask.shape[2]]
+            for j in range(keys):
+                scores[i, j] += added[start + j]
+    if is_causal and start + keys > first:
+        for i in range(rows):
+            for j in range(max(first + i + 1 - start, 0), keys):
+                scores[i, j] = -np.inf
+
+
 @kernel_part()
 def finite(x):
     """0 for the -inf of a row that saw nothing: exp(-inf - 0) is the 0 wanted, exp(-inf - -inf) would be nan."""
@@ -209,54 +252,17 @@ def finite(x):
 
 
 @kernel_part()
-def score(q_tile, k_t, mask, is_causal, n, h, first, start, keys, scores):
-    """(rows,D) @ (D,width) -> scores (rows,width), of queries from `first` and keys from `start`; -inf if hidden."""
-    scores[:] = 0
-    matmul_add(q_tile, k_t, scores)
-    for i in range(scores.shape[0]):
-        row, shown = scores[i], min(keys - start, scores.shape[1])
-        if mask.size > 0:
-            added = mask[n % mask.shape[0], h % mask.shape[1], (first + i) % mask.shape[2]]
-            for j in range(shown):
-                row[j] += added[start + j]
-        if is_causal:
-            shown = min(shown, first + i + 1 - start)
-        row[max(shown, 0) :] = -np.inf
+def pack_transposed(x, scale, x_t):
+    """x (rows,D) times scale -> x_t (D,TILE), zero beyond the rows."""
+    for i in range(x.shape[0]):
+        for d in range(x.shape[1]):
+            x_t[d, i] = x[i, d] * scale
+    x_t[:, x.shape[0] :] = 0
 
 
 @kernel_part()
-def pack(x, h, first, scale, tile):
-    """Rows of head h of x (length, heads, d), times scale, into tile (rows, d); zeros beyond the length."""
-    for i in range(tile.shape[0]):
-        if first + i < x.shape[0]:
-            row = x[first + i, h]
-            for d in range(row.size):
-                tile[i, d] = row[d] * scale
-        else:
-            tile[i] = 0
-
-
-@kernel_part()
-def unpack(tile, h, first, scale, x):
-    """The inverse of pack: rows beyond the length are dropped."""
-    for i in range(min(tile.shape[0], x.shape[0] - first)):
-        row, tile_row = x[first + i, h], tile[i]
-        for d in range(row.size):
-            row[d] = tile_row[d] * scale
-
-
-@kernel_part()
-def matmul_add(a, b, c):
-    """c (I,J) += a (I,K) @ b (K,J). Four rows of b for each pass over a row of c, which saves loads and stores."""
-    inner = a.shape[1]
-    for i in range(c.shape[0]):
-        row = c[i]
-        for k in range(0, inner - 3, 4):
-            a0, a1, a2, a3 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
-            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-            for j in range(row.size):
-                row[j] += a0 * b0[j] + a1 * b1[j] + a2 * b2[j] + a3 * b3[j]
-        for k in range(inner - inner % 4, inner):
-            last, b_row = a[i, k], b[k]
-            for j in range(row.size):
-                row[j] += last * b_row[j]
+def unpack_transposed(x_t, scale, x):
+    """The inverse of pack_transposed: x_t (D,TILE) times scale -> x (rows,D)."""
+    for i in range(x.shape[0]):
+        for d in range(x.shape[1]):
+            x[i, d] = x_t[d, i] * scale

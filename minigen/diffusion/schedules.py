@@ -10,6 +10,8 @@ alphas_cumprod[t - 1].
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 LARGEST_BETA = 0.999  # a beta of 1 would leave nothing to go back from
@@ -42,4 +44,8 @@ def _from_curve(curve: np.ndarray) -> np.ndarray:
     return np.cumprod(1 - np.minimum(betas, LARGEST_BETA))
 
 
-SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule, "sigmoid": sigmoid_schedule}
+SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {
+    "linear": linear_schedule,
+    "cosine": cosine_schedule,
+    "sigmoid": sigmoid_schedule,
+}

@@ -42,10 +42,8 @@ class ResidualBlock(Module):
         self.conv1 = Conv2d(in_channels, out_channels, 3, padding=1)
         self.time = Linear(embedding, out_channels)
         self.norm2 = GroupNorm(num_groups, out_channels)
-        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1)
+        self.conv2 = zeroed(Conv2d(out_channels, out_channels, 3, padding=1))
         self.skip = Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
-        init.zeros_(self.conv2.weight)
-        init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv1(norm_silu(self.norm1, x))
@@ -62,15 +60,20 @@ class AttentionBlock(Module):
         self.heads = heads
         self.norm = GroupNorm(num_groups, channels)
         self.qkv = Linear(channels, 3 * channels)
-        self.out = Linear(channels, channels)
-        init.zeros_(self.out.weight)
-        init.zeros_(self.out.bias)
+        self.out = zeroed(Linear(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         n, h, w, c = x.shape
         qkv = self.qkv(self.norm(x)).reshape(n, h * w, 3, self.heads, c // self.heads)
         attended = ops.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
         return x + self.out(attended.reshape(n, h, w, c))
+
+
+def zeroed(layer: Module) -> Any:
+    """A layer that gives zeros until it learns."""
+    for p in layer.parameters():
+        init.zeros_(p)
+    return layer
 
 
 def norm_silu(norm: GroupNorm, x: Tensor) -> Tensor:
@@ -133,9 +136,7 @@ class UNet(Module):
             if i > 0:
                 self.double.append(Conv2d(c, c, 3, padding=1))
         self.last_norm = GroupNorm(num_groups, c)
-        self.last = Conv2d(c, out_channels * patch**2, 3, padding=1)
-        init.zeros_(self.last.weight)
-        init.zeros_(self.last.bias)
+        self.last = zeroed(Conv2d(c, out_channels * patch**2, 3, padding=1))
 
     def forward(self, x: Tensor, t: Any) -> Tensor:
         step = self.patch * 2 ** len(self.halve)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import primitive
 from ..tensor import Tensor
-from .elementwise import erf, exp, expm1, minimum, tanh, where
+from .elementwise import erf, exp, expm1, floating, tanh, where
 from .reduce import sum
 
 
@@ -30,13 +30,15 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
     """x where positive, alpha (exp(x) - 1) elsewhere (Clevert et al. 2016, eq. 16)."""
-    return where(x > 0, x, alpha * expm1(minimum(x, 0.0)))
+    return where(x > 0, x, alpha * expm1(where(x > 0, 0.0, x)))
 
 
 @primitive
 def sigmoid(x):
-    """1 / (1 + exp(-x)), written so that exp cannot overflow."""
-    return 0.5 * (1 + np.tanh(0.5 * x))
+    """1 / (1 + exp(-x)), written so that exp cannot overflow, and accurate where it is close to 0."""
+    x = floating(x)
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
 
 
 @sigmoid.vjp
@@ -47,6 +49,7 @@ def _(g, y, _x):
 @primitive
 def silu(x):
     """x sigmoid(x), also called swish (Ramachandran et al. 2017)."""
+    x = floating(x)
     return x * (0.5 * (1 + np.tanh(0.5 * x)))
 
 
@@ -59,6 +62,7 @@ def _(g, _y, x):
 @primitive
 def softplus(x):
     """log(1 + exp(x)), written so that exp cannot overflow."""
+    x = floating(x)
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
@@ -78,6 +82,7 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
 
 @primitive
 def _softmax(x, *, axis):
+    x = floating(x)
     y = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
     y /= y.sum(axis=axis, keepdims=True)
     return y
@@ -95,6 +100,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 
 @primitive
 def _log_softmax(x, *, axis):
+    x = floating(x)
     centred = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
     return centred - np.log(np.exp(centred).sum(axis=axis, keepdims=True))
 

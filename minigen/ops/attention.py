@@ -22,7 +22,7 @@ def _plain_attention(q, k, v, mask, *, is_causal, scale):
     if mask is not None:
         scores = where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
     if is_causal:
-        scores = where(np.tri(*scores.shape[-2:]) == 1, scores, -np.inf)
+        scores = where(np.tri(scores.shape[-2], scores.shape[-1], dtype=np.bool_), scores, -np.inf)
     total = logsumexp(scores, axis=-1, keepdims=True)
     p = exp(scores - where(total == -np.inf, 0.0, total))  # a row that attends to nothing is all 0
     return matmul(p, v).transpose(0, 2, 1, 3)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..autograd import primitive
 from ..backend import kernels_for
 from ..tensor import Tensor
@@ -77,7 +79,7 @@ def _call(axes: int, op: Any, x: Any, weight: Any, bias: Any, **settings: Any) -
     if x.ndim != axes + 2:
         raise ValueError(f"{name}: x must be {layout}, got shape {x.shape}")
     for key, value in settings.items():
-        if key != "groups" and isinstance(value, int):
+        if key != "groups" and isinstance(value, (int, np.integer)):
             settings[key] = (value,) * axes
     return op(x, weight, bias, **settings)
 

@@ -5,6 +5,7 @@ Every rule is one line of calculus. Broadcasting is undone by the engine.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,11 @@ def _kind(x: Any) -> str:
 
 def operands(*xs: Any) -> tuple:
     """Operands of one dtype: integer arrays meet a float as that float (NumPy would make them float64)."""
-    floats = [getattr(x, "dtype", np.float32) for x in xs if x is not None and _kind(x) == "f"]
-    if not floats:
+    dtypes = [x.dtype for x in xs if hasattr(x, "dtype")]
+    if all([d.kind == "f" for d in dtypes]):
         return xs
-    dtype = next((f for f in floats if f != np.float32), np.float32)
-    return tuple([x.astype(dtype) if hasattr(x, "dtype") and x.dtype.kind != "f" else x for x in xs])
+    floats = [d for d in dtypes if d.kind == "f"] or [np.float32 for x in xs if isinstance(x, float)]
+    return tuple([x.astype(floats[0]) if floats and hasattr(x, "dtype") else x for x in xs])
 
 
 def floating(x: Any) -> Array:
@@ -105,7 +106,9 @@ def _(g, y, x, p):
         return g * p * power(where(p == 0, where(x == 0, 1.0, x), x), p - 1)
 
     def dp():
-        return g * y * log(where(x > 0, x, 1.0) if isinstance(x, Tensor) else x)
+        if not isinstance(x, Tensor):
+            return g * y * (math.log(x) if x > 0 else 0.0)
+        return g * y * log(where(x > 0, x, 1.0))
 
     return dx, dp
 
@@ -276,7 +279,7 @@ def _(g, y, _x):
 
 @primitive
 def clip(x, low, high):
-    return np.clip(x, low, high)
+    return np.clip(*operands(x, low, high))
 
 
 @clip.vjp
@@ -292,9 +295,8 @@ def _(g, y, x, low, high):
 @primitive
 def where(condition, a, b):
     """Elements of `a` where the condition holds, of `b` elsewhere."""
-    a, b = operands(a, b)
-    chosen = np.where(condition, a, b)
-    return chosen if hasattr(a, "dtype") or hasattr(b, "dtype") else floating(chosen)
+    chosen = np.where(condition, *operands(a, b))
+    return chosen if hasattr(a, "dtype") or hasattr(b, "dtype") or chosen.dtype.kind != "f" else floating(chosen)
 
 
 @where.vjp

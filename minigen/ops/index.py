@@ -35,9 +35,7 @@ def _(g, _y, _x, *, indices, axis):
 def _scatter_along(g, *, indices, axis, shape):
     """Zeros of `shape` with every element of g added where gather took it from."""
     y = np.zeros_like(g, shape=shape)
-    places = list(np.ogrid[tuple(slice(n) for n in indices.shape)])
-    # An axis of x that was broadcast against the indices has length 1: all its elements come from place 0.
-    places = [p if n > 1 else np.zeros_like(p) for p, n in zip(places, shape, strict=True)]
+    places = list(np.ogrid[tuple(slice(n) for n in shape)])
     places[axis] = indices
     np.add.at(y, tuple(places), g)
     return y

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd import primitive
 from ..tensor import Tensor, array_of
-from .elementwise import sqrt, where
+from .elementwise import operands, sqrt, where
 from .reduce import sum
 from .shape import getitem, reshape, swapaxes
 
@@ -24,12 +24,19 @@ def _(g, _y, a, b):
     return lambda: _matmul(g, swapaxes(b, -1, -2)), lambda: _matmul(swapaxes(a, -1, -2), g)
 
 
+def _tensors(*xs: Any) -> list[Tensor]:
+    """Factors as Tensors, of one dtype as far as an integer meets a float."""
+    given = [x if isinstance(x, Tensor) else Tensor(array_of(x)) for x in xs]
+    alike = operands(*[x.data for x in given])
+    return [x if x.data is array else Tensor(array) for x, array in zip(given, alike, strict=True)]
+
+
 def matmul(a: Any, b: Any) -> Tensor:
     """Matrix product of the last two axes, (..., n, k) @ (..., k, m) -> (..., n, m), broadcasting the others.
 
     A 1-D operand is a row on the left, a column on the right, and its axis is dropped from the result.
     """
-    a, b = (x if isinstance(x, Tensor) else Tensor(array_of(x)) for x in (a, b))
+    a, b = _tensors(a, b)
     if a.ndim == 0 or b.ndim == 0:
         raise ValueError(f"matmul: needs at least one axis on each side, got shapes {a.shape} and {b.shape}")
     if a.ndim == 1:
@@ -50,26 +57,26 @@ def matmul(a: Any, b: Any) -> Tensor:
 
 
 @primitive
-def _einsum(*operands, inputs, output):
-    return np.einsum(",".join(inputs) + "->" + output, *operands, optimize=len(operands) > 2)
+def _einsum(*xs, inputs, output):
+    return np.einsum(",".join(inputs) + "->" + output, *xs, optimize=len(xs) > 2)
 
 
 @_einsum.vjp
-def _(g, _y, *operands, inputs, output):
+def _(g, _y, *xs, inputs, output):
     """The gradient of one operand: swap its letters with the output's. Every letter of an operand also stands in
     the output or in another operand (`einsum` sees to that), so nothing is missing."""
 
     def gradient(i):
-        others = [o for j, o in enumerate(operands) if j != i]
+        others = [x for j, x in enumerate(xs) if j != i]
         letters = [s for j, s in enumerate(inputs) if j != i]
         return _einsum(g, *others, inputs=(output, *letters), output=inputs[i])
 
-    return tuple((lambda i=i: gradient(i)) for i in range(len(operands)))
+    return tuple((lambda i=i: gradient(i)) for i in range(len(xs)))
 
 
-def einsum(subscripts: str, *operands: Any) -> Tensor:
+def einsum(subscripts: str, *xs: Any) -> Tensor:
     """NumPy's einsum, with explicit or implicit output, ellipsis, repeated and summed letters."""
-    tensors = [x if isinstance(x, Tensor) else Tensor(array_of(x)) for x in operands]
+    tensors = _tensors(*xs)
     inputs, output = _spell_out(subscripts, [x.ndim for x in tensors])
     _check_lengths(subscripts, inputs, tensors)
     plain = []

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..autograd import primitive
 from ..tensor import Tensor, array_of
-from .elementwise import exp, where
+from .elementwise import exp, floating, where
 from .shape import broadcast_to, concatenate, flip, reshape
 
 
@@ -104,7 +104,8 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 @primitive
 def _logsumexp(x, *, axis, keepdims):
-    largest = x.max(axis=axis, keepdims=True)
+    x = floating(x)
+    largest = x.max(axis=axis, keepdims=True, initial=-np.inf)
     largest = np.where(np.isfinite(largest), largest, 0)
     with np.errstate(divide="ignore"):  # a row of -inf has the logarithm of 0
         y = np.log(np.exp(x - largest).sum(axis=axis, keepdims=True)) + largest

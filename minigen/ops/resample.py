@@ -58,7 +58,7 @@ def _weigh_pixels(x: Tensor, at: np.ndarray, axis: int) -> Tensor:
     n = x.shape[axis]
     below = np.minimum(at.astype(int), n - 1)
     above = np.minimum(below + 1, n - 1)
-    matrix = np.zeros((len(at), n), x.dtype)
+    matrix = np.zeros((len(at), n), x.dtype if x.dtype.kind == "f" else np.float32)
     rows = np.arange(len(at))
     matrix[rows, below] += 1 - (at - below)
     matrix[rows, above] += at - below
@@ -127,7 +127,8 @@ def _avg_pool(name: str, x: Any, kernel_size: Any, stride: Any, padding: Any, co
 
 
 def _max_pool(name: str, x: Any, kernel_size: Any, stride: Any, padding: Any) -> Tensor:
-    windows = _pool(name, x, kernel_size, stride, padding, -np.inf)
+    lowest = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+    windows = _pool(name, x, kernel_size, stride, padding, lowest)
     return max(windows, tuple(range(x.ndim, windows.ndim)))
 
 

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from ..autograd import primitive
 from ..tensor import Tensor, array_of
+from .elementwise import operands
 
 
 def _as_tuple(arguments: tuple) -> tuple[int, ...]:
     """f(x, 2, 3) and f(x, (2, 3)) mean the same."""
     first = arguments[0] if len(arguments) == 1 else arguments
-    return tuple(int(n) for n in first) if isinstance(first, (tuple, list)) else (int(first),)
+    return tuple(int(n) for n in first) if hasattr(first, "__iter__") else (int(first),)
 
 
 @primitive
@@ -54,7 +56,8 @@ def transpose(x: Any, *axes: Any) -> Tensor:
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Tensor:
     order = list(range(x.ndim))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
+    a, b = (normalize_axis_index(axis, x.ndim) for axis in (axis1, axis2))
+    order[a], order[b] = b, a
     return _transpose(x, axes=tuple(order))
 
 
@@ -115,18 +118,21 @@ def _may_repeat(index: Any) -> bool:
     return any(getattr(i, "dtype", np.dtype(bool)).kind in "iu" for i in parts)
 
 
+def _as_array(index: Any) -> np.ndarray:
+    array = index.data if isinstance(index, Tensor) else np.asarray(index)
+    return array if array.size or isinstance(index, Tensor) else array.astype(int)  # an empty list has no dtype
+
+
 def getitem(x: Any, index: Any) -> Tensor:
     """`x[index]`: slices, None, Ellipsis, ints, and integer or bool arrays, as in NumPy."""
     parts = index if isinstance(index, tuple) else (index,)
-    plain = tuple(
-        np.asarray(i.data if isinstance(i, Tensor) else i) if isinstance(i, (Tensor, list)) else i for i in parts
-    )
+    plain = tuple(_as_array(i) if isinstance(i, (Tensor, Sequence)) else i for i in parts)
     return _getitem(x, index=plain if isinstance(index, tuple) else plain[0])
 
 
 @primitive
 def _concatenate(*xs, axis):
-    return np.concatenate(xs, axis=axis)
+    return np.concatenate(operands(*xs), axis=axis)
 
 
 @_concatenate.vjp
@@ -181,7 +187,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     if mode not in ("constant", "reflect", "edge"):
         raise ValueError(f"pad: mode {mode!r} is unknown: choose 'constant', 'reflect' or 'edge'")
     widths = tuple((int(b), int(a)) for b, a in np.broadcast_to(pad_width, (x.ndim, 2)))
-    if min(n for pair in widths for n in pair) < 0:
+    if any(n < 0 for pair in widths for n in pair):
         raise ValueError(f"pad: widths {widths} must not be negative")
     if mode == "constant":
         y = _zero_pad(x, pad_width=widths)
@@ -199,7 +205,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
 
 def take(x: Any, indices: Any, axis: int) -> Tensor:
     """The slices of `x` at `indices` along `axis`."""
-    return getitem(x, (slice(None),) * (axis % x.ndim) + (array_of(indices),))
+    return getitem(x, (slice(None),) * normalize_axis_index(axis, x.ndim) + (indices,))
 
 
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
@@ -228,5 +234,5 @@ def tile(x: Any, reps: Any) -> Tensor:
 def flip(x: Any, axis: Any = None) -> Tensor:
     """The elements in reverse order along `axis` (an int, a tuple, or None for all)."""
     axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    backwards = {a % x.ndim for a in axes}
+    backwards = {normalize_axis_index(a, x.ndim) for a in axes}
     return getitem(x, tuple(slice(None, None, -1 if i in backwards else 1) for i in range(x.ndim)))

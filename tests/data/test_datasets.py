@@ -10,7 +10,10 @@ import pytest
 
 from minigen.data import Dataset, cifar, datasets, digits, idx, image_folder, load, npz
 
-RNG = np.random.default_rng(0)
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
 def write_idx(path, array, magic=None):
@@ -84,8 +87,8 @@ def test_importing_loads_no_optional_package():
 
 
 @pytest.fixture
-def mnist_files(tmp_path):
-    images, labels = RNG.integers(0, 256, (5, 3, 4)), RNG.integers(0, 10, 5)
+def mnist_files(tmp_path, rng):
+    images, labels = rng.integers(0, 256, (5, 3, 4)), rng.integers(0, 10, 5)
     write_idx(tmp_path / "t10k-images-idx3-ubyte", images)
     write_idx(tmp_path / "t10k-labels-idx1-ubyte", labels)
     return tmp_path / "t10k-images-idx3-ubyte", images, labels
@@ -163,16 +166,16 @@ def test_idx_with_another_number_of_labels(mnist_files):
 # CIFAR
 
 
-def cifar_records(n, labels):
-    images = RNG.integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
+def cifar_records(rng, n, labels):
+    images = rng.integers(0, 256, (n, 32, 32, 3)).astype(np.uint8)
     planes = images.transpose(0, 3, 1, 2).reshape(n, -1)
     return images, np.concatenate([np.asarray(labels, np.uint8).reshape(n, -1), planes], axis=1)
 
 
-def test_cifar10_folder_reads_the_test_file_last(tmp_path):
+def test_cifar10_folder_reads_the_test_file_last(tmp_path, rng):
     written = {}
     for name, labels in {"test_batch": [9], "data_batch_2": [3, 4], "data_batch_1": [1, 2]}.items():
-        written[name], rows = cifar_records(len(labels), labels)
+        written[name], rows = cifar_records(rng, len(labels), labels)
         rows.tofile(tmp_path / f"{name}.bin")
     (tmp_path / "batches.meta.txt").write_text("airplane")
     for dataset in (cifar(tmp_path), load(tmp_path)):
@@ -181,19 +184,20 @@ def test_cifar10_folder_reads_the_test_file_last(tmp_path):
         np.testing.assert_array_equal(dataset.images, np.concatenate(expected))
 
 
-def test_cifar100_gives_the_fine_labels(tmp_path):
-    images, rows = cifar_records(3, [[19, 99], [0, 50], [7, 12]])
+def test_cifar100_gives_the_fine_labels(tmp_path, rng):
+    images, rows = cifar_records(rng, 3, [[19, 99], [0, 50], [7, 12]])
     rows.tofile(tmp_path / "train.bin")
     dataset = load(tmp_path / "train.bin")
     assert dataset.labels.tolist() == [99, 50, 12]
     np.testing.assert_array_equal(dataset.images, images)
-    cifar_records(1, [[1, 2]])[1].tofile(tmp_path / "test.bin")
+    cifar_records(rng, 1, [[1, 2]])[1].tofile(tmp_path / "test.bin")
     assert cifar(tmp_path).labels.tolist() == [99, 50, 12, 2]  # the test file last
 
 
-def test_cifar_cut_off_or_with_impossible_classes_is_an_error(tmp_path):
-    _, rows = cifar_records(2, [3, 10])  # 10 is no class of CIFAR-10
+def test_cifar_cut_off_or_with_impossible_classes_is_an_error(tmp_path, rng):
+    _, rows = cifar_records(rng, 2, [3, 10])  # 10 is no class of CIFAR-10
     path = tmp_path / "data_batch_1.bin"
+    rows[:, 1] = 200  # no class of CIFAR-100
     rows.tofile(path)
     with pytest.raises(ValueError, match=r"data_batch_1\.bin .*a class below 10"):
         cifar(path)
@@ -206,11 +210,11 @@ def test_cifar_cut_off_or_with_impossible_classes_is_an_error(tmp_path):
             cifar(path)
 
 
-def test_cifar_folder_with_both_kinds_or_none(tmp_path):
+def test_cifar_folder_with_both_kinds_or_none(tmp_path, rng):
     with pytest.raises(ValueError, match=r"holds no \.bin files"):
         cifar(tmp_path)
-    cifar_records(1, [3])[1].tofile(tmp_path / "a.bin")
-    cifar_records(1, [[3, 4]])[1].tofile(tmp_path / "b.bin")
+    cifar_records(rng, 1, [3])[1].tofile(tmp_path / "a.bin")
+    cifar_records(rng, 1, [[3, 4]])[1].tofile(tmp_path / "b.bin")
     with pytest.raises(ValueError, match="mixes"):
         cifar(tmp_path)
 
@@ -229,8 +233,8 @@ def test_image_folder_crops_the_middle_and_resizes(tmp_path):
     assert dataset.name == tmp_path.name
 
 
-def test_image_folder_at_its_own_size_keeps_every_pixel_in_sorted_order(tmp_path):
-    pictures = RNG.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
+def test_image_folder_at_its_own_size_keeps_every_pixel_in_sorted_order(tmp_path, rng):
+    pictures = rng.integers(0, 256, (3, 8, 8, 3)).astype(np.uint8)
     for name, picture in zip(["c.png", "a.PNG", "sub/b.bmp"], pictures, strict=True):
         write_png(tmp_path / name, picture)
     (tmp_path / "notes.txt").write_text("no picture")
@@ -257,18 +261,18 @@ def test_image_folder_converts_grey_and_transparent_pictures(tmp_path):
     assert image_folder(tmp_path, size=2).images[:, 0, 0].tolist() == [[70] * 3, [90] * 3]
 
 
-def test_image_folder_turns_photographs_upright(tmp_path):
+def test_image_folder_turns_photographs_upright(tmp_path, rng):
     image = pytest.importorskip("PIL.Image")
-    picture = RNG.integers(0, 256, (4, 4, 3)).astype(np.uint8)
+    picture = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8)
     exif = image.Exif()
     exif[0x0112] = 3  # orientation: upside down
     image.fromarray(picture).save(tmp_path / "a.png", exif=exif)
     np.testing.assert_array_equal(image_folder(tmp_path, size=4).images[0], picture[::-1, ::-1])
 
 
-def test_a_broken_picture_is_an_error_that_names_it(tmp_path):
+def test_a_broken_picture_is_an_error_that_names_it(tmp_path, rng):
     write_png(tmp_path / "a.png", plain(1))
-    broken = write_png(tmp_path / "b" / "broken.png", RNG.integers(0, 256, (8, 8, 3)).astype(np.uint8))
+    broken = write_png(tmp_path / "b" / "broken.png", rng.integers(0, 256, (8, 8, 3)).astype(np.uint8))
     whole = broken.read_bytes()
     for length in range(0, len(whole) - 20, 7):  # the last chunks hold no pixels
         broken.write_bytes(whole[:length])
@@ -296,8 +300,8 @@ def test_image_folder_errors(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5), (3, 4, 5, 1), (3, 4, 5, 3)])
-def test_npz(tmp_path, shape):
-    images = RNG.integers(0, 256, shape).astype(np.uint8)
+def test_npz(tmp_path, shape, rng):
+    images = rng.integers(0, 256, shape).astype(np.uint8)
     np.savez(tmp_path / "a.npz", images=images, labels=np.arange(3, dtype=np.int16))
     dataset = load(tmp_path / "a.npz")
     np.testing.assert_array_equal(dataset.images, images.reshape(3, 4, 5, -1))
@@ -324,9 +328,9 @@ def test_npz_errors(tmp_path):
         npz(path)
 
 
-def test_npz_cut_off_anywhere(tmp_path):
+def test_npz_cut_off_anywhere(tmp_path, rng):
     path = tmp_path / "a.npz"
-    np.savez_compressed(path, images=RNG.integers(0, 256, (2, 4, 4)).astype(np.uint8))
+    np.savez_compressed(path, images=rng.integers(0, 256, (2, 4, 4)).astype(np.uint8))
     whole = path.read_bytes()
     for length in range(0, len(whole), 3):
         path.write_bytes(whole[:length])

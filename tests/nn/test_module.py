@@ -58,6 +58,7 @@ def test_a_shared_parameter_gets_one_gradient_and_one_step():
 def test_a_state_is_a_copy_and_comes_back(block):
     state = block.state_dict()
     before = {name: a.copy() for name, a in state.items()}
+    assert not any(np.shares_memory(state[name], t.data) for name, t in block.named_tensors())
     block(mg.randn(4, 2)).sum().backward()
     for p in block.parameters():
         p.assign_(p.numpy() + 1)

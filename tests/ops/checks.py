@@ -6,10 +6,12 @@ They are functions so that `test_gradcheck.py` can see them fail.
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest import mock
 
 import numpy as np
 
 from minigen import Tensor, grad
+from minigen.autograd import Primitive
 from minigen.gradcheck import gradcheck
 
 from .cases import Example
@@ -55,6 +57,25 @@ def check_unrecorded(example: Example) -> None:
         assert_close(f.data, s.data, 1e-10, f"{example}: gradient {i}, not recorded against recorded")
 
 
+def check_plain(example: Example) -> None:
+    """Every fused operation in it gives what its plain definition gives."""
+    calls = []
+    run = Primitive.run
+
+    def noted(self, *inputs, **settings):
+        output, saved = run(self, *inputs, **settings)
+        calls.append((self, inputs, settings, output))
+        return output, saved
+
+    with mock.patch.object(Primitive, "run", noted):
+        example.function(*example.tensors())
+    for primitive, inputs, settings, output in calls:
+        if primitive.plain is not None:
+            tensors = [Tensor(x) if isinstance(x, np.ndarray) else x for x in inputs]
+            plain = primitive.plain(*tensors, **settings)
+            assert_close(output.data, plain.data, 1e-12, f"{example}: {primitive.name} against its plain definition")
+
+
 def check_float32(example: Example) -> None:
     """Gradients of float32 inputs, of first and second order: like their input, and the float64 ones rounded."""
     for order, function in enumerate([backward, second_order], start=1):
@@ -69,16 +90,20 @@ def check_float32(example: Example) -> None:
 
 
 LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "transposed": lambda x: np.ascontiguousarray(x.T).T,
-    "flipped": lambda x: np.flip(np.ascontiguousarray(np.flip(x))),
+    "transposed": lambda x: x.T.copy().T,
+    "flipped": lambda x: x[backwards(x)].copy()[backwards(x)],
     "every other element": lambda x: spread(x),
 }
+
+
+def backwards(x: np.ndarray) -> tuple:
+    return (..., *(slice(None, None, -1) for _ in x.shape))
 
 
 def spread(x: np.ndarray) -> np.ndarray:
     """x as a step-sliced view of a larger array, between elements that must not be read."""
     wide = np.full([2 * n + 1 for n in x.shape], np.nan)
-    view = wide[tuple(slice(1, None, 2) for _ in x.shape)]
+    view = wide[(..., *(slice(1, None, 2) for _ in x.shape))]
     view[...] = x
     return view
 

@@ -1,13 +1,16 @@
 """The derivatives of every operation: against difference quotients, fused against plain, and of any memory layout."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .cases import CASES
-from .checks import LAYOUTS, check_derivatives, check_float32, check_unrecorded, check_views
+from .checks import LAYOUTS, check_derivatives, check_float32, check_plain, check_unrecorded, check_views
 
 every_case = pytest.mark.parametrize("label", [label for label, case in CASES.items() if case.differentiable])
+FUSED = [label for label in CASES if re.search("attention|norm|_step|add_noise", label) and label != "norm"]
 
 
 @every_case
@@ -29,6 +32,13 @@ def test_derivatives_element_by_element(label, data):
 @given(data=st.data())
 def test_an_unrecorded_backward_pass_gives_the_same(label, data):
     check_unrecorded(data.draw(CASES[label].examples()))
+
+
+@pytest.mark.parametrize("label", FUSED)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_a_fused_operation_gives_what_its_plain_definition_gives(label, data):
+    check_plain(data.draw(CASES[label].examples()))
 
 
 @every_case

@@ -26,7 +26,7 @@ def formula(q, k, v, mask, is_causal, scale):
 
 def draw_qkv(d):
     n, length, keys, heads, size, own = (
-        d.size(0, 2), d.size(1, 4), d.size(0, 4), d.size(1, 2), d.size(1, 3), d.size(1, 3)
+        d.batch(), d.size(1, 4), d.size(0 if d.rarely() else 1, 4), d.size(1, 2), d.size(1, 3), d.size(1, 3)
     )  # fmt: skip
     values = [d.normal(s) for s in [(n, length, heads, size), (n, keys, heads, size), (n, keys, heads, own)]]
     mask_shape = tuple(1 if m and d.flag() else m for m in (n, heads, length, keys))[d.int(0, 3) :]

@@ -3,6 +3,7 @@
 import numpy as np
 
 import minigen
+from minigen.autograd import registry
 
 from .drawing import case
 
@@ -71,9 +72,38 @@ def conv_transpose_formula(axes, stride, padding, output_padding, dilation, grou
     return formula
 
 
+def weight_grad_formula(axes, stride, padding, dilation, groups):
+    s, pad, dil = (along(v, axes) for v in (stride, padding, dilation))
+
+    def formula(x, g, kernel):
+        sizes, per_group, out = x.shape[1:-1], x.shape[-1] // groups, g.shape[-1]
+        weight = np.zeros((*kernel, per_group, out))
+        for k, p in taps(kernel, g.shape[1:-1]):
+            at = tuple(s[a] * p[a] + dil[a] * k[a] - pad[a] for a in range(axes))
+            if all(0 <= i < n for i, n in zip(at, sizes, strict=True)):
+                for o in range(out):
+                    first = o // (out // groups) * per_group
+                    weight[*k, :, o] += g[:, *p, o] @ x[:, *at, first : first + per_group]
+        return weight
+
+    return formula
+
+
 def with_or_without_bias(d, x, weight, out):
     inputs = [d.normal(x), d.normal(weight)]
     return [*inputs, d.normal((out,))] if d.flag() else inputs
+
+
+def draw_conv(d, axes):
+    """Settings, and the shapes of x and of the weight."""
+    settings = window(d, axes, ["stride", "padding", "dilation"])
+    pad, dil = along(settings["padding"], axes), along(settings["dilation"], axes)
+    groups, per_group, out = channels(d)
+    settings["groups"] = groups
+    kernel = [d.size(1, 3 if axes < 3 else 2) for _ in range(axes)]
+    needed = [max(1, dil[a] * (kernel[a] - 1) + 1 - 2 * pad[a]) for a in range(axes)]
+    sizes = [n + d.size(0, 3 if axes < 3 else 1) for n in needed]
+    return settings, (d.batch(), *sizes, groups * per_group), (*kernel, per_group, groups * out)
 
 
 def conv(axes):
@@ -81,16 +111,24 @@ def conv(axes):
 
     @case(f"conv{axes}d")
     def _(d):
-        settings = window(d, axes, ["stride", "padding", "dilation"])
-        pad, dil = along(settings["padding"], axes), along(settings["dilation"], axes)
-        groups, per_group, out = channels(d)
-        settings["groups"] = groups
-        kernel = [d.size(1, 3 if axes < 3 else 2) for _ in range(axes)]
-        needed = [max(1, dil[a] * (kernel[a] - 1) + 1 - 2 * pad[a]) for a in range(axes)]
-        sizes = [n + d.size(0, 3 if axes < 3 else 1) for n in needed]
-        x, weight = (d.size(0, 2), *sizes, groups * per_group), (*kernel, per_group, groups * out)
-        inputs = with_or_without_bias(d, x, weight, groups * out)
+        settings, x, weight = draw_conv(d, axes)
+        inputs = with_or_without_bias(d, x, weight, weight[-1])
         return lambda *xs: operation(*xs, **settings), inputs, conv_formula(axes, **settings)
+
+    @case(f"conv{axes}d", "its weight gradient")
+    def _(d):
+        """A primitive of its own: differentiated twice, it checks the convolution to third order."""
+        settings, x, weight = draw_conv(d, axes)
+        for name in ("stride", "padding", "dilation"):
+            settings[name] = along(settings[name], axes)
+        kernel, formula = weight[:axes], weight_grad_formula(axes, **settings)
+        g = conv_formula(axes, **settings)(np.zeros(x), np.zeros(weight)).shape
+        operation = registry["conv_weight_grad"]
+        return (
+            lambda x, g: operation(x, g, kernel_size=kernel, **settings),
+            [d.normal(x), d.normal(g)],
+            lambda x, g: formula(x, g, kernel),
+        )
 
 
 def conv_transpose(axes):
@@ -107,7 +145,7 @@ def conv_transpose(axes):
         extra = settings["output_padding"] = tuple(d.int(0, n - 1) for n in s)
         spare = [(sizes[a] - 1) * s[a] + dil[a] * (kernel[a] - 1) + extra[a] for a in range(axes)]
         settings["padding"] = tuple(d.int(0, min(2, n // 2)) for n in spare)
-        x, weight = (d.size(0, 2), *sizes, groups * per_group), (*kernel, groups * per_group, out)
+        x, weight = (d.batch(), *sizes, groups * per_group), (*kernel, groups * per_group, out)
         inputs = with_or_without_bias(d, x, weight, groups * out)
         return lambda *xs: operation(*xs, **settings), inputs, conv_transpose_formula(axes, **settings)
 

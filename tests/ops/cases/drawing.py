@@ -37,6 +37,13 @@ class Draws:
         """The length of an axis: at most `high`, or two in a tiny example."""
         return self.int(low, max(low, min(high, 2)) if self.tiny else high)
 
+    def batch(self) -> int:
+        """The length of a leading axis: now and then 0."""
+        return self.choice(2, 1) if self.tiny else self.choice(2, 1, 3, 2, 3, 2, 1, 0)
+
+    def rarely(self) -> bool:
+        return self.int(0, 9) == 9
+
     def flag(self) -> bool:
         return self.draw(st.booleans())
 
@@ -45,10 +52,11 @@ class Draws:
 
     def shape(self, min_axes: int = 0, max_axes: int = 4, empty: bool = True) -> tuple[int, ...]:
         """Sizes 1, 2, 3 and 5, now and then a 0; not more than 40 elements, or 4 in a tiny example."""
-        sizes = [self.choice(1, 2, 3, 5) for _ in range(self.int(min_axes, max_axes))]
+        axes = self.choice(*sorted(range(min_axes, max_axes + 1), key=lambda n: abs(n - 2)))
+        sizes = [self.choice(2, 3, 1, 5) for _ in range(axes)]
         while math.prod(sizes) > (4 if self.tiny else 40):
             sizes[sizes.index(max(sizes))] -= 1
-        if empty and sizes and self.int(0, 9) == 9:
+        if empty and sizes and self.rarely():
             sizes[self.int(0, len(sizes) - 1)] = 0
         return tuple(sizes)
 

@@ -14,7 +14,7 @@ from .reduce import draw_reduction, over
 @case("matmul")
 def _(d):
     """Matrices and stacks of them that broadcast; a vector on either side."""
-    n, k, m = (d.size(0 if d.int(0, 9) == 9 else 1, 4) for _ in range(3))
+    n, k, m = d.choice((0, 2, 3), (2, 0, 3)) if d.rarely() else (d.size(1, 4) for _ in range(3))
     stacks = [s[-2:] for s in d.broadcast(2)] if d.flag() else [(), ()]
     if d.tiny:
         stacks = [(), ()]
@@ -50,25 +50,20 @@ EINSUMS = [
     ("ij,jk,kl->il", "ij,jk,kl->il"),
     ("b i j , b j k -> b i k", "bij,bjk->bik"),
     ("nlhd,nshd->nhls", "nlhd,nshd->nhls"),
+    (",ij->ij", ",ij->ij"),
+]
+ELLIPSES = [
     ("...j,jk->...k", "Aj,jk->Ak"),
     ("...i,...i->...", "Ai,Ai->A"),
     ("i...,i...", "iA,iA->A"),
+    ("...,...,...->...", "A,A,A->A"),
     ("...ii->...i", "Aii->Ai"),
-    (",ij->ij", ",ij->ij"),
 ]
 
 
-@case("einsum")
-def _(d):
-    subscripts, spelled = d.choice(*EINSUMS)
+def einsum_formula(spelled, sizes):
     inputs, output = spelled.split("->")
     inputs = inputs.split(",")
-    sizes = {letter: d.size(1, 3) for letter in sorted(set("".join(inputs)))}
-    if d.int(0, 9) == 9 and sizes:
-        sizes[min(sizes)] = 0
-    shapes = [[sizes[letter] for letter in s] for s in inputs]
-    if sum(s.count("A") for s in inputs) > 1 and d.flag():  # an ellipsis broadcasts
-        shapes[0][inputs[0].index("A")] = 1
 
     def formula(*xs):
         y = np.zeros([sizes[letter] for letter in output])
@@ -81,7 +76,34 @@ def _(d):
             y[tuple(at[letter] for letter in output)] += math.prod(x[p] for x, p in zip(xs, spots, strict=True))
         return y
 
-    return lambda *xs: minigen.einsum(subscripts, *xs), [d.normal(s) for s in shapes], formula
+    return formula
+
+
+@case("einsum")
+def _(d):
+    subscripts, spelled = d.choice(*EINSUMS)
+    inputs = spelled.split("->")[0].split(",")
+    sizes = {letter: d.size(1, 3) for letter in sorted(set("".join(inputs)))}
+    if d.rarely():
+        sizes[min(sizes)] = 0
+    values = [d.normal([sizes[letter] for letter in s]) for s in inputs]
+    return lambda *xs: minigen.einsum(subscripts, *xs), values, einsum_formula(spelled, sizes)
+
+
+@case("einsum", "with an ellipsis")
+def _(d):
+    """Which stands for one axis, in the first operand perhaps for none or for one of length 1."""
+    subscripts, spelled = d.choice(*ELLIPSES)
+    inputs = spelled.split("->")[0].split(",")
+    sizes = {letter: d.size(1, 3) for letter in sorted(set("".join(inputs)))}
+    shapes = [[sizes[letter] for letter in s] for s in inputs]
+    how = d.choice("repeated", "missing", "whole") if inputs[1:] and "A" in inputs[1] else "whole"
+    if how == "repeated":
+        shapes[0][inputs[0].index("A")] = 1
+    elif how == "missing":
+        del shapes[0][inputs[0].index("A")]
+        spelled = spelled.replace("A", "", 1)
+    return lambda *xs: minigen.einsum(subscripts, *xs), [d.normal(s) for s in shapes], einsum_formula(spelled, sizes)
 
 
 @case("norm")

@@ -76,10 +76,10 @@ def step(name, posterior):
 
     @case(name)
     def _(d):
-        shape, now = d.shape(min_axes=1, max_axes=3), d.choice(0.1, 0.5, 0.9)
+        shape, now = d.shape(min_axes=1, max_axes=3), d.choice(0.3, 0.1, 0.9)
         settings = dict(**draw_address(d), prediction=d.choice("eps", "x0", "v"), clip=d.choice(None, 1.0))
-        settings.update(alpha_bar=now, alpha_bar_prev=d.choice(0.95, 1.0))
-        eta = settings["eta"] = d.choice(0.0, 0.4, 1.0)
+        settings.update(alpha_bar=now, alpha_bar_prev=d.choice(0.95, 0.92, 1.0))
+        eta = settings["eta"] = d.choice(0.4, 0.0, 1.0)
         if name == "ddpm_step":
             del settings["eta"]
         signal, deviation = math.sqrt(now), math.sqrt(1 - now)

@@ -30,7 +30,7 @@ def group_norm(name, silu):
     @case(name)
     def _(d):
         groups, each, eps = d.size(1, 3), d.size(1, 3), d.choice(1e-5, 0.1)
-        shape = (d.size(0, 2), *(d.size(1, 3) for _ in range(d.int(0, 1 if d.tiny else 3))), groups * each)
+        shape = (d.batch(), *(d.size(1, 3) for _ in range(d.int(0, 1 if d.tiny else 3))), groups * each)
         while math.prod(shape) > 50:
             shape = (*shape[:1], *shape[2:])
         rest, split = draw_affine(d, (groups * each,))
@@ -53,7 +53,7 @@ group_norm("group_norm_silu", silu=True)
 @case("instance_norm")
 def _(d):
     eps, channels = d.choice(1e-5, 0.1), d.size(1, 3)
-    shape = (d.size(0, 2), *(d.size(1, 3) for _ in range(d.int(1, 1 if d.tiny else 2))), channels)
+    shape = (d.batch(), *(d.size(1, 3) for _ in range(d.int(1, 1 if d.tiny else 2))), channels)
     rest, split = draw_affine(d, (channels,))
 
     def formula(x, *rest):
@@ -68,7 +68,7 @@ def _(d):
 @case("layer_norm")
 def _(d):
     eps, shape = d.choice(1e-5, 0.1), d.shape(min_axes=1, empty=False)
-    if len(shape) > 1 and d.int(0, 4) == 4:
+    if len(shape) > 1 and d.rarely():
         shape = (0, *shape[1:])
     last = d.int(1, max(1, len(shape) - 1))
     own = shape[-last:]

@@ -13,7 +13,7 @@ from .drawing import case
 def draw_image(d, axes):
     """Different values, so that no window has two largest."""
     limit = {1: 5, 2: 4, 3: 2}[axes]
-    return d.spaced((d.size(0, 2), *(d.size(1, limit) for _ in range(axes)), d.size(1, 2)))
+    return d.spaced((d.batch(), *(d.size(1, limit) for _ in range(axes)), d.size(1, 2)))
 
 
 @case("interpolate")
@@ -68,7 +68,7 @@ def draw_windows(d, axes):
         settings["kernel_size"] = settings["kernel_size"][0]
     kernel, padding = (along(v, axes) for v in (settings["kernel_size"], settings.get("padding", 0)))
     sizes = [max(1, k - 2 * p) + d.size(0, limit) for k, p in zip(kernel, padding, strict=True)]
-    return d.spaced((d.size(0, 2), *sizes, d.size(1, 2))), settings
+    return d.spaced((d.batch(), *sizes, d.size(1, 2))), settings
 
 
 def windows(x, kernel_size, stride=None, padding=0):

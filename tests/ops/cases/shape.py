@@ -126,7 +126,9 @@ def _(d):
 def _(d):
     shape = d.shape(min_axes=1)
     axis = d.axis(len(shape))
-    shapes = [(*shape[: axis % len(shape)], d.int(0, 3), *shape[axis % len(shape) + 1 :]) for _ in range(d.int(1, 3))]
+    shapes = [
+        (*shape[: axis % len(shape)], d.choice(2, 1, 3, 0), *shape[axis % len(shape) + 1 :]) for _ in range(d.int(1, 3))
+    ]
 
     def formula(*xs):
         lengths = [x.shape[axis] for x in xs]
@@ -236,7 +238,7 @@ def _(d):
 @case("tile")
 def _(d):
     shape = d.shape(max_axes=3)
-    reps = d.choice(2, 0, *[tuple(d.int(0, 2) for _ in range(k)) for k in range(1, 5)])
+    reps = d.choice(2, (0, 2), *[tuple(d.choice(2, 1) for _ in range(k)) for k in range(1, 5)])
 
     def formula(x):
         times = (reps,) if isinstance(reps, int) else reps

@@ -1,0 +1,28 @@
+"""The kernels in Numba: the functions of `kernels.reference`, with the same arguments and results.
+
+The first call of each with a dtype compiles it, which takes seconds; the machine code is kept in __pycache__.
+"""
+
+from kernels.cpu.attention import attention, attention_backward
+from kernels.cpu.conv import conv, conv_transpose, conv_weight_grad
+from kernels.cpu.elementwise import erf
+from kernels.cpu.noise import add_noise, ddim_step, ddpm_step
+from kernels.cpu.norm import group_norm, group_norm_backward
+from kernels.cpu.philox import normal, philox, uniform
+
+__all__ = [
+    "add_noise",
+    "attention",
+    "attention_backward",
+    "conv",
+    "conv_transpose",
+    "conv_weight_grad",
+    "ddim_step",
+    "ddpm_step",
+    "erf",
+    "group_norm",
+    "group_norm_backward",
+    "normal",
+    "philox",
+    "uniform",
+]
