@@ -13,6 +13,7 @@ Importing `kernels` imports none of them: `from kernels import reference`, or `c
 
 # Every public kernel. Tests walk this tuple and fail on a name that has no check against the reference.
 KERNELS = (
+    "matmul",
     "conv",
     "conv_transpose",
     "conv_weight_grad",

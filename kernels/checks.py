@@ -30,6 +30,16 @@ class Window(NamedTuple):
     out: Ints  # spatial size of the result (of `g` for a weight gradient)
 
 
+# ---- matrix products -----------------------------------------------------------------------------------
+
+
+def matmul(a, b) -> None:
+    """a (M,K) and b (K,N)."""
+    one_dtype("matmul", a=a, b=b)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
+        raise ValueError(f"matmul: needs a (M, K) and b (K, N), got {a.shape} and {b.shape}")
+
+
 # ---- convolution ---------------------------------------------------------------------------------------
 
 
@@ -146,8 +156,8 @@ def _conv_out(name: str, x, window: Window) -> Ints:
     extent = tuple(d * (k - 1) + 1 for k, d in zip(window.kernel, window.dilation))
     if any(e > size for e, size in zip(extent, padded)):
         raise ValueError(
-            f"{name}: the kernel spans {extent} (size {window.kernel}, dilation {window.dilation}) but x {x.shape} "
-            f"is only {padded} with padding {window.padding}"
+            f"{name}: the kernel spans {extent} (size {window.kernel}, dilation {window.dilation}) "
+            f"but x {x.shape} is only {padded} with padding {window.padding}"
         )
     return tuple((size - e) // s + 1 for size, e, s in zip(padded, extent, window.stride))
 
@@ -201,8 +211,8 @@ def attention(q, k, v, mask, scale, name: str = "attention") -> float:
         for argument, array in (("k", k), ("v", v)):
             if array.shape[axis] != q.shape[axis]:
                 raise ValueError(
-                    f"{name}: q {q.shape} has {q.shape[axis]} {what} (axis {axis}) but {argument} {array.shape} "
-                    f"has {array.shape[axis]}"
+                    f"{name}: q {q.shape} has {q.shape[axis]} {what} (axis {axis}) "
+                    f"but {argument} {array.shape} has {array.shape[axis]}"
                 )
     if q.shape[3] != k.shape[3]:
         raise ValueError(
@@ -282,7 +292,7 @@ def add_noise(x0, alpha, sigma, seed, draw, first_row) -> None:
 def denoising_step(
     name: str, x, out, out_uncond, alpha_bar, alpha_bar_prev, prediction, guidance, clip, eta
 ) -> tuple[float, float, float, float | None, float]:
-    """x, out and out_uncond (N, ...) of one shape; the signal levels alpha_bar (now) and alpha_bar_prev (next).
+    """x, out and out_uncond (N, ...) of one shape; signal levels alpha_bar (now) and alpha_bar_prev (next).
 
     Gives the five numbers back as Python floats, which, unlike NumPy's, leave float32 arrays float32.
     """
@@ -300,8 +310,8 @@ def denoising_step(
         raise ValueError(f"{name}: eta must lie in [0, 1]; got {eta}")
     if eta > 0 and alpha_bar_prev < alpha_bar:
         raise ValueError(
-            f"{name}: alpha_bar_prev {alpha_bar_prev} is smaller than alpha_bar {alpha_bar}, but a random step "
-            "goes towards less noise"
+            f"{name}: alpha_bar_prev {alpha_bar_prev} is smaller than alpha_bar {alpha_bar}, "
+            "but a random step goes towards less noise"
         )
     if out_uncond is None and guidance != 1:
         raise ValueError(f"{name}: guidance {guidance} needs out_uncond, the output without the condition")

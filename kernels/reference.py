@@ -8,13 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from kernels import checks
 from kernels.checks import IntOrInts, Ints, Window
 
-Array = np.ndarray
+Array = NDArray[Any]
+
+# ---- matrix products -----------------------------------------------------------------------------------
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """y[m,n] = sum_k a[m,k] b[k,n]."""
+    checks.matmul(a, b)
+    return a @ b
+
 
 # ---- convolution ---------------------------------------------------------------------------------------
 # One equation, y[p] += x[s p + d k - pad] w[k], is linear in x and in w. Read forwards it is `conv`; its two
@@ -100,11 +111,11 @@ def conv_weight_grad(
         pairs = zip(np.split(x, groups, -1), np.split(g, groups, -1))
         parts = [conv_weight_grad(x_j, g_j, kernel_size, stride, padding, dilation) for x_j, g_j in pairs]
         return np.concatenate(parts, -1)
-    padded = pad_spatial(x, window.padding)
+    padded, over = pad_spatial(x, window.padding), tuple(range(x.ndim - 1))
     dweight = np.empty((*window.kernel, x.shape[-1], g.shape[-1]), x.dtype)
     for tap in np.ndindex(window.kernel):
         x_tap = seen_by(tap, padded, window, window.out)
-        dweight[tap] = np.tensordot(x_tap, g, axes=[range(x.ndim - 1)] * 2)  # (N,*So,C), (N,*So,O) -> (C,O)
+        dweight[tap] = np.tensordot(x_tap, g, axes=(over, over))  # (N,*So,C), (N,*So,O) -> (C,O)
     return dweight
 
 
@@ -131,17 +142,17 @@ def group_norm(
 ) -> tuple[Array, Array, Array]:
     """y = (x - mean) rstd weight + bias, and then y sigmoid(y) if silu; gives (y, mean, rstd).
 
-    mean and rstd = 1 / sqrt(variance + eps), both (N, num_groups), are taken over the positions and the channels
-    of a group of one sample of x (N,*S,C), *S possibly empty; in float64, whatever the dtype. weight and
-    bias are (C,). One group is layer norm, C groups instance norm. Wu & He 2018, arXiv:1803.08494, eq. 1-6.
+    mean and rstd = 1 / sqrt(variance + eps), both (N, num_groups), are taken over the positions and the
+    channels of a group of one sample of x (N,*S,C), *S possibly empty; in float64, whatever the dtype. weight
+    and bias are (C,). One group is layer norm, C groups are instance norm. Wu & He 2018, arXiv:1803.08494.
     """
     checks.group_norm(x, num_groups, weight, bias, eps)
     grouped = split_groups(x.astype(np.float64), num_groups)  # (N,M,G,C/G)
     mean = grouped.mean(axis=(1, 3))
     rstd = 1 / np.sqrt(grouped.var(axis=(1, 3)) + eps)
-    mean, rstd = mean.astype(x.dtype), rstd.astype(x.dtype)
+    mean, rstd = in_order(mean.astype(x.dtype)), in_order(rstd.astype(x.dtype))
     y = affine(normalised(x, mean, rstd), weight, bias)
-    return (y * sigmoid(y) if silu else y), mean, rstd
+    return in_order(y * sigmoid(y) if silu else y), mean, rstd
 
 
 def group_norm_backward(
@@ -177,7 +188,7 @@ def group_norm_backward(
     average_dn = dn.mean(axis=(1, 3), keepdims=True)  # (N,1,G,1)
     average_dn_n = (dn * n).mean(axis=(1, 3), keepdims=True)
     dx = rstd[:, None, :, None] * (dn - average_dn - n * average_dn_n)
-    return dx.reshape(x.shape), dweight, dbias
+    return in_order(dx.reshape(x.shape)), dweight, dbias
 
 
 def split_groups(x: Array, num_groups: int) -> Array:
@@ -225,7 +236,7 @@ def attention(
     with np.errstate(divide="ignore"):
         lse = (top + np.log(total))[..., 0]
     p /= np.where(total == 0, 1, total)
-    return np.ascontiguousarray(np.einsum("nhls,nshe->nlhe", p, v)), lse
+    return in_order(np.einsum("nhls,nshe->nlhe", p, v)), in_order(lse)
 
 
 def attention_backward(
@@ -256,7 +267,7 @@ def attention_backward(
     dq = np.einsum("nhls,nshd->nlhd", ds, k)
     dk = np.einsum("nhls,nlhd->nshd", ds, q)
     dv = np.einsum("nhls,nlhe->nshe", p, g)
-    return np.ascontiguousarray(dq), np.ascontiguousarray(dk), np.ascontiguousarray(dv)
+    return in_order(dq), in_order(dk), in_order(dv)
 
 
 def attention_scores(q: Array, k: Array, mask: Array | None, is_causal: bool, scale: float) -> Array:
@@ -276,8 +287,8 @@ def attention_scores(q: Array, k: Array, mask: Array | None, is_causal: bool, sc
 def philox4x32(counter: Array, key: Sequence[int]) -> Array:
     """Philox4x32-10: uint32 counters (..., 4) and two 32-bit key words -> random uint32 (..., 4).
 
-    A bijection of the counter for each key: ten rounds of two 32x32 -> 64 bit multiplications, whose halves are
-    crossed and mixed with the key, which itself moves on along a Weyl sequence.
+    A bijection of the counter for each key: ten rounds of two 32x32 -> 64 bit multiplications, whose halves
+    are crossed and mixed with the key, which itself moves on along a Weyl sequence.
     Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3.
     """
     c0, c1, c2, c3 = np.moveaxis(counter.astype(np.uint64), -1, 0)
@@ -291,7 +302,7 @@ def philox4x32(counter: Array, key: Sequence[int]) -> Array:
 
 
 def philox(seed: int, draw: int, row: int, blocks: int) -> Array:
-    """Blocks 0 to blocks - 1 of four random words of row `row` of draw `draw` of seed `seed`: uint32 (blocks, 4).
+    """The first `blocks` blocks of four random words of a row of a draw of a seed: uint32 (blocks, 4).
 
     Block b has the counter (b, row, draw mod 2^32, draw div 2^32) and the key (seed mod 2^32, seed div 2^32).
     """
@@ -303,7 +314,7 @@ def philox(seed: int, draw: int, row: int, blocks: int) -> Array:
 
 
 def uniform(
-    shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: type = np.float32
+    shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: DTypeLike = np.float32
 ) -> Array:
     """Uniform numbers in [0, 1), multiples of 2^-24: exact in float32 and the same in both dtypes.
 
@@ -312,14 +323,16 @@ def uniform(
     """
     checks.random("uniform", shape, seed, draw, first_row, dtype)
     per_row = math.prod(shape[1:])
-    values = np.empty((shape[0], per_row), dtype)
+    values: Array = np.empty((shape[0], per_row), dtype)
     for r in range(shape[0]):
         words = philox(seed, draw, first_row + r, -(-per_row // 4))
         values[r] = ((words >> np.uint32(8)) * 2.0**-24).reshape(-1)[:per_row]
     return values.reshape(shape)
 
 
-def normal(shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: type = np.float32) -> Array:
+def normal(
+    shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: DTypeLike = np.float32
+) -> Array:
     """Standard normal numbers, addressed as in `uniform`; computed in float64 and rounded once.
 
     Box & Muller 1958 on the word pairs (0, 1) and (2, 3) of each block: u1 in (0, 1], u2 in [0, 1),
@@ -327,7 +340,7 @@ def normal(shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype
     """
     checks.random("normal", shape, seed, draw, first_row, dtype)
     per_row = math.prod(shape[1:])
-    values = np.empty((shape[0], per_row), dtype)
+    values: Array = np.empty((shape[0], per_row), dtype)
     for r in range(shape[0]):
         high = philox(seed, draw, first_row + r, -(-per_row // 4)) >> np.uint32(8)
         radius = np.sqrt(-2 * np.log((high[:, 0::2] + 1) * 2.0**-24))  # (blocks, 2), one per pair
@@ -351,7 +364,7 @@ def add_noise(
     checks.add_noise(x0, alpha, sigma, seed, draw, first_row)
     noise = normal(x0.shape, seed, draw, first_row, x0.dtype)
     per_sample = (len(x0),) + (1,) * (x0.ndim - 1)
-    return alpha.reshape(per_sample) * x0 + sigma.reshape(per_sample) * noise, noise
+    return in_order(alpha.reshape(per_sample) * x0 + sigma.reshape(per_sample) * noise), noise
 
 
 def ddpm_step(
@@ -385,7 +398,8 @@ def ddpm_step(
     mean_x0 = math.sqrt(alpha_bar_prev) * beta / (1 - alpha_bar)
     mean_x = math.sqrt(1 - beta) * (1 - alpha_bar_prev) / (1 - alpha_bar)
     deviation = math.sqrt((1 - alpha_bar_prev) / (1 - alpha_bar) * beta)
-    return mean_x0 * x0 + mean_x * x + deviation * normal(x.shape, seed, draw, first_row, x.dtype)
+    noise = normal(x.shape, seed, draw, first_row, x.dtype)
+    return in_order(mean_x0 * x0 + mean_x * x + deviation * noise)
 
 
 def ddim_step(
@@ -421,7 +435,9 @@ def ddim_step(
         sigma = eta * math.sqrt((1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev))
     direction = math.sqrt(max(1 - alpha_bar_prev - sigma**2, 0.0))  # the max is for rounding
     x_prev = math.sqrt(alpha_bar_prev) * x0 + direction * eps
-    return x_prev if sigma == 0 else x_prev + sigma * normal(x.shape, seed, draw, first_row, x.dtype)
+    if sigma > 0:
+        x_prev = x_prev + sigma * normal(x.shape, seed, draw, first_row, x.dtype)
+    return in_order(x_prev)
 
 
 def estimate_x0(
@@ -459,4 +475,9 @@ def estimate_x0(
 def erf(x: Array) -> Array:
     """erf(x) = 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x, element by element."""
     checks.one_dtype("erf", x=x)
-    return np.vectorize(math.erf, otypes=[x.dtype])(x)
+    return in_order(np.vectorize(math.erf, otypes=[x.dtype])(x))
+
+
+def in_order(x: Array) -> Array:
+    """Contiguous, which NumPy's results are not when their inputs were transposed."""
+    return np.asarray(x, order="C")

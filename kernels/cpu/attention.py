@@ -150,14 +150,14 @@ def _attention_backward(g, out, lse, q, k, v, mask, is_causal, scale, dq, dk, dv
     for task in prange(samples * heads):
         n, h = task // heads, task % heads
         _attend_backward(
-            g[n, :, h], out[n, :, h], lse[n, h], q[n, :, h], k[n, :, h], v[n, :, h], mask, is_causal, scale, n, h,
-            dq[n, :, h], dk[n, :, h], dv[n, :, h],
+            g[n, :, h], out[n, :, h], lse[n, h], q[n, :, h], k[n, :, h], v[n, :, h], mask, is_causal, scale,
+            n, h, dq[n, :, h], dk[n, :, h], dv[n, :, h],
         )  # fmt: skip
 
 
 @kernel_part()
 def _attend_backward(g, out, lse, q, k, v, mask, is_causal, scale, n, h, dq, dk, dv):
-    """Head h of sample n: g, out (L,E), lse (L), q (L,D), k (S,D), v (S,E) -> dq (L,D), dk (S,D), dv (S,E)."""
+    """Head h of sample n: g, out (L,E), lse (L), q (L,D), k (S,D), v (S,E) -> dq, dk, dv, like q, k, v."""
     dtype, one, length, keys = q.dtype, q.dtype.type(1), q.shape[0], k.shape[0]
     row_sums = np.empty(length, dtype)  # of P dP
     for i in range(length):
@@ -215,7 +215,7 @@ def _dot(a, b):
 
 @kernel_part()
 def matmul_add(a, b, c):
-    """c (I,TILE) += a (I,K) @ b (K,TILE). Four rows of b for one pass over a row of c saves loads and stores."""
+    """c (I,TILE) += a (I,K) @ b (K,TILE). Four rows of b per pass over a row of c: fewer loads and stores."""
     inner = a.shape[1]
     for i in range(c.shape[0]):
         row = c[i]
@@ -232,7 +232,7 @@ def matmul_add(a, b, c):
 
 @kernel_part()
 def hide(scores, mask, is_causal, n, h, first, start):
-    """Scores (queries from `first`, keys from `start`) plus the mask; -inf where a key comes after the query."""
+    """Scores (queries from `first`, keys from `start`) plus the mask; -inf where a key is hidden."""
     rows, keys = scores.shape
     if mask.size > 0:
         for i in range(rows):
@@ -247,7 +247,7 @@ def hide(scores, mask, is_causal, n, h, first, start):
 
 @kernel_part()
 def finite(x):
-    """0 for the -inf of a row that saw nothing: exp(-inf - 0) is the 0 wanted, exp(-inf - -inf) would be nan."""
+    """0 for the -inf of a row that saw nothing: exp(-inf - 0) is 0 as wanted, exp(-inf - -inf) is nan."""
     return type(x)(0) if x == -np.inf else x
 
 

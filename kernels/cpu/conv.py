@@ -1,4 +1,4 @@
-"""Convolution as a matrix product: `patches` lays out what the kernel sees at each position, BLAS multiplies.
+"""Convolution as a matrix product: `patches` lays out what the kernel sees at each position, `gemm` multiplies.
 
     conv              y  = patches @ weight                  (positions, K C) @ (K C, O)
     conv_weight_grad  dw = patches^T @ g                     (K C, positions) @ (positions, O)
@@ -19,6 +19,7 @@ from numba import prange
 
 from kernels import checks
 from kernels.checks import IntOrInts, Ints, Window
+from kernels.cpu.gemm import add_matmul, panels_of
 from kernels.cpu.jit import parallel_kernel, plain
 
 BLOCK_BYTES = 4 * 2**20  # of patches at a time
@@ -85,9 +86,10 @@ def conv_weight_grad(
 def correlate(x: np.ndarray, weight: np.ndarray, window: Window) -> np.ndarray:
     """(N,D,H,W,C), (Kd,Kh,Kw,C,O) -> (N,*out,O)"""
     matrix = weight.reshape(-1, weight.shape[-1])
-    y = np.empty((len(x) * math.prod(window.out), matrix.shape[1]), x.dtype)
+    y = np.zeros((len(x) * math.prod(window.out), matrix.shape[1]), x.dtype)
+    panels = panels_of(matrix)
     for rows, columns in patches(x, window):
-        np.matmul(columns, matrix, out=y[rows])  # (rows, K C) @ (K C, O) -> (rows, O)
+        add_matmul(columns, panels, y[rows])  # (rows, K C) @ (K C, O) -> (rows, O)
     return y.reshape(len(x), *window.out, matrix.shape[1])
 
 
@@ -96,7 +98,7 @@ def sum_of_products(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
     g = plain(g).reshape(-1, g.shape[-1])
     dweight = np.zeros((math.prod(window.kernel) * x.shape[-1], g.shape[1]), x.dtype)
     for rows, columns in patches(x, window):
-        dweight += columns.T @ g[rows]  # (K C, rows) @ (rows, O) -> (K C, O)
+        add_matmul(columns.T, panels_of(g[rows]), dweight)  # (K C, rows) @ (rows, O) -> (K C, O)
     return dweight
 
 
@@ -104,9 +106,9 @@ def by_phases(x: np.ndarray, weight: np.ndarray, window: Window) -> np.ndarray:
     """The transposed convolution: (N,*Q,C), (Kd,Kh,Kw,C,O) -> (N,*out,O).
 
     Position h = phase + stride j of the output receives, along each axis, x[q] weight[k] from the taps with
-    h = stride q + dilation k - padding. So only the taps with dilation k = phase + padding (mod stride) meet a
-    phase, at q = j + (phase + padding - dilation k) / stride: from the last to the first of them an ordinary
-    convolution over x of stride 1. No product with a zero between the x of a stride is ever formed.
+    h = stride q + dilation k - padding. So only the taps with dilation k = phase + padding (mod stride) meet
+    a phase, at q = j + (phase + padding - dilation k) / stride: taken from the last to the first, they are an
+    ordinary convolution of stride 1 over x, and nothing is ever multiplied by the zeros between strides.
     """
     y = np.zeros((len(x), *window.out, weight.shape[-1]), x.dtype)
     for phase in product(*(range(min(s, out)) for s, out in zip(window.stride, window.out))):
@@ -123,8 +125,10 @@ def by_phases(x: np.ndarray, weight: np.ndarray, window: Window) -> np.ndarray:
     return y
 
 
-def taps_of_phase(phase: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[list[int], int, int]:
-    """Along one axis: the taps that meet a phase, last first, and the padding and dilation to use them with."""
+def taps_of_phase(
+    phase: int, kernel: int, stride: int, padding: int, dilation: int
+) -> tuple[list[int], int, int]:
+    """Along one axis: the taps that meet a phase, last first, and the padding and dilation they need."""
     taps = [k for k in reversed(range(kernel)) if (phase + padding - dilation * k) % stride == 0]
     first_q = (phase + padding - dilation * taps[0]) // stride if taps else 0
     return taps, -first_q, dilation // math.gcd(dilation, stride)
@@ -134,7 +138,7 @@ def taps_of_phase(phase: int, kernel: int, stride: int, padding: int, dilation: 
 
 
 def patches(x: np.ndarray, window: Window) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks (rows, K C) of what the kernel sees at the N * prod(out) positions of the output, and their rows.
+    """Blocks (rows, K C) of what the kernel sees at the N * prod(out) output positions, with their rows.
 
     A block is overwritten by the next. A window of one tap that moves over all of x sees x itself.
     """

@@ -1,6 +1,6 @@
 """Forward noising and the reverse steps of diffusion: one pass over memory, the noise made on the way.
 
-Every reverse step is linear in x, the network's output and the noise, but for the clipping of the x0 estimate:
+Every reverse step is linear in x, the network's output and the noise, but for the clipping of x0:
 
     x_prev = A clip(c_x x + c_m m) + B x + deviation z,   m = out, or uncond + guidance (out - uncond)
 
@@ -26,8 +26,8 @@ def add_noise(
     checks.add_noise(x0, alpha, sigma, seed, draw, first_row)
     x_t, noise = np.empty(x0.shape, x0.dtype), np.empty(x0.shape, x0.dtype)
     _add_noise(
-        rows_of(plain(x0)), plain(alpha), plain(sigma), np.uint64(seed), np.uint64(draw), np.uint64(first_row),
-        rows_of(x_t), rows_of(noise),
+        rows_of(plain(x0)), plain(alpha), plain(sigma), np.uint64(seed), np.uint64(draw),
+        np.uint64(first_row), rows_of(x_t), rows_of(noise),
     )  # fmt: skip
     return x_t, noise
 
@@ -57,7 +57,7 @@ def ddpm_step(
     guidance: float = 1.0,
     clip: float | None = None,
 ) -> np.ndarray:
-    """A sample of q(x_prev | x, x0): Ho et al. 2020, arXiv:2006.11239, eq. 6 and 7. x, out, x_prev (N, ...)."""
+    """A sample of q(x_prev | x, x0), all (N, ...): Ho et al. 2020, arXiv:2006.11239, eq. 6 and 7."""
     alpha_bar, alpha_bar_prev, guidance, clip, _ = checks.denoising_step(
         "ddpm_step", x, out, out_uncond, alpha_bar, alpha_bar_prev, prediction, guidance, clip, eta=1.0
     )
@@ -86,7 +86,7 @@ def ddim_step(
 ) -> np.ndarray:
     """sqrt(alpha_bar_prev) x0 + sqrt(1 - alpha_bar_prev - sigma^2) eps + sigma noise, all (N, ...).
 
-    Song et al. 2021, arXiv:2010.02502, eq. 12 and 16, with eps = (x - sqrt(alpha_bar) x0) / sqrt(1 - alpha_bar).
+    Song et al. 2021, arXiv:2010.02502, eq. 12 and 16; eps = (x - sqrt(alpha_bar) x0) / sqrt(1 - alpha_bar).
     """
     alpha_bar, alpha_bar_prev, guidance, clip, eta = checks.denoising_step(
         "ddim_step", x, out, out_uncond, alpha_bar, alpha_bar_prev, prediction, guidance, clip, eta

@@ -1,7 +1,8 @@
 """Group normalisation, optionally followed by SiLU, forwards and backwards.
 
-A sample is an (M,C) matrix, M positions by C channels. All loops over it run along whole rows, so that they are
-vectorised over the channels, and gather one number per channel; groups appear only when those are added up.
+A sample is an (M,C) matrix, M positions by C channels. All loops over it run along whole rows, so that they
+are vectorised over the channels, and gather one number per channel; groups appear only when those are added
+up.
 Each sample is read two or three times, all but the first time from cache.
 
 Samples are shared out in at most CHUNKS runs, whatever the number of threads. That bounds the start-up cost
@@ -38,14 +39,9 @@ def group_norm(
     checks.group_norm(x, num_groups, weight, bias, eps)
     y = np.empty(x.shape, x.dtype)
     mean, rstd = np.empty((2, len(x), num_groups), x.dtype)
+    weight, bias = scale_and_shift(weight, bias, x)
     _group_norm(
-        positions_by_channels(plain(x)),
-        *scale_and_shift(weight, bias, x),
-        eps,
-        silu,
-        positions_by_channels(y),
-        mean,
-        rstd,
+        positions_by_channels(plain(x)), weight, bias, eps, silu, positions_by_channels(y), mean, rstd
     )
     return y, mean, rstd
 
@@ -62,24 +58,18 @@ def group_norm_backward(
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """(dx, dweight, dbias) for the gradient g of y. `kernels.reference.group_norm_backward` derives it.
 
-    With n = (x - mean) rstd, du = g silu'(n weight + bias) and the sums B = sum_M du and W = sum_M du n of each
-    channel of a sample, everything else is small: dbias and dweight are the sums of B and W over the samples,
+    With n = (x - mean) rstd, du = g silu'(n weight + bias) and, for each channel of a sample, B = sum_M du
+    and W = sum_M du n, everything else is small: dbias and dweight are the sums of B and W over the samples,
     and the averages in dx over a group of size m are sum_C weight B / m and sum_C weight W / m.
     """
     checks.group_norm_backward(g, x, weight, bias, mean, rstd, num_groups)
     dx = np.empty(x.shape, x.dtype)
     dweight, dbias = np.zeros((2, min(len(x), CHUNKS), x.shape[-1]))  # one row per chunk, in float64
+    scale, shift = scale_and_shift(weight, bias, x)
     _group_norm_backward(
-        positions_by_channels(plain(g)),
-        positions_by_channels(plain(x)),
-        *scale_and_shift(weight, bias, x),
-        plain(mean),
-        plain(rstd),
-        silu,
-        positions_by_channels(dx),
-        dweight,
-        dbias,
-    )
+        positions_by_channels(plain(g)), positions_by_channels(plain(x)), scale, shift, plain(mean),
+        plain(rstd), silu, positions_by_channels(dx), dweight, dbias,
+    )  # fmt: skip
     return (
         dx,
         None if weight is None else dweight.sum(0).astype(x.dtype),
@@ -92,7 +82,9 @@ def positions_by_channels(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
 
 
-def scale_and_shift(weight: np.ndarray | None, bias: np.ndarray | None, x: np.ndarray):
+def scale_and_shift(
+    weight: np.ndarray | None, bias: np.ndarray | None, x: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     weight = np.ones(x.shape[-1], x.dtype) if weight is None else plain(weight)
     return weight, np.zeros(x.shape[-1], x.dtype) if bias is None else plain(bias)
 
@@ -115,7 +107,7 @@ def _group_norm(x, weight, bias, eps, silu, y, mean, rstd):
 
 @kernel_part()
 def _statistics(x, eps, sums, center, mean, rstd):
-    """mean and rstd (G,) of one sample x (M,C); center (C,) is mean per channel. sums (C,) is float64 scratch."""
+    """mean and rstd (G,) of one sample x (M,C); center (C,) is mean by channel. sums (C,) is scratch."""
     groups = mean.size
     group_size = x.size // groups
     sums[:] = 0

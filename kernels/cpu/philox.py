@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numba import prange
+from numpy.typing import DTypeLike
 
 from kernels import checks
 from kernels.cpu.jit import kernel_part, parallel_kernel
@@ -65,7 +66,7 @@ def _box_muller(u1, u2):
 
 
 def philox(seed: int, draw: int, row: int, blocks: int) -> np.ndarray:
-    """Blocks 0 to blocks - 1 of four random words of row `row` of draw `draw` of seed `seed`: uint32 (blocks, 4)."""
+    """The first `blocks` blocks of four random words of a row of a draw of a seed: uint32 (blocks, 4)."""
     checks.philox(seed, draw, row, blocks)
     words = np.empty((blocks, 4), np.uint32)
     _fill_words(words, np.uint64(seed), np.uint64(draw), np.uint64(row))
@@ -73,21 +74,21 @@ def philox(seed: int, draw: int, row: int, blocks: int) -> np.ndarray:
 
 
 def uniform(
-    shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: type = np.float32
+    shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
     """Uniform numbers in [0, 1); element e of row r is word e % 4 of block e // 4 of row first_row + r."""
     checks.random("uniform", shape, seed, draw, first_row, dtype)
-    values = np.empty(shape, dtype)
+    values: np.ndarray = np.empty(shape, dtype)
     _fill_uniform(rows_of(values), np.uint64(seed), np.uint64(draw), np.uint64(first_row))
     return values
 
 
 def normal(
-    shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: type = np.float32
+    shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: DTypeLike = np.float32
 ) -> np.ndarray:
     """Standard normal numbers, addressed as in `uniform`; computed in float64 and rounded once."""
     checks.random("normal", shape, seed, draw, first_row, dtype)
-    values = np.empty(shape, dtype)
+    values: np.ndarray = np.empty(shape, dtype)
     _fill_normal(rows_of(values), np.uint64(seed), np.uint64(draw), np.uint64(first_row))
     return values
 

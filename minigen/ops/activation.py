@@ -35,10 +35,9 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
 
 @primitive
 def sigmoid(x):
-    """1 / (1 + exp(-x)), written so that exp cannot overflow, and accurate where it is close to 0."""
-    x = floating(x)
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, e) / (1 + e)
+    """1 / (1 + exp(-x)), to full precision where it is close to 0 as well."""
+    with np.errstate(over="ignore"):  # 1 / infinity is the 0 that it should be
+        return 1 / (1 + np.exp(-floating(x)))
 
 
 @sigmoid.vjp
@@ -50,7 +49,8 @@ def _(g, y, _x):
 def silu(x):
     """x sigmoid(x), also called swish (Ramachandran et al. 2017)."""
     x = floating(x)
-    return x * (0.5 * (1 + np.tanh(0.5 * x)))
+    with np.errstate(over="ignore"):
+        return x / (1 + np.exp(-x))
 
 
 @silu.vjp

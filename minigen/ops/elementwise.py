@@ -26,7 +26,7 @@ def operands(*xs: Any) -> tuple:
     if all([d.kind == "f" for d in dtypes]):
         return xs
     floats = [d for d in dtypes if d.kind == "f"] or [np.float32 for x in xs if isinstance(x, float)]
-    return tuple([x.astype(floats[0]) if floats and hasattr(x, "dtype") else x for x in xs])
+    return tuple([x.astype(floats[0], copy=False) if floats and hasattr(x, "dtype") else x for x in xs])
 
 
 def floating(x: Any) -> Array:
@@ -103,12 +103,13 @@ def _(g, y, x, p):
         if not isinstance(p, Tensor):
             return g * 0.0 if p == 0 else g * p * x ** (p - 1)
         # p x^(p-1), and 0 at x = p = 0, where that would be 0 times infinity
-        return g * p * power(where(p == 0, where(x == 0, 1.0, x), x), p - 1)
+        q = astype(p, g.dtype)  # 0 - 1 is 255 in uint8
+        return g * q * power(where(p == 0, where(x == 0, 1.0, x), x), q - 1)
 
     def dp():
         if not isinstance(x, Tensor):
             return g * y * (math.log(x) if x > 0 else 0.0)
-        return g * y * log(where(x > 0, x, 1.0))
+        return g * y * log(where(x > 0, astype(x, g.dtype), 1.0))
 
     return dx, dp
 
@@ -284,11 +285,11 @@ def clip(x, low, high):
 
 @clip.vjp
 def _(g, y, x, low, high):
-    inside = x == y  # the bounds themselves count as inside
+    inside = x == y  # the bounds themselves count as inside; where they are crossed, high is the answer
     return (
         lambda: where(inside, g, 0.0),
-        lambda: where(inside, 0.0, where(x < low, g, 0.0)),
-        lambda: where(inside, 0.0, where(x > high, g, 0.0)),
+        lambda: where(inside, 0.0, where(y == high, 0.0, g)),
+        lambda: where(inside, 0.0, where(y == high, g, 0.0)),
     )
 
 

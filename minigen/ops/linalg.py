@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 
 from ..autograd import primitive
+from ..backend import kernels_for
 from ..tensor import Tensor, array_of
-from .elementwise import operands, sqrt, where
+from .elementwise import astype, operands, sqrt, where
 from .reduce import sum
 from .shape import getitem, reshape, swapaxes
 
 
 @primitive
 def _matmul(a, b):
+    if a.ndim == b.ndim == 2 and a.dtype.kind == "f":
+        return kernels_for(a).matmul(a, b)
     return a @ b
 
 
@@ -130,6 +133,7 @@ def _take_diagonals(x: Tensor, letters: str) -> tuple[Tensor, str]:
 
 def norm(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The Euclidean norm over `axis`. Its derivative where it is 0 is taken to be 0 (it has none), not NaN."""
+    x = x if x.dtype.kind == "f" else astype(x, np.float32)  # whose squares fit
     squares = sum(x * x, axis, keepdims)
     zero = squares == 0
     return where(zero, 0.0, sqrt(where(zero, 1.0, squares)))

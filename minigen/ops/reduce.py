@@ -90,6 +90,8 @@ def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The product, taken by pairs, then pairs of pairs: its derivative is right where elements are 0, as y / x
     would not be."""
+    if x.dtype.kind != "f":
+        return Tensor(np.asarray(array_of(x).prod(axis=axis, keepdims=keepdims)))
     axes = _axes(axis, x.ndim)
     others = tuple(i for i in range(x.ndim) if i not in axes)
     y = x.transpose(*others, *axes).reshape(*[x.shape[i] for i in others], _count(x.shape, axis))
@@ -109,7 +111,7 @@ def _logsumexp(x, *, axis, keepdims):
     largest = np.where(np.isfinite(largest), largest, 0)
     with np.errstate(divide="ignore"):  # a row of -inf has the logarithm of 0
         y = np.log(np.exp(x - largest).sum(axis=axis, keepdims=True)) + largest
-    return y if keepdims else y.reshape(np.sum(x, axis=axis).shape)
+    return y if keepdims else y.squeeze(axis)
 
 
 @_logsumexp.vjp

@@ -119,14 +119,15 @@ def _may_repeat(index: Any) -> bool:
 
 
 def _as_array(index: Any) -> np.ndarray:
-    array = index.data if isinstance(index, Tensor) else np.asarray(index)
-    return array if array.size or isinstance(index, Tensor) else array.astype(int)  # an empty list has no dtype
+    """A copy: the backward pass needs what is in it now."""
+    array = np.array(index.data if isinstance(index, Tensor) else index)
+    return array.astype(int) if array.shape == (0,) and isinstance(index, Sequence) else array  # [] has no dtype
 
 
 def getitem(x: Any, index: Any) -> Tensor:
     """`x[index]`: slices, None, Ellipsis, ints, and integer or bool arrays, as in NumPy."""
     parts = index if isinstance(index, tuple) else (index,)
-    plain = tuple(_as_array(i) if isinstance(i, (Tensor, Sequence)) else i for i in parts)
+    plain = tuple(_as_array(i) if isinstance(i, (Tensor, Sequence, np.ndarray)) else i for i in parts)
     return _getitem(x, index=plain if isinstance(index, tuple) else plain[0])
 
 

@@ -27,7 +27,7 @@ def test_float32_and_float64_do_not_mix(label, data):
     assume(len(example.inputs) > 1)
     odd = data.draw(st.integers(0, len(example.inputs) - 1))
     mixed = [Tensor(x.astype(np.float32) if i == odd else x) for i, x in enumerate(example.inputs)]
-    with pytest.raises(TypeError, match="float32.*float64|float64.*float32"):
+    with pytest.raises(TypeError, match=r"float32.*float64|float64.*float32"):
         example.function(*mixed)
 
 
@@ -68,13 +68,16 @@ def test_integers_and_bools_take_on_the_floating_dtype(name, whole, floating):
     n, x = minigen.tensor(WHOLE.astype(whole)), np.array([[0.5, 1.5], [2.0, 3.0]], floating)
     for swapped in (False, True):
         t = minigen.tensor(x, requires_grad=True)
-        y = function(*((n, t) if swapped else (t, n)))
-        expected = BINARY[name](*((n.data, x) if swapped else (x, n.data)))
-        assert y.dtype == floating
         with np.errstate(divide="ignore", invalid="ignore"):
+            y = function(*((n, t) if swapped else (t, n)))
+            assert y.dtype == floating
+            expected = BINARY[name](*((n.data, x) if swapped else (x, n.data)))
             np.testing.assert_allclose(y.data, expected.astype(floating), rtol=1e-6)
             y.backward(np.ones(y.shape, floating))
+            same, m = minigen.tensor(x, requires_grad=True), n.astype(floating)
+            function(*((m, same) if swapped else (same, m))).backward(np.ones(y.shape, floating))
         assert (t.grad.dtype, t.grad.shape, n.grad) == (x.dtype, x.shape, None)
+        np.testing.assert_allclose(t.grad.data, same.grad.data, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "where"])
@@ -159,6 +162,16 @@ def test_integers_stay_integers(name):
     y, expected = ours(minigen.tensor(n)), numpys(n)
     assert y.dtype == expected.dtype == np.int64 and y.shape == expected.shape
     np.testing.assert_array_equal(y.data, expected)
+
+
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "cumsum"])
+@pytest.mark.parametrize("whole", ["uint8", "int32", "bool"])
+def test_reductions_of_small_integers_do_not_overflow(name, whole):
+    n = np.array([[200, 3, 100], [7, 250, 1]]).astype(whole)
+    y, expected = getattr(minigen, name)(minigen.tensor(n), 1), getattr(np, name)(n, 1)
+    assert y.dtype == expected.dtype
+    np.testing.assert_array_equal(y.data, expected)
+    np.testing.assert_allclose(minigen.norm(minigen.tensor(n)).item(), np.linalg.norm(n.astype(float)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])

@@ -27,6 +27,7 @@ KINKS = [
     ("min: shared by equals", lambda x: minigen.min(x, 0), [[[3.0, 1.0], [3.0, 3.0]]], [[[0.5, 2], [0.5, 0]]]),
     ("clip: 1 at the bounds", lambda x: minigen.clip(x, -1, 2), [[-2.0, -1.0, 0, 2.0, 3.0]], [[0, 2, 3, 4, 0]]),
     ("clip: to x, at tensor bounds", minigen.clip, [[1.0, 2.0], [1.0, 0.0], [3.0, 2.0]], [[1, 2], [0, 0], [0, 0]]),
+    ("clip: to high, at crossed bounds", minigen.clip, [[1.0], [2.0], [0.0]], [[0], [0], [1]]),
     ("norm: 0 at 0", lambda x: minigen.norm(x, 1), [[[0.0, 0.0], [3.0, 4.0]]], [[[0, 0], [1.2, 1.6]]]),
     ("power: x**0 at 0", lambda x: x**0, [[0.0, 2.0]], [[0, 0]]),
     ("power: x**p at 0", minigen.power, [[0.0, 0.0, 0.0], [0.0, 1.0, 2.0]], [[0, 2, 0], [0, 0, 0]]),

@@ -112,7 +112,7 @@ def _(d):
 def _(d):
     shape = d.shape(min_axes=1)
     mask = d.bools(shape[: d.int(1, len(shape))])
-    index = d.choice(mask, minigen.tensor(mask), mask.tolist())
+    index = d.choice(mask, minigen.tensor(mask), mask.tolist() if mask.size else mask)
     rows = [tuple(place) for place in np.argwhere(mask)]
     tail = shape[mask.ndim :]
     return (

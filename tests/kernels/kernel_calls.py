@@ -1,0 +1,215 @@
+"""Random calls of every kernel, as hypothesis strategies: each draws (arguments, keyword arguments).
+
+Sizes run over 0, 1, odd numbers and both sides of the sizes that the fast kernels work in; arrays come in both
+dtypes, contiguous, transposed, stepped, reversed and read-only. Numbers are standard normal, so that a result
+has a natural scale of at least 1.
+"""
+
+import inspect
+
+import numpy as np
+from hypothesis import strategies as st
+
+from kernels import reference
+
+LAYOUTS = ("contiguous", "transposed", "stepped", "reversed", "read-only")
+integers, booleans, sampled_from = st.integers, st.booleans, st.sampled_from
+
+
+class Arrays:
+    """Draws arrays of one dtype: `arrays(2, 3)` is standard normal of shape (2, 3) in some memory layout."""
+
+    def __init__(self, draw):
+        self.draw = draw
+        self.dtype = np.dtype(draw(sampled_from(["float32", "float64"])))
+        self.rng = np.random.default_rng(draw(integers(0, 2**32 - 1)))
+
+    def __call__(self, *shape):
+        return self.laid_out(self.rng.standard_normal(shape).astype(self.dtype))
+
+    def laid_out(self, values):
+        layout = self.draw(sampled_from(LAYOUTS))
+        if layout == "transposed":
+            return values.T.copy().T
+        if layout == "stepped":
+            wider = np.full((*values.shape[:-1], 2 * values.shape[-1]), np.nan).astype(values.dtype)
+            wider[..., ::2] = values
+            return wider[..., ::2]
+        if layout == "reversed":
+            return values[::-1].copy()[::-1]
+        values = values.copy()
+        values.setflags(write=layout == "contiguous")
+        return values
+
+
+@st.composite
+def convolutions(draw):
+    """(arrays, batch, kernel, size, in and out channels of all groups, settings) of a legal convolution."""
+    axes = draw(integers(1, 3))
+
+    def per_axis(low, high):
+        return tuple(draw(integers(low, high)) for _ in range(axes))
+
+    kernel, stride, padding, dilation = per_axis(1, 4), per_axis(1, 3), per_axis(0, 3), per_axis(1, 3)
+    extent = [d * (k - 1) + 1 for k, d in zip(kernel, dilation)]
+    size = tuple(max(1, e - 2 * p) + draw(integers(0, 5)) for e, p in zip(extent, padding))
+    groups = draw(sampled_from([1, 1, 2, 3]))
+    channels = groups * draw(sampled_from([1, 2, 5])), groups * draw(sampled_from([1, 3, 4]))
+    batch = draw(sampled_from([0, 1, 2, 3]))
+    settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return Arrays(draw), batch, kernel, size, channels, settings
+
+
+def out_size(kernel, size, stride, padding, dilation, **_):
+    axes = zip(size, kernel, stride, padding, dilation)
+    return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes)
+
+
+@st.composite
+def conv(draw):
+    arrays, batch, kernel, size, (c_in, c_out), settings = draw(convolutions())
+    bias = arrays(c_out) if draw(booleans()) else None
+    weight = arrays(*kernel, c_in // settings["groups"], c_out)
+    return (arrays(batch, *size, c_in), weight, bias), settings
+
+
+@st.composite
+def conv_transpose(draw):
+    arrays, batch, kernel, size, (c_out, c_in), settings = draw(convolutions())
+    received = out_size(kernel, size, **settings)
+    settings["output_padding"] = tuple(draw(integers(0, s - 1)) for s in settings["stride"])
+    bias = arrays(c_out) if draw(booleans()) else None
+    weight = arrays(*kernel, c_in, c_out // settings["groups"])
+    return (arrays(batch, *received, c_in), weight, bias), settings
+
+
+@st.composite
+def conv_weight_grad(draw):
+    arrays, batch, kernel, size, (c_in, c_out), settings = draw(convolutions())
+    g = arrays(batch, *out_size(kernel, size, **settings), c_out)
+    return (arrays(batch, *size, c_in), g, kernel), settings
+
+
+@st.composite
+def group_norm(draw):
+    arrays = Arrays(draw)
+    groups, batch = draw(integers(1, 4)), draw(sampled_from([0, 1, 2, 65, 130]))
+    spatial = draw(sampled_from([(), (5,), (3, 1), (7, 5), (2, 3, 1)]))
+    channels = groups * draw(sampled_from([3, 5, 16]))
+    shift = draw(sampled_from([0, 10]))
+    x = arrays.laid_out(np.asarray(arrays(batch, *spatial, channels) + arrays.dtype.type(shift)))
+    weight = arrays(channels) if draw(booleans()) else None
+    bias = arrays(channels) if draw(booleans()) else None
+    return (x, groups, weight, bias), dict(silu=draw(booleans()))
+
+
+@st.composite
+def group_norm_backward(draw):
+    (x, groups, weight, bias), settings = draw(group_norm())
+    _, mean, rstd = reference.group_norm(x, groups, weight, bias)
+    g = draw(st.builds(np.random.default_rng, integers(0, 99))).standard_normal(x.shape).astype(x.dtype)
+    return (g, x, weight, bias, mean, rstd, groups), settings
+
+
+LENGTHS = [0, 1, 7, 63, 64, 65, 130]
+
+
+@st.composite
+def attention(draw):
+    arrays = Arrays(draw)
+    batch, heads = draw(sampled_from([0, 1, 2])), draw(integers(1, 3))
+    length, keys = draw(sampled_from(LENGTHS)), draw(sampled_from(LENGTHS))
+    d, e = draw(sampled_from([1, 4, 7, 16])), draw(sampled_from([1, 5, 8]))
+    mask_shape = tuple(draw(sampled_from([1, n])) for n in (batch, heads, length, keys))
+    mask = arrays.rng.random(mask_shape[draw(integers(0, 3)) :]) < 0.6
+    added = np.where(mask, 0.7, -np.inf).astype(arrays.dtype)
+    mask = draw(sampled_from([None, mask, added]))
+    q, k, v = arrays(batch, length, heads, d), arrays(batch, keys, heads, d), arrays(batch, keys, heads, e)
+    return (q, k, v, mask, draw(booleans())), dict(scale=draw(sampled_from([None, 0.3])))
+
+
+@st.composite
+def attention_backward(draw):
+    (q, k, v, mask, is_causal), settings = draw(attention())
+    out, lse = reference.attention(q, k, v, mask, is_causal, **settings)
+    g = draw(st.builds(np.random.default_rng, integers(0, 99))).standard_normal(out.shape).astype(q.dtype)
+    return (g, out, lse, q, k, v, mask, is_causal), settings
+
+
+seeds = sampled_from([0, 1, 12345, 2**32 + 7, 2**64 - 1])
+rows = sampled_from([0, 3, 2**32 - 200])
+random_shapes = sampled_from(
+    [(0, 3), (1,), (130,), (3, 1), (2, 5, 3), (3, 0), (1, 4096), (2, 4097), (2, 9, 1001)]
+)
+
+
+@st.composite
+def philox(draw):
+    return (draw(seeds), draw(seeds), draw(rows), draw(sampled_from([0, 1, 2, 1000]))), {}
+
+
+@st.composite
+def random_numbers(draw):
+    dtype = np.dtype(draw(sampled_from(["float32", "float64"])))
+    return (draw(random_shapes), draw(seeds), draw(seeds), draw(rows), dtype), {}
+
+
+@st.composite
+def add_noise(draw):
+    arrays, shape = Arrays(draw), draw(random_shapes)
+    return (arrays(*shape), arrays(shape[0]), arrays(shape[0]), draw(seeds), draw(seeds), draw(rows)), {}
+
+
+@st.composite
+def ddpm_step(draw):
+    arrays, shape = Arrays(draw), draw(random_shapes)
+    alpha_bar = draw(st.floats(0.05, 0.95))
+    alpha_bar_prev = draw(sampled_from([alpha_bar, (alpha_bar + 1) / 2, 1.0, np.float64(0.97)]))
+    settings = dict(prediction=draw(sampled_from(["eps", "x0", "v"])), clip=draw(sampled_from([None, 0.5])))
+    if draw(booleans()):
+        settings.update(out_uncond=arrays(*shape), guidance=draw(sampled_from([0.0, 1.0, np.float64(2.5)])))
+    levels, address = (alpha_bar, alpha_bar_prev), (draw(seeds), draw(seeds), draw(rows))
+    return (arrays(*shape), arrays(*shape), *levels, *address), settings
+
+
+@st.composite
+def ddim_step(draw):
+    args, settings = draw(ddpm_step())
+    return args, settings | dict(eta=draw(sampled_from([0.0, 0.5, 1.0])))
+
+
+@st.composite
+def erf(draw):
+    shape = draw(sampled_from([(), (0,), (7,), (3, 5)]))
+    return (Arrays(draw).rng.standard_normal(shape).astype(draw(sampled_from(["float32", "float64"]))),), {}
+
+
+CALLS = {
+    "conv": conv(),
+    "conv_transpose": conv_transpose(),
+    "conv_weight_grad": conv_weight_grad(),
+    "group_norm": group_norm(),
+    "group_norm_backward": group_norm_backward(),
+    "attention": attention(),
+    "attention_backward": attention_backward(),
+    "philox": philox(),
+    "uniform": random_numbers(),
+    "normal": random_numbers(),
+    "add_noise": add_noise(),
+    "ddpm_step": ddpm_step(),
+    "ddim_step": ddim_step(),
+    "erf": erf(),
+}
+
+
+def in_float64(name, args, kwargs):
+    """The same call with every floating-point array, and every dtype asked for, in float64."""
+
+    def widened(value):
+        if isinstance(value, np.dtype):
+            return np.dtype(np.float64)
+        is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        return value.astype(np.float64) if is_float else value
+
+    bound = inspect.signature(getattr(reference, name)).bind(*args, **kwargs)
+    return [widened(value) for value in bound.args], {k: widened(v) for k, v in bound.kwargs.items()}

@@ -1,0 +1,127 @@
+"""Every fast kernel against the specification: values, dtypes, shapes, and what it must leave alone."""
+
+import importlib
+import inspect
+from unittest import mock
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_calls import CALLS, in_float64
+
+import kernels
+from kernels import cpu, reference
+
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12}  # of the largest number in the output
+EXACT = {"philox", "uniform"}
+
+
+def outputs(result):
+    return [array for array in (result if isinstance(result, tuple) else (result,)) if array is not None]
+
+
+def poisoned_empty(shape, dtype=float, **kwargs):
+    """np.empty, but an element that is never written is seen."""
+    array = np.ones(shape, dtype, **kwargs)
+    array.fill(np.nan if array.dtype.kind == "f" else 171)
+    return array
+
+
+def assert_close(got, expected, tolerance):
+    """To a tolerance relative to the largest expected number, or to the 1 that inputs are the size of."""
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(np.isfinite(got), finite)
+    np.testing.assert_array_equal(got[~finite], expected[~finite])
+    error = np.abs(got[finite] - expected[finite]).max(initial=0)
+    scale = max(1, np.abs(expected[finite]).max(initial=0))
+    assert error <= tolerance * scale, f"off by {error / scale:.1e} of the largest output"
+
+
+def test_every_kernel_has_its_calls():
+    assert set(CALLS) == set(kernels.KERNELS)
+
+
+@pytest.mark.parametrize("name", kernels.KERNELS)
+def test_signatures_are_the_same(name):
+    spec, fast = (inspect.signature(getattr(module, name)).parameters for module in (reference, cpu))
+    assert list(spec) == list(fast)
+    assert [p.default for p in spec.values()] == [p.default for p in fast.values()]
+
+
+@pytest.mark.parametrize("name", kernels.KERNELS)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_agrees_with_the_reference(name, data):
+    args, kwargs = data.draw(CALLS[name])
+    wide_args, wide_kwargs = in_float64(name, args, kwargs)
+    exact = outputs(getattr(reference, name)(*wide_args, **wide_kwargs))
+    spec = outputs(getattr(reference, name)(*args, **kwargs))
+    before = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
+    getattr(cpu, name)(*args, **kwargs)  # compiled now, while np.empty is itself
+    with mock.patch.object(np, "empty", poisoned_empty):
+        got = outputs(getattr(cpu, name)(*args, **kwargs))
+    assert len(got) == len(spec) == len(exact)
+    for fast, slow, truth in zip(got, spec, exact):
+        assert (fast.shape, fast.dtype) == (slow.shape, slow.dtype)
+        assert fast.flags.c_contiguous and fast.flags.writeable and slow.flags.c_contiguous
+        if name in EXACT:
+            np.testing.assert_array_equal(fast, slow)
+        else:
+            assert_close(fast, truth, TOLERANCE[str(fast.dtype)])
+            assert_close(slow, truth, TOLERANCE[str(fast.dtype)])
+    for array, copy in zip(args, before):
+        if isinstance(array, np.ndarray):
+            np.testing.assert_array_equal(array, copy, err_msg="an input was modified")
+
+
+@pytest.mark.parametrize("name", kernels.KERNELS)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_does_not_depend_on_the_number_of_threads(name, data):
+    args, kwargs = data.draw(CALLS[name])
+    most = numba.get_num_threads()
+    if most == 1:
+        pytest.skip("one thread only")
+    try:
+        numba.set_num_threads(1)
+        one = outputs(getattr(cpu, name)(*args, **kwargs))
+    finally:
+        numba.set_num_threads(most)
+    many = outputs(getattr(cpu, name)(*args, **kwargs))
+    for a, b in zip(one, many):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nan_is_passed_on():
+    x = np.ones((1, 4, 4, 2), np.float32)
+    x[0, 1, 1, 0] = np.nan
+    ones = np.ones((1, 1, 2, 2), np.float32)
+    for module in (reference, cpu):
+        assert np.isnan(module.conv(x, ones)[0, 1, 1]).all()
+        assert np.isnan(module.group_norm(x, 2, silu=True)[0][0, :, :, 0]).all()
+        assert np.isnan(module.attention(x, x, x)[0][0, 1]).any()
+        assert np.isnan(module.ddim_step(x, x, 0.5, 0.6, 0, 0, clip=1.0)[0, 1, 1, 0])
+        assert np.isnan(module.erf(x)[0, 1, 1, 0])
+
+
+def test_large_silu_inputs_do_not_overflow():
+    x = np.array([[-1e4, 0, 1e4, 3e38]], np.float32)
+    bias = x[0].copy()
+    for module in (reference, cpu):
+        with np.errstate(over="raise", invalid="raise"):
+            y, *_ = module.group_norm(np.zeros_like(x), 4, np.ones(4, np.float32), bias, silu=True)
+        np.testing.assert_array_equal(y, np.maximum(x, 0))
+
+
+def test_exp_of_float32_is_exact_to_the_last_bits():
+    exp_float32 = importlib.import_module("kernels.cpu.elementwise").exp_float32
+    x = np.linspace(-110, 90, 40_001).astype(np.float32)
+    got = np.array([exp_float32(value) for value in x])
+    truth = np.exp(x.astype(np.float64))
+    normal = (truth > 1.2e-38) & (truth < 3.4e38)
+    assert np.abs(got[normal] / truth[normal] - 1).max() < 1.3e-7
+    assert (got[truth >= 3.5e38] == np.inf).all() and got[truth < 1.2e-38].max() < 1.3e-38
+    special = [exp_float32(np.float32(v)) for v in (-np.inf, np.inf, np.nan, 0.0)]
+    np.testing.assert_array_equal(special, [0, np.inf, np.nan, 1])
