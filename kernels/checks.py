@@ -49,9 +49,7 @@ def conv(x, weight, bias, stride, padding, dilation, groups) -> Window:
     one_dtype(name, x=x, weight=weight, bias=bias)
     kernel = _kernel_of(name, x, weight, "(*kernel, in / groups, out)")
     per_group, out_channels = weight.shape[-2:]
-    _divides(
-        name, "groups", groups, f"the {out_channels} output channels of weight {weight.shape}", out_channels
-    )
+    _divides(name, "groups", groups, f"the {out_channels} output channels of weight {weight.shape}", out_channels)
     _channels_match(name, x, weight, per_group * groups)
     _has_shape(name, "bias", bias, (out_channels,), f"for weight {weight.shape}")
     window = _window(name, kernel, stride, padding, dilation)
@@ -64,9 +62,7 @@ def conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, g
     one_dtype(name, x=x, weight=weight, bias=bias)
     kernel = _kernel_of(name, x, weight, "(*kernel, in, out / groups)")
     in_channels, per_group = weight.shape[-2:]
-    _divides(
-        name, "groups", groups, f"the {in_channels} input channels of weight {weight.shape}", in_channels
-    )
+    _divides(name, "groups", groups, f"the {in_channels} input channels of weight {weight.shape}", in_channels)
     _channels_match(name, x, weight, in_channels)
     _has_shape(name, "bias", bias, (per_group * groups,), f"for weight {weight.shape} and groups={groups}")
     window = _window(name, kernel, stride, padding, dilation)
@@ -76,13 +72,10 @@ def conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, g
     if 0 in x.shape[1:-1]:
         raise ValueError(f"{name}: x {x.shape} has an empty spatial axis")
     out = tuple(
-        (q - 1) * s - 2 * p + d * (k - 1) + 1 + e
-        for q, k, s, p, d, e in zip(x.shape[1:-1], *window[:4], extra)
+        (q - 1) * s - 2 * p + d * (k - 1) + 1 + e for q, k, s, p, d, e in zip(x.shape[1:-1], *window[:4], extra)
     )
     if min(out) < 1:
-        raise ValueError(
-            f"{name}: the output would have spatial size {out}: padding {window.padding} is too large"
-        )
+        raise ValueError(f"{name}: the output would have spatial size {out}: padding {window.padding} is too large")
     return window._replace(out=out)
 
 
@@ -113,9 +106,7 @@ def per_axis(name: str, argument: str, value: IntOrInts, axes: int, minimum: int
     """An int, or a sequence with one int per spatial axis, as a tuple: `stride=2` -> `(2, 2)`."""
     values = tuple(value) if isinstance(value, Sequence) else (value,) * axes
     if len(values) != axes:
-        raise ValueError(
-            f"{name}: {argument} {values} has {len(values)} numbers but there are {axes} spatial axes"
-        )
+        raise ValueError(f"{name}: {argument} {values} has {len(values)} numbers but there are {axes} spatial axes")
     try:
         values = tuple(operator.index(v) for v in values)
     except TypeError:
@@ -179,9 +170,7 @@ def group_norm_backward(g, x, weight, bias, mean, rstd, num_groups) -> None:
     _group_norm(name, x, num_groups, weight, bias)
     _has_shape(name, "g", g, tuple(x.shape), "like x")
     for statistic, array in (("mean", mean), ("rstd", rstd)):
-        _has_shape(
-            name, statistic, array, (x.shape[0], num_groups), f"for x {x.shape} in {num_groups} groups"
-        )
+        _has_shape(name, statistic, array, (x.shape[0], num_groups), f"for x {x.shape} in {num_groups} groups")
 
 
 def _group_norm(name: str, x, num_groups, weight, bias) -> None:
@@ -204,9 +193,7 @@ def attention(q, k, v, mask, scale, name: str = "attention") -> float:
     one_dtype(name, q=q, k=k, v=v)
     for argument, array in (("q", q), ("k", k), ("v", v)):
         if array.ndim != 4:
-            raise ValueError(
-                f"{name}: {argument} needs 4 axes (N, length, heads, d) but has shape {array.shape}"
-            )
+            raise ValueError(f"{name}: {argument} needs 4 axes (N, length, heads, d) but has shape {array.shape}")
     for axis, what in ((0, "samples"), (2, "heads")):
         for argument, array in (("k", k), ("v", v)):
             if array.shape[axis] != q.shape[axis]:
@@ -215,13 +202,9 @@ def attention(q, k, v, mask, scale, name: str = "attention") -> float:
                     f"but {argument} {array.shape} has {array.shape[axis]}"
                 )
     if q.shape[3] != k.shape[3]:
-        raise ValueError(
-            f"{name}: q {q.shape} has head size {q.shape[3]} (last axis) but k {k.shape} has {k.shape[3]}"
-        )
+        raise ValueError(f"{name}: q {q.shape} has head size {q.shape[3]} (last axis) but k {k.shape} has {k.shape[3]}")
     if k.shape[1] != v.shape[1]:
-        raise ValueError(
-            f"{name}: k {k.shape} has {k.shape[1]} keys (axis 1) but v {v.shape} has {v.shape[1]} values"
-        )
+        raise ValueError(f"{name}: k {k.shape} has {k.shape[1]} keys (axis 1) but v {v.shape} has {v.shape[1]} values")
     if q.shape[3] == 0 or v.shape[3] == 0:
         raise ValueError(f"{name}: q {q.shape} and v {v.shape} need a head size (last axis) of at least 1")
     if mask is not None:
@@ -245,9 +228,7 @@ def attention_backward(g, out, lse, q, k, v, mask, scale) -> float:
 def _mask(name: str, mask, dtype, scores: Ints) -> None:
     _is_array(name, "mask", mask)
     if mask.dtype not in (np.dtype(bool), dtype):
-        raise TypeError(
-            f"{name}: mask is {mask.dtype}; it must be bool (True attends) or {dtype} like q (added)"
-        )
+        raise TypeError(f"{name}: mask is {mask.dtype}; it must be bool (True attends) or {dtype} like q (added)")
     try:
         fits = np.broadcast_shapes(mask.shape, scores) == scores
     except ValueError:
@@ -264,9 +245,7 @@ def random(name: str, shape: Sequence[int], seed: int, draw: int, first_row: int
     if np.dtype(dtype) not in (np.float32, np.float64):
         raise TypeError(f"{name}: dtype must be float32 or float64; got {np.dtype(dtype)}")
     if len(shape) < 1 or min(shape) < 0:
-        raise ValueError(
-            f"{name}: shape needs one or more axes (rows, ...), none negative; got {tuple(shape)}"
-        )
+        raise ValueError(f"{name}: shape needs one or more axes (rows, ...), none negative; got {tuple(shape)}")
     philox(seed, draw, first_row, -(-math.prod(shape[1:]) // 4), name)
     if first_row + shape[0] > 2**32:
         raise ValueError(f"{name}: rows {first_row} to {first_row + shape[0]} go beyond the 2**32 of a draw")

@@ -79,9 +79,7 @@ def conv_transpose(
     window = checks.conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, groups)
     if groups > 1:
         pairs = zip(np.split(x, groups, -1), np.split(weight, groups, -2))
-        parts = [
-            conv_transpose(x_j, w_j, None, stride, padding, output_padding, dilation) for x_j, w_j in pairs
-        ]
+        parts = [conv_transpose(x_j, w_j, None, stride, padding, output_padding, dilation) for x_j, w_j in pairs]
         y = np.concatenate(parts, -1)
     else:
         padded = pad_spatial(np.zeros((len(x), *window.out, weight.shape[-1]), x.dtype), window.padding)
@@ -313,9 +311,7 @@ def philox(seed: int, draw: int, row: int, blocks: int) -> Array:
     return philox4x32(counter, (seed % 2**32, seed // 2**32))
 
 
-def uniform(
-    shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: DTypeLike = np.float32
-) -> Array:
+def uniform(shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: DTypeLike = np.float32) -> Array:
     """Uniform numbers in [0, 1), multiples of 2^-24: exact in float32 and the same in both dtypes.
 
     shape (rows, ...): element e of row r is word e % 4 of block e // 4 of the draw's row first_row + r, so a
@@ -330,9 +326,7 @@ def uniform(
     return values.reshape(shape)
 
 
-def normal(
-    shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: DTypeLike = np.float32
-) -> Array:
+def normal(shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: DTypeLike = np.float32) -> Array:
     """Standard normal numbers, addressed as in `uniform`; computed in float64 and rounded once.
 
     Box & Muller 1958 on the word pairs (0, 1) and (2, 3) of each block: u1 in (0, 1], u2 in [0, 1),
@@ -353,9 +347,7 @@ def normal(
 # ---- diffusion steps -----------------------------------------------------------------------------------
 
 
-def add_noise(
-    x0: Array, alpha: Array, sigma: Array, seed: int, draw: int, first_row: int = 0
-) -> tuple[Array, Array]:
+def add_noise(x0: Array, alpha: Array, sigma: Array, seed: int, draw: int, first_row: int = 0) -> tuple[Array, Array]:
     """x_t[n] = alpha[n] x0[n] + sigma[n] noise[n] with noise = normal(x0.shape, seed, draw, first_row).
 
     x0 (N, ...), alpha and sigma (N,) -> (x_t, noise). DDPM has alpha = sqrt(alpha_bar_t) and

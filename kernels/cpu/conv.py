@@ -1,17 +1,19 @@
-"""Convolution as a matrix product: `patches` lays out what the kernel sees at each position, `gemm` multiplies.
+"""Convolution, direct: each tile of the output is summed over the taps in registers (see `tile.py`).
 
-    conv              y  = patches @ weight                  (positions, K C) @ (K C, O)
-    conv_weight_grad  dw = patches^T @ g                     (K C, positions) @ (positions, O)
+A tile is ROWS output positions by as many channels as fit. One tap of the kernel contributes a small matrix product:
+the pixels which that tap sees, (ROWS, C), by the weights of the tap, (C, O). The pixels lie apart in memory, at
+positions that a table lists; a tap only shifts them all by the same distance, as x has been padded with zeros.
+
+    conv              y  = sum over taps of  pixels(tap) @ weight[tap]
+    conv_weight_grad  dw[tap] = pixels(tap)^T @ g
     conv_transpose    one conv for each phase of the stride, with the taps that meet that phase
 
-The patches are made a block at a time, in parallel, and used while they are in cache. One, two and three
-spatial axes are one case: an image is a volume of depth 1, a sequence one of depth and height 1.
+One, two and three spatial axes are one case: an image is a volume of depth 1, a sequence one of depth and height 1.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
@@ -19,10 +21,11 @@ from numba import prange
 
 from kernels import checks
 from kernels.checks import IntOrInts, Ints, Window
-from kernels.cpu.gemm import add_matmul, panels_of
+from kernels.cpu.gemm import chunks, panels_of, sum_products
 from kernels.cpu.jit import parallel_kernel, plain
+from kernels.cpu.tile import ROWS, add_product, row_table, tile_load, tile_store
 
-BLOCK_BYTES = 4 * 2**20  # of patches at a time
+PIXEL_BLOCK = 256  # positions whose pixels and gradients stay in cache while the weights' gradient is summed
 
 
 def conv(
@@ -39,9 +42,13 @@ def conv(
     x (N,*S,C), weight (*K, C/groups, O), bias (O,) -> (N,*So,O).
     """
     window = checks.conv(x, weight, bias, stride, padding, dilation, groups)
-    parts = zip(np.split(x, groups, -1), np.split(weight, groups, -1))
-    y = joined([correlate(as_volume(x_j), as_volume_weight(w_j), over_volume(window)) for x_j, w_j in parts])
-    return with_bias(y.reshape(len(x), *window.out, weight.shape[-1]), bias)
+    over = over_volume(window)
+    y = np.empty((len(x), *over.out, weight.shape[-1]), x.dtype)
+    parts = zip(np.split(x, groups, -1), np.split(weight, groups, -1), split_bias(bias, groups))
+    for j, (x_j, w_j, b_j) in enumerate(parts):
+        channels = slice(j * w_j.shape[-1], (j + 1) * w_j.shape[-1])
+        correlate(as_volume(x_j), as_volume_weight(w_j), b_j, over, y[..., channels])
+    return y.reshape(len(x), *window.out, weight.shape[-1])
 
 
 def conv_transpose(
@@ -59,9 +66,13 @@ def conv_transpose(
     x (N,*Q,C), weight (*K, C, O/groups), bias (O,) -> (N,*S,O).
     """
     window = checks.conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, groups)
-    parts = zip(np.split(x, groups, -1), np.split(weight, groups, -2))
-    y = joined([by_phases(as_volume(x_j), as_volume_weight(w_j), over_volume(window)) for x_j, w_j in parts])
-    return with_bias(y.reshape(len(x), *window.out, weight.shape[-1] * groups), bias)
+    over = over_volume(window)
+    channels = weight.shape[-1]
+    y = np.empty((len(x), *over.out, channels * groups), x.dtype)
+    parts = zip(np.split(x, groups, -1), np.split(weight, groups, -2), split_bias(bias, groups))
+    for j, (x_j, w_j, b_j) in enumerate(parts):
+        by_phases(as_volume(x_j), as_volume_weight(w_j), b_j, over, y[..., j * channels : (j + 1) * channels])
+    return y.reshape(len(x), *window.out, channels * groups)
 
 
 def conv_weight_grad(
@@ -83,104 +94,158 @@ def conv_weight_grad(
 # ---- the three products over a volume (N,D,H,W,C) -------------------------------------------------------
 
 
-def correlate(x: np.ndarray, weight: np.ndarray, window: Window) -> np.ndarray:
-    """(N,D,H,W,C), (Kd,Kh,Kw,C,O) -> (N,*out,O)"""
-    matrix = weight.reshape(-1, weight.shape[-1])
-    y = np.zeros((len(x) * math.prod(window.out), matrix.shape[1]), x.dtype)
-    panels = panels_of(matrix)
-    for rows, columns in patches(x, window):
-        add_matmul(columns, panels, y[rows])  # (rows, K C) @ (K C, O) -> (rows, O)
-    return y.reshape(len(x), *window.out, matrix.shape[1])
+def correlate(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, y: np.ndarray) -> None:
+    """Writes the convolution of x (N,D,H,W,C) with weight (Kd,Kh,Kw,C,O) to y (N,*out,O), a view of any strides whose
+    last axis is contiguous."""
+    if y.size == 0:
+        return
+    *_, channels, columns = weight.shape
+    pixels, positions, taps = seen(x, window)
+    first = np.zeros(columns, x.dtype) if bias is None else plain(bias)
+    panels = panels_of(weight.reshape(-1, columns))
+    memory, places = memory_of(y)
+    _correlate(pixels, row_table(positions), taps, channels, panels, first, memory, row_table(places), chunks())
 
 
 def sum_of_products(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
     """(N,D,H,W,C), (N,*out,O) -> (K C, O)"""
-    g = plain(g).reshape(-1, g.shape[-1])
-    dweight = np.zeros((math.prod(window.kernel) * x.shape[-1], g.shape[1]), x.dtype)
-    for rows, columns in patches(x, window):
-        add_matmul(columns.T, panels_of(g[rows]), dweight)  # (K C, rows) @ (rows, O) -> (K C, O)
+    pixels, positions, taps = seen(x, window)
+    dweight = np.zeros((len(taps) * x.shape[-1], g.shape[-1]), x.dtype)
+    rows = (taps[:, None] + np.arange(x.shape[-1])).reshape(-1)  # where the first position's (tap, channel) lie
+    if len(positions):
+        panels = panels_of(g.reshape(-1, g.shape[-1]))
+        row_starts = row_table(np.arange(len(rows)) * g.shape[-1])
+        out = dweight.reshape(-1)
+        _sum_of_products(pixels, row_table(rows), positions, panels, out, row_starts, g.shape[-1], chunks())
     return dweight
 
 
-def by_phases(x: np.ndarray, weight: np.ndarray, window: Window) -> np.ndarray:
-    """The transposed convolution: (N,*Q,C), (Kd,Kh,Kw,C,O) -> (N,*out,O).
+def by_phases(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, y: np.ndarray) -> None:
+    """Writes the transposed convolution of x (N,*Q,C) with weight (Kd,Kh,Kw,C,O) to y (N,*out,O).
 
     Position h = phase + stride j of the output receives, along each axis, x[q] weight[k] from the taps with
     h = stride q + dilation k - padding. So only the taps with dilation k = phase + padding (mod stride) meet
     a phase, at q = j + (phase + padding - dilation k) / stride: taken from the last to the first, they are an
     ordinary convolution of stride 1 over x, and nothing is ever multiplied by the zeros between strides.
     """
-    y = np.zeros((len(x), *window.out, weight.shape[-1]), x.dtype)
     for phase in product(*(range(min(s, out)) for s, out in zip(window.stride, window.out))):
-        taps, padding, dilation = zip(*(taps_of_phase(*axis) for axis in zip(phase, *window[:4])))
-        if not all(taps):
-            continue
-        met = plain(weight[np.ix_(*taps)])
         places = tuple(slice(first, None, s) for first, s in zip(phase, window.stride))
-        out = y[:, *places].shape[1:-1]
-        part = correlate(x, met, Window(tuple(map(len, taps)), (1, 1, 1), padding, dilation, out))
-        if part.shape == y.shape:  # at stride 1 the only phase is all there is
-            return part
-        y[:, *places] = part
-    return y
+        out = y[:, *places]
+        taps, padding, dilation = zip(*(taps_of_phase(*axis) for axis in zip(phase, *window[:4])))
+        if all(taps):
+            met = plain(weight[np.ix_(*taps)])
+            sizes = tuple(map(len, taps))
+            correlate(x, met, bias, Window(sizes, (1, 1, 1), padding, dilation, out.shape[1:-1]), out)
+        else:
+            out[...] = 0 if bias is None else bias
 
 
-def taps_of_phase(
-    phase: int, kernel: int, stride: int, padding: int, dilation: int
-) -> tuple[list[int], int, int]:
+def taps_of_phase(phase: int, kernel: int, stride: int, padding: int, dilation: int) -> tuple[list[int], int, int]:
     """Along one axis: the taps that meet a phase, last first, and the padding and dilation they need."""
     taps = [k for k in reversed(range(kernel)) if (phase + padding - dilation * k) % stride == 0]
     first_q = (phase + padding - dilation * taps[0]) // stride if taps else 0
     return taps, -first_q, dilation // math.gcd(dilation, stride)
 
 
-# ---- patches -------------------------------------------------------------------------------------------
+# ---- where things lie in memory --------------------------------------------------------------------------
 
 
-def patches(x: np.ndarray, window: Window) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks (rows, K C) of what the kernel sees at the N * prod(out) output positions, with their rows.
+def seen(x: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(numbers, positions, taps): the pixel that tap k sees at output position p starts at
+    numbers[positions[p] + taps[k]]. The numbers are those of x, padded with zeros as far as the window reaches."""
+    n, *sizes, channels = x.shape
+    _, stride, padding, dilation, out = window
+    reach = [s * (o - 1) + d * (k - 1) + 1 for k, s, d, o in zip(window.kernel, stride, dilation, out)]
+    before = [max(p, 0) for p in padding]
+    after = [max(r - p - size, 0) for r, p, size in zip(reach, padding, sizes)]
+    if any(before) or any(after):
+        padded = np.empty((n, *(b + size + a for b, size, a in zip(before, sizes, after)), channels), x.dtype)
+        _pad(x, tuple(before), padded, chunks())
+        x, sizes = padded, list(padded.shape[1:-1])
+    steps = (sizes[1] * sizes[2] * channels, sizes[2] * channels, channels)
+    start = sum(max(-p, 0) * step for p, step in zip(padding, steps))
+    moves = [s * step for s, step in zip(stride, steps)]
+    taps = grid(window.kernel, [d * step for d, step in zip(dilation, steps)])
+    return x.reshape(-1), start + grid((n, *out), [sizes[0] * steps[0], *moves]), taps
 
-    A block is overwritten by the next. A window of one tap that moves over all of x sees x itself.
-    """
-    positions, width = len(x) * math.prod(window.out), math.prod(window.kernel) * x.shape[-1]
-    one_tap = window.kernel == window.stride == (1, 1, 1) and window.padding == (0, 0, 0)
-    if one_tap and window.out == x.shape[1:-1]:
-        yield slice(None), x.reshape(positions, width)
-        return
-    block = max(1, BLOCK_BYTES // max(1, width * x.itemsize))
-    scratch = np.empty((min(block, positions), width), x.dtype)
-    for first in range(0, positions, block):
-        columns = scratch[: positions - first]
-        _patches(x, first, window.kernel, window.stride, window.padding, window.dilation, window.out, columns)
-        yield slice(first, first + len(columns)), columns
+
+def grid(sizes: Ints, steps: Ints | list[int]) -> np.ndarray:
+    """i steps[0] + j steps[1] + ... for all indices (i, j, ...) below `sizes`, in their order; flat, int64."""
+    total = np.zeros(1, np.int64)
+    for size, step in zip(sizes, steps):
+        total = (total[:, None] + np.arange(size) * step).reshape(-1)
+    return total
+
+
+def memory_of(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The flat memory behind a view (N,D,H,W,O) of a contiguous array, and where each of its positions starts in it."""
+    whole = y if y.base is None else y.base
+    while whole.base is not None:
+        whole = whole.base
+    start = (y.ctypes.data - whole.ctypes.data) // y.itemsize
+    return whole.reshape(-1), start + grid(y.shape[:-1], [step // y.itemsize for step in y.strides[:-1]])
 
 
 @parallel_kernel()
-def _patches(x, first, kernel, stride, padding, dilation, out, columns):
-    """columns[i, (kd,kh,kw,c)] = x[n, stride p + dilation k - padding, c] for the position p = first + i."""
-    _, depth, height, width, channels = x.shape
-    for i in prange(columns.shape[0]):
-        position = first + i
-        w_first = position % out[2] * stride[2] - padding[2]
-        position //= out[2]
-        h_first = position % out[1] * stride[1] - padding[1]
-        position //= out[1]
-        d_first = position % out[0] * stride[0] - padding[0]
-        n, row, at = position // out[0], columns[i], 0
-        for kd in range(kernel[0]):
-            d = d_first + kd * dilation[0]
-            for kh in range(kernel[1]):
-                h = h_first + kh * dilation[1]
-                for kw in range(kernel[2]):
-                    w = w_first + kw * dilation[2]
-                    seen = row[at : at + channels]
-                    if 0 <= d < depth and 0 <= h < height and 0 <= w < width:
-                        there = x[n, d, h, w]
-                        for c in range(channels):
-                            seen[c] = there[c]
-                    else:
-                        seen[:] = 0
-                    at += channels
+def _pad(x, before, padded, chunks):
+    """padded = zeros, with x in it from `before` on."""
+    n, depth, height, width, channels = x.shape
+    _, padded_depth, padded_height, _, _ = padded.shape
+    rows = n * padded_depth * padded_height
+    for chunk in prange(chunks):
+        for row in range(rows * chunk // chunks, rows * (chunk + 1) // chunks):
+            i, rest = divmod(row, padded_depth * padded_height)
+            d, h = divmod(rest, padded_height)
+            there = padded[i, d, h].reshape(-1)
+            d, h = d - before[0], h - before[1]
+            if 0 <= d < depth and 0 <= h < height:
+                first = before[2] * channels
+                there[:first] = 0
+                there[first : first + width * channels] = x[i, d, h].reshape(-1)
+                there[first + width * channels :] = 0
+            else:
+                there[:] = 0
+
+
+# ---- the loops -------------------------------------------------------------------------------------------
+
+
+@parallel_kernel()
+def _correlate(pixels, positions, taps, channels, panels, bias, y, places, chunks):
+    """A task is one tile of y; neighbouring tasks share their pixels."""
+    count, steps, width = panels.shape
+    tasks = len(positions) // ROWS * count
+    weights, columns = panels.reshape(-1), len(bias)
+    same_row = np.zeros(ROWS, np.int64)
+    for chunk in prange(chunks):
+        for task in range(tasks * chunk // chunks, tasks * (chunk + 1) // chunks):
+            first, p = task // count * ROWS, task % count
+            across, at = p * width, p * steps * width
+            tile = tile_load(bias, same_row, 0, across, columns - across)
+            for t in range(len(taps)):
+                tile = sum_products(tile, pixels, positions, first, taps[t], 1, weights, at, channels)
+                at += channels * width
+            tile_store(tile, y, places, first, across, columns - across)
+
+
+@parallel_kernel()
+def _sum_of_products(pixels, rows, positions, panels, dweight, row_starts, columns, chunks):
+    """dweight[row, o] += sum over positions of pixels[rows[row] + position] g[position, o].
+
+    A task is one tile of dweight. Each thread goes through the positions block by block with all its tasks.
+    """
+    count, steps, width = panels.shape
+    tasks = len(rows) // ROWS * count
+    g = panels.reshape(-1)
+    for chunk in prange(chunks):
+        for block in range(0, steps, PIXEL_BLOCK):
+            for task in range(tasks * chunk // chunks, tasks * (chunk + 1) // chunks):
+                first, p = task // count * ROWS, task % count
+                across = p * width
+                tile = tile_load(dweight, row_starts, first, across, columns - across)
+                for k in range(block, min(block + PIXEL_BLOCK, steps)):
+                    tile = add_product(tile, pixels, rows, first, positions[k], g, (p * steps + k) * width)
+                tile_store(tile, dweight, row_starts, first, across, columns - across)
 
 
 # ---- one to three axes, as three -----------------------------------------------------------------------
@@ -212,7 +277,5 @@ def joined(groups: list[np.ndarray]) -> np.ndarray:
     return groups[0] if len(groups) == 1 else np.concatenate(groups, -1)
 
 
-def with_bias(y: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    if bias is not None:
-        y += bias
-    return y
+def split_bias(bias: np.ndarray | None, groups: int) -> list:
+    return [None] * groups if bias is None else np.split(bias, groups)

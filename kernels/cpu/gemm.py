@@ -45,7 +45,12 @@ def add_matmul(a: np.ndarray, panels: np.ndarray, y: np.ndarray) -> None:
         numbers, row_step, k_step = flat(a)
         rows = np.arange(len(a))
         a_rows, y_rows = row_table(rows * row_step), row_table(rows * y.shape[1])
-        _add_matmul(numbers, a_rows, k_step, panels, y.reshape(-1), y_rows, y.shape[1], 4 * get_num_threads())
+        _add_matmul(numbers, a_rows, k_step, panels, y.reshape(-1), y_rows, y.shape[1], chunks())
+
+
+def chunks() -> int:
+    """Into how many parts work is cut for the threads to take."""
+    return 4 * get_num_threads()
 
 
 def panels_of(b: np.ndarray) -> np.ndarray:

@@ -40,9 +40,7 @@ def group_norm(
     y = np.empty(x.shape, x.dtype)
     mean, rstd = np.empty((2, len(x), num_groups), x.dtype)
     weight, bias = scale_and_shift(weight, bias, x)
-    _group_norm(
-        positions_by_channels(plain(x)), weight, bias, eps, silu, positions_by_channels(y), mean, rstd
-    )
+    _group_norm(positions_by_channels(plain(x)), weight, bias, eps, silu, positions_by_channels(y), mean, rstd)
     return y, mean, rstd
 
 
@@ -82,9 +80,7 @@ def positions_by_channels(x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
 
 
-def scale_and_shift(
-    weight: np.ndarray | None, bias: np.ndarray | None, x: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def scale_and_shift(weight: np.ndarray | None, bias: np.ndarray | None, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     weight = np.ones(x.shape[-1], x.dtype) if weight is None else plain(weight)
     return weight, np.zeros(x.shape[-1], x.dtype) if bias is None else plain(bias)
 

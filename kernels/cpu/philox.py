@@ -83,9 +83,7 @@ def uniform(
     return values
 
 
-def normal(
-    shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: DTypeLike = np.float32
-) -> np.ndarray:
+def normal(shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: DTypeLike = np.float32) -> np.ndarray:
     """Standard normal numbers, addressed as in `uniform`; computed in float64 and rounded once."""
     checks.random("normal", shape, seed, draw, first_row, dtype)
     values: np.ndarray = np.empty(shape, dtype)

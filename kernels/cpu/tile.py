@@ -103,8 +103,7 @@ class _Writer:
         """For each vector of a row, which lanes lie in the first `width` columns."""
         wide, lanes = self.broadcast(width), self.tile.lanes
         columns = [
-            ir.Constant(ir.VectorType(_i64, lanes), list(range(v * lanes, (v + 1) * lanes)))
-            for v in range(VECTORS)
+            ir.Constant(ir.VectorType(_i64, lanes), list(range(v * lanes, (v + 1) * lanes))) for v in range(VECTORS)
         ]
         return [self.builder.icmp_signed("<", column, wide) for column in columns]
 
@@ -148,13 +147,11 @@ def _products(steps: int) -> Any:
             w = _Writer(context, builder, tile)
             sums, a, table, first, shift, b, at = arguments
             starts = [
-                w.address(signature.args[1], a, w.row(signature.args[2], table, first, shift, i))
-                for i in range(ROWS)
+                w.address(signature.args[1], a, w.row(signature.args[2], table, first, shift, i)) for i in range(ROWS)
             ]
             for k in range(steps):
                 vectors = [
-                    builder.load(w.address(signature.args[5], b, at, k * VECTORS + v), align=4)
-                    for v in range(VECTORS)
+                    builder.load(w.address(signature.args[5], b, at, k * VECTORS + v), align=4) for v in range(VECTORS)
                 ]
                 for i in range(ROWS):
                     number = w.broadcast(builder.load(builder.gep(starts[i], [_i64(k)])))

@@ -9,9 +9,7 @@ from numeric import assert_gradients_match, gradients
 from kernels import cpu, reference
 
 RNG = np.random.default_rng(0)
-BOOL_MASK = np.array(
-    [[True, False, True, True], [False] * 4, [True, True, False, True]]
-)  # query 1 sees nothing
+BOOL_MASK = np.array([[True, False, True, True], [False] * 4, [True, True, False, True]])  # query 1 sees nothing
 ADDED_MASK = np.where(BOOL_MASK, RNG.standard_normal((2, 1, 3, 4)), -np.inf)
 SETTINGS = [
     dict(),

@@ -28,7 +28,7 @@ def test_add_noise_is_the_forward_process(module):
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 def test_ddpm_step_samples_the_posterior(module, prediction):
     """q(x_prev | x, x0) is the product of two Gaussians in x_prev, which is how it is derived here:
-    x | x_prev ~ N(sqrt(alpha) x_prev, beta) and x_prev | x0 ~ N(sqrt(alpha_bar_prev) x0, 1 - alpha_bar_prev)."""
+    x | x_prev ~ N(sqrt(alpha) x_prev, beta) and x_prev | x0 ~ N(sqrt(a) x0, 1 - a) for a = alpha_bar_prev."""
     alpha = ALPHA_BAR / ALPHA_BAR_PREV
     precision = alpha / (1 - alpha) + 1 / (1 - ALPHA_BAR_PREV)
     mean = X * math.sqrt(alpha) / (1 - alpha) + X0 * math.sqrt(ALPHA_BAR_PREV) / (1 - ALPHA_BAR_PREV)
@@ -68,11 +68,11 @@ def test_eta_scales_the_noise(module):
 @MODULES
 @pytest.mark.parametrize("step", ["ddpm_step", "ddim_step"])
 def test_the_last_step_gives_the_clean_estimate(module, step):
+    step = getattr(module, step)
     for prediction, out in OUTPUTS.items():
-        np.testing.assert_allclose(
-            getattr(module, step)(X, out, ALPHA_BAR, 1.0, 1, 2, 0, prediction), X0, atol=1e-13
-        )
-    clipped = getattr(module, step)(X, EPS, ALPHA_BAR, 1.0, 1, 2, clip=0.5)
+        got = step(X, out, ALPHA_BAR, 1.0, 1, 2, prediction=prediction)
+        np.testing.assert_allclose(got, X0, atol=1e-13)
+    clipped = step(X, EPS, ALPHA_BAR, 1.0, 1, 2, clip=0.5)
     np.testing.assert_allclose(clipped, X0.clip(-0.5, 0.5), atol=1e-13)
 
 

@@ -1,4 +1,4 @@
-"""Philox against its published vectors; what is drawn from it: where, how distributed, and independent of splits."""
+"""Philox against its published vectors; what is drawn from it: its place, distribution, independence of splits."""
 
 import importlib
 import math

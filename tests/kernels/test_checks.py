@@ -1,0 +1,201 @@
+"""What the kernels refuse, in both implementations, and that they say what was given and what is needed."""
+
+import re
+
+import numpy as np
+import pytest
+
+from kernels import cpu, reference
+
+f32, f64 = np.float32, np.float64
+
+
+def zeros(*shape, dtype=f32):
+    return np.zeros(shape, dtype)
+
+
+IMAGE, WEIGHT = zeros(8, 32, 32, 3), zeros(3, 3, 3, 64)
+Q = zeros(2, 5, 4, 8)  # (N,L,H,D)
+NORM = dict(g=zeros(2, 7, 6), x=zeros(2, 7, 6), weight=None, bias=None, mean=zeros(2, 3), rstd=zeros(2, 3))
+BACK = dict(g=Q, out=Q, lse=zeros(2, 4, 5), q=Q, k=Q, v=Q)
+STEP = dict(x=zeros(2, 3), out=zeros(2, 3), alpha_bar=0.5, alpha_bar_prev=0.6, seed=0, draw=0)
+NOISE = dict(x0=zeros(2, 3), alpha=zeros(2), sigma=zeros(2), seed=0, draw=0)
+
+
+def conv(**given):
+    return "conv", dict(x=IMAGE, weight=WEIGHT) | given
+
+
+def conv_transpose(**given):
+    return "conv_transpose", dict(x=IMAGE, weight=WEIGHT) | given
+
+
+def weight_grad(**given):
+    return "conv_weight_grad", dict(x=IMAGE, g=zeros(8, 30, 30, 64), kernel_size=3) | given
+
+
+def norm(**given):
+    return "group_norm", dict(x=zeros(2, 7, 6), num_groups=3) | given
+
+
+def norm_backward(**given):
+    return "group_norm_backward", NORM | dict(num_groups=3) | given
+
+
+def attention(**given):
+    return "attention", dict(q=Q, k=Q, v=Q) | given
+
+
+def attention_backward(**given):
+    return "attention_backward", BACK | given
+
+
+def ddpm(**given):
+    return "ddpm_step", STEP | given
+
+
+def ddim(**given):
+    return "ddim_step", STEP | given
+
+
+def add_noise(**given):
+    return "add_noise", NOISE | given
+
+
+def uniform(**given):
+    return "uniform", dict(shape=(2, 3), seed=0, draw=0) | given
+
+
+REFUSED = [
+    # convolution: channels, ranks, shapes
+    (
+        conv(weight=zeros(3, 3, 4, 64)),
+        "conv2d: x has 3 channels (last axis of (8, 32, 32, 3)) but weight (3, 3, 4, 64) takes 4",
+    ),
+    (conv(x=zeros(2, 9, 3), weight=zeros(3, 2, 5)), "conv1d: x has 3 channels"),
+    (conv(x=zeros(2, 9, 9, 9, 3), weight=zeros(3, 3, 3, 2, 5)), "conv3d: x has 3 channels"),
+    (conv(x=zeros(32, 3)), "conv: x needs 3, 4 or 5 axes (N, *spatial, C) but has shape (32, 3)"),
+    (conv(weight=zeros(3, 3, 64)), "conv2d: weight needs 4 axes (*kernel, in / groups, out)"),
+    (conv(weight=zeros(3, 0, 3, 64)), "conv2d: weight (3, 0, 3, 64) has an empty axis"),
+    (conv(bias=zeros(3)), "conv2d: bias has shape (3,) but needs (64,) for weight (3, 3, 3, 64)"),
+    (conv(groups=2), "conv2d: x has 3 channels (last axis of (8, 32, 32, 3)) but weight (3, 3, 3, 64) takes 6"),
+    (conv(groups=5), "conv2d: groups=5 does not divide the 64 output channels of weight (3, 3, 3, 64)"),
+    (conv(groups=0), "conv2d: groups must be at least 1; got 0"),
+    # convolution: the window
+    (conv(stride=0), "conv2d: stride must be at least 1; got 0"),
+    (conv(stride=(1, -1)), "conv2d: stride must be at least 1; got (1, -1)"),
+    (conv(stride=1.5), TypeError("conv2d: stride must be an int or a tuple of ints; got 1.5")),
+    (conv(dilation=0), "conv2d: dilation must be at least 1"),
+    (conv(padding=-1), "conv2d: padding must be at least 0; got -1"),
+    (conv(padding=(1, 1, 1)), "padding (1, 1, 1) has 3 numbers but there are 2 spatial axes"),
+    (
+        conv(x=zeros(1, 4, 9, 3), dilation=3, padding=(1, 0)),
+        "conv2d: the kernel spans (7, 7) (size (3, 3), dilation (3, 3)) but x (1, 4, 9, 3) is only (6, 9) "
+        "with padding (1, 0)",
+    ),
+    # dtypes
+    (conv(x=IMAGE.astype(int)), TypeError("conv2d: x is int64; it must be float32 or float64")),
+    (conv(x=IMAGE.astype(np.float16)), TypeError("conv2d: x is float16; it must be float32 or float64")),
+    (
+        conv(weight=WEIGHT.astype(f64)),
+        TypeError("conv2d: x is float32 but weight is float64; give both one dtype (there is no silent promotion)"),
+    ),
+    (conv(bias=zeros(64, dtype=f64)), TypeError("conv2d: x is float32 but bias is float64")),
+    (conv(x=[[1.0]]), TypeError("conv: x must be an array; got list")),
+    # transposed convolution
+    (conv_transpose(weight=zeros(3, 3, 64, 3)), "conv_transpose2d: x has 3 channels"),
+    (
+        conv_transpose(output_padding=1),
+        "conv_transpose2d: output_padding (1, 1) must be smaller than stride (1, 1)",
+    ),
+    (conv_transpose(groups=2), "groups=2 does not divide the 3 input channels of weight (3, 3, 3, 64)"),
+    (conv_transpose(groups=3, bias=zeros(64)), "bias has shape (64,) but needs (192,)"),
+    (conv_transpose(padding=17), "the output would have spatial size (0, 0): padding (17, 17) is too large"),
+    (conv_transpose(x=zeros(1, 0, 2, 3)), "conv_transpose2d: x (1, 0, 2, 3) has an empty spatial axis"),
+    # weight gradient
+    (
+        weight_grad(g=zeros(8, 31, 30, 64)),
+        "conv2d_weight_grad: g has shape (8, 31, 30, 64) but the convolution of x (8, 32, 32, 3) gives "
+        "(8, 30, 30, out)",
+    ),
+    (weight_grad(groups=2), "conv2d_weight_grad: groups=2 does not divide the 3 channels of x"),
+    (weight_grad(groups=3), "conv2d_weight_grad: groups=3 does not divide the 64 channels of g"),
+    (weight_grad(kernel_size=(3, 0)), "conv2d_weight_grad: kernel_size must be at least 1"),
+    (weight_grad(x=zeros(2, 3)), "conv_weight_grad: x needs 3, 4 or 5 axes"),
+    # normalisation
+    (norm(num_groups=4), "group_norm: num_groups=4 does not divide the 6 channels of x (2, 7, 6)"),
+    (norm(num_groups=0), "group_norm: num_groups must be at least 1"),
+    (norm(x=zeros(6)), "group_norm: x needs 2 or more axes (N, *spatial, C) but has shape (6,)"),
+    (norm(x=zeros(2, 0, 6)), "group_norm: x (2, 0, 6) has nothing to normalise in a sample"),
+    (norm(weight=zeros(3)), "group_norm: weight has shape (3,) but needs (6,)"),
+    (norm(bias=zeros(6, dtype=f64)), TypeError("group_norm: x is float32 but bias is float64")),
+    (norm(eps=-1.0), "group_norm: eps must not be negative; got -1.0"),
+    (norm_backward(g=zeros(2, 6, 6)), "group_norm_backward: g has shape (2, 6, 6) but needs (2, 7, 6) like x"),
+    (norm_backward(mean=zeros(2, 6)), "mean has shape (2, 6) but needs (2, 3) for x (2, 7, 6) in 3 groups"),
+    (norm_backward(rstd=zeros(2, 3, dtype=f64)), TypeError("g is float32 but rstd is float64")),
+    # attention
+    (attention(q=zeros(2, 5, 8)), "attention: q needs 4 axes (N, length, heads, d) but has shape (2, 5, 8)"),
+    (attention(k=zeros(3, 5, 4, 8)), "q (2, 5, 4, 8) has 2 samples (axis 0) but k (3, 5, 4, 8) has 3"),
+    (attention(v=zeros(2, 5, 1, 8)), "q (2, 5, 4, 8) has 4 heads (axis 2) but v (2, 5, 1, 8) has 1"),
+    (attention(k=zeros(2, 5, 4, 9)), "q (2, 5, 4, 8) has head size 8 (last axis) but k (2, 5, 4, 9) has 9"),
+    (attention(v=zeros(2, 6, 4, 8)), "k (2, 5, 4, 8) has 5 keys (axis 1) but v (2, 6, 4, 8) has 6 values"),
+    (attention(v=zeros(2, 5, 4, 0)), "need a head size (last axis) of at least 1"),
+    (attention(v=Q.astype(f64)), TypeError("attention: q is float32 but v is float64")),
+    (attention(mask=zeros(5, 6)), "mask (5, 6) does not broadcast to (N, heads, L, S) = (2, 4, 5, 5)"),
+    (attention(mask=zeros(3, 2, 4, 5, 5)), "does not broadcast"),
+    (attention(mask=zeros(5, 5, dtype=int)), TypeError("attention: mask is int64; it must be bool")),
+    (attention(mask=zeros(5, 5, dtype=f64)), TypeError("mask is float64; it must be bool (True attends) or float32")),
+    (attention_backward(g=zeros(2, 5, 4, 7)), "attention_backward: g has shape (2, 5, 4, 7) but needs (2, 5, 4, 8)"),
+    (attention_backward(lse=zeros(2, 5, 4)), "lse has shape (2, 5, 4) but needs (2, 4, 5)"),
+    (attention_backward(out=Q.astype(f64)), TypeError("g is float32 but out is float64")),
+    (attention_backward(k=zeros(3, 5, 4, 8)), "attention_backward: q (2, 5, 4, 8) has 2 samples"),
+    # random numbers
+    (uniform(seed=-1), "uniform: seed must lie in [0, 2**64); got -1"),
+    (uniform(draw=2**64), "uniform: draw must lie in [0, 2**64)"),
+    (uniform(first_row=2**32), "uniform: row must lie in [0, 2**32)"),
+    (uniform(first_row=2**32 - 1), "rows 4294967295 to 4294967297 go beyond the 2**32 of a draw"),
+    (uniform(shape=()), "uniform: shape needs one or more axes (rows, ...), none negative; got ()"),
+    (uniform(shape=(2, -1)), "none negative; got (2, -1)"),
+    (uniform(dtype=np.int32), TypeError("uniform: dtype must be float32 or float64; got int32")),
+    (("normal", dict(shape=(2,), seed=2**64, draw=0)), "normal: seed must lie in [0, 2**64)"),
+    (("philox", dict(seed=0, draw=0, row=0, blocks=-1)), "philox: a row has at most 2**32 blocks of 4 words; got -1"),
+    # diffusion
+    (add_noise(alpha=zeros(3)), "add_noise: alpha has shape (3,) but needs (2,) one per sample of x0 (2, 3)"),
+    (add_noise(sigma=zeros(2, dtype=f64)), TypeError("add_noise: x0 is float32 but sigma is float64")),
+    (add_noise(x0=zeros(2, 3, dtype=int)), TypeError("add_noise: x0 is int64")),
+    (ddpm(prediction="noise"), "ddpm_step: prediction must be one of 'eps', 'x0', 'v'; got 'noise'"),
+    (ddim(prediction="noise"), "ddim_step: prediction must be one of 'eps', 'x0', 'v'; got 'noise'"),
+    (ddpm(out=zeros(2, 4)), "ddpm_step: out has shape (2, 4) but needs (2, 3) like x"),
+    (ddpm(out_uncond=zeros(3)), "ddpm_step: out_uncond has shape (3,) but needs (2, 3) like x"),
+    (ddpm(out=zeros(2, 3, dtype=f64)), TypeError("ddpm_step: x is float32 but out is float64")),
+    (ddpm(alpha_bar=0.0), "ddpm_step: alpha_bar must lie in (0, 1): the step starts from noise; got 0.0"),
+    (ddpm(alpha_bar=1.0), "alpha_bar must lie in (0, 1)"),
+    (ddpm(alpha_bar_prev=1.1), "ddpm_step: alpha_bar_prev must lie in (0, 1]; got 1.1"),
+    (ddpm(alpha_bar_prev=float("nan")), "alpha_bar_prev must lie in (0, 1]; got nan"),
+    (ddpm(alpha_bar_prev=0.4), "ddpm_step: alpha_bar_prev 0.4 is smaller than alpha_bar 0.5"),
+    (ddim(alpha_bar_prev=0.4, eta=0.5), "ddim_step: alpha_bar_prev 0.4 is smaller than alpha_bar 0.5"),
+    (ddim(eta=1.5), "ddim_step: eta must lie in [0, 1]; got 1.5"),
+    (ddim(guidance=3.0), "ddim_step: guidance 3.0 needs out_uncond"),
+    (ddim(clip=0.0), "ddim_step: clip must be positive; got 0.0"),
+    (ddim(first_row=-1), "ddim_step: row must lie in [0, 2**32); got -1"),
+    # elementwise
+    (("erf", dict(x=zeros(2, dtype=int))), TypeError("erf: x is int64; it must be float32 or float64")),
+]
+
+
+@pytest.mark.parametrize("module", [reference, cpu])
+@pytest.mark.parametrize(
+    "call,error", REFUSED, ids=lambda value: str(value)[:60] if not isinstance(value, tuple) else ""
+)
+def test_refused(module, call, error):
+    name, arguments = call
+    kind, message = (type(error), str(error)) if isinstance(error, Exception) else (ValueError, error)
+    with pytest.raises(kind, match=re.escape(message)):
+        getattr(module, name)(**arguments)
+
+
+@pytest.mark.parametrize("module", [reference, cpu])
+def test_an_int_stands_for_every_axis(module):
+    x, weight = np.random.default_rng(0).standard_normal((2, 9, 8, 3)), zeros(3, 3, 3, 2, dtype=f64) + 1
+    one = module.conv(x, weight, stride=2, padding=1, dilation=2)
+    np.testing.assert_array_equal(one, module.conv(x, weight, None, (2, 2), [1, 1], (2, np.int64(2))))
