@@ -23,8 +23,10 @@ from kernels import checks
 from kernels.checks import IntOrInts, Ints, Window
 from kernels.cpu.gemm import chunks, panels_of, sum_products
 from kernels.cpu.jit import parallel_kernel, plain
-from kernels.cpu.tile import ROWS, add_product, row_table, tile_load, tile_store
+from kernels.cpu.tile import ROWS, add_column_product, add_product, row_table, tile_load, tile_store
+from kernels.cpu.winograd import winograd
 
+WINOGRAD_CHANNELS = 48  # from so many input and output channels on, Winograd's form of a 3x3 convolution is faster
 PIXEL_BLOCK = 256  # positions whose pixels and gradients stay in cache while the weights' gradient is summed
 
 
@@ -100,24 +102,46 @@ def correlate(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window
     if y.size == 0:
         return
     *_, channels, columns = weight.shape
-    pixels, positions, taps = seen(x, window)
     first = np.zeros(columns, x.dtype) if bias is None else plain(bias)
+    if winograd_pays(window, channels, columns) and y.flags.c_contiguous:
+        winograd(x[:, 0], weight[0], first, window.padding[1:], y[:, 0])
+        return
+    pixels, positions, taps = seen(x, window)
     panels = panels_of(weight.reshape(-1, columns))
     memory, places = memory_of(y)
     _correlate(pixels, row_table(positions), taps, channels, panels, first, memory, row_table(places), chunks())
 
 
+def winograd_pays(window: Window, channels: int, columns: int) -> bool:
+    """Whether the 3x3 form applies, and saves more in products than it costs in transforms."""
+    applies = window.kernel == (1, 3, 3) and window.stride == window.dilation == (1, 1, 1) and window.out[0] == 1
+    return applies and window.padding[0] == 0 and min(channels, columns) >= WINOGRAD_CHANNELS
+
+
 def sum_of_products(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
     """(N,D,H,W,C), (N,*out,O) -> (K C, O)"""
     pixels, positions, taps = seen(x, window)
-    dweight = np.zeros((len(taps) * x.shape[-1], g.shape[-1]), x.dtype)
-    rows = (taps[:, None] + np.arange(x.shape[-1])).reshape(-1)  # where the first position's (tap, channel) lie
+    run = x.shape[-1]  # rows of the result whose numbers are neighbours: a tap's channels,
+    if window.dilation[2] == 1:  # or those of a whole row of taps
+        run, taps = run * window.kernel[2], taps[:: window.kernel[2]]
+    # Tiles of ROWS such rows; the last in a run starts so much earlier that it ends with the run.
+    starts = np.minimum(np.arange(0, run, ROWS), max(run - ROWS, 0))
+    rows = np.minimum(starts[:, None] + np.arange(ROWS), run - 1)  # (tiles of a run, ROWS)
+    in_tiles = np.zeros((len(taps), *rows.shape, g.shape[-1]), x.dtype)
     if len(positions):
-        panels = panels_of(g.reshape(-1, g.shape[-1]))
-        row_starts = row_table(np.arange(len(rows)) * g.shape[-1])
-        out = dweight.reshape(-1)
-        _sum_of_products(pixels, row_table(rows), positions, panels, out, row_starts, g.shape[-1], chunks())
-    return dweight
+        _sum_of_products(
+            pixels,
+            (taps[:, None] + rows.reshape(-1)).reshape(-1),
+            run >= ROWS,
+            positions,
+            panels_of(g.reshape(-1, g.shape[-1])),
+            in_tiles.reshape(-1),
+            np.arange(in_tiles.size // g.shape[-1]) * g.shape[-1],
+            g.shape[-1],
+            chunks(),
+        )
+    tile = np.minimum(np.arange(run) // ROWS, len(starts) - 1)
+    return in_tiles[:, tile, np.arange(run) - starts[tile]].reshape(-1, g.shape[-1])
 
 
 def by_phases(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, y: np.ndarray) -> None:
@@ -229,7 +253,7 @@ def _correlate(pixels, positions, taps, channels, panels, bias, y, places, chunk
 
 
 @parallel_kernel()
-def _sum_of_products(pixels, rows, positions, panels, dweight, row_starts, columns, chunks):
+def _sum_of_products(pixels, rows, neighbours, positions, panels, dweight, row_starts, columns, chunks):
     """dweight[row, o] += sum over positions of pixels[rows[row] + position] g[position, o].
 
     A task is one tile of dweight. Each thread goes through the positions block by block with all its tasks.
@@ -239,12 +263,18 @@ def _sum_of_products(pixels, rows, positions, panels, dweight, row_starts, colum
     g = panels.reshape(-1)
     for chunk in prange(chunks):
         for block in range(0, steps, PIXEL_BLOCK):
+            end = min(block + PIXEL_BLOCK, steps)
             for task in range(tasks * chunk // chunks, tasks * (chunk + 1) // chunks):
                 first, p = task // count * ROWS, task % count
                 across = p * width
                 tile = tile_load(dweight, row_starts, first, across, columns - across)
-                for k in range(block, min(block + PIXEL_BLOCK, steps)):
-                    tile = add_product(tile, pixels, rows, first, positions[k], g, (p * steps + k) * width)
+                if neighbours:
+                    for k in range(block, end):
+                        at = (p * steps + k) * width
+                        tile = add_column_product(tile, pixels, rows, first, rows[first] + positions[k], g, at)
+                else:
+                    for k in range(block, end):
+                        tile = add_product(tile, pixels, rows, first, positions[k], g, (p * steps + k) * width)
                 tile_store(tile, dweight, row_starts, first, across, columns - across)
 
 

@@ -20,6 +20,7 @@ from kernels.cpu.tile import (
     ROWS,
     VECTOR_BYTES,
     VECTORS,
+    add_column_product,
     add_four_products,
     add_product,
     row_table,
@@ -45,7 +46,8 @@ def add_matmul(a: np.ndarray, panels: np.ndarray, y: np.ndarray) -> None:
         numbers, row_step, k_step = flat(a)
         rows = np.arange(len(a))
         a_rows, y_rows = row_table(rows * row_step), row_table(rows * y.shape[1])
-        _add_matmul(numbers, a_rows, k_step, panels, y.reshape(-1), y_rows, y.shape[1], chunks())
+        neighbours = row_step == 1
+        _add_matmul(numbers, a_rows, len(a), neighbours, k_step, panels, y.reshape(-1), y_rows, y.shape[1], chunks())
 
 
 def chunks() -> int:
@@ -91,8 +93,8 @@ def _fill_panels(b, panels):
 
 
 @parallel_kernel()
-def _add_matmul(a, a_rows, k_step, panels, y, y_rows, columns, chunks):
-    """A task is one tile of y. Neighbouring tasks share rows of a."""
+def _add_matmul(a, a_rows, rows, neighbours, k_step, panels, y, y_rows, columns, chunks):
+    """A task is one tile of y. Neighbouring tasks share rows of a. `neighbours`: a[i,k] and a[i+1,k] are."""
     count, steps, width = panels.shape
     tasks = len(a_rows) // ROWS * count
     b = panels.reshape(-1)
@@ -101,7 +103,12 @@ def _add_matmul(a, a_rows, k_step, panels, y, y_rows, columns, chunks):
             first, p = task // count * ROWS, task % count
             across = p * width
             tile = tile_load(y, y_rows, first, across, columns - across)
-            tile = sum_products(tile, a, a_rows, first, 0, k_step, b, p * steps * width, steps)
+            at = p * steps * width
+            if neighbours and first + ROWS <= rows:
+                for k in range(steps):
+                    tile = add_column_product(tile, a, a_rows, first, first + k * k_step, b, at + k * width)
+            else:
+                tile = sum_products(tile, a, a_rows, first, 0, k_step, b, at, steps)
             tile_store(tile, y, y_rows, first, across, columns - across)
 
 

@@ -138,38 +138,51 @@ def tile_load(typing, array, table, first, shift, width):
     return tile(array, table, types.intp, types.intp, types.intp), write
 
 
-def _products(steps: int) -> Any:
-    """The operation tile[i] += sum_k a[table[first + i] + shift + k] b[at + k width] for k < steps."""
+def _add_products(tile: Any, steps: int, in_table: bool) -> Any:
+    """Writes: tile[i] += sum over k < steps of number(i, k) b[at + k width]. The number is
+    a[table[first + i] + shift + k], or, not `in_table`, a[shift + i + k]."""
 
-    @intrinsic
-    def products(typing, tile, a, table, first, shift, b, at):
-        def write(context, builder, signature, arguments):
-            w = _Writer(context, builder, tile)
-            sums, a, table, first, shift, b, at = arguments
-            starts = [
-                w.address(signature.args[1], a, w.row(signature.args[2], table, first, shift, i)) for i in range(ROWS)
-            ]
-            for k in range(steps):
-                vectors = [
-                    builder.load(w.address(signature.args[5], b, at, k * VECTORS + v), align=4) for v in range(VECTORS)
-                ]
-                for i in range(ROWS):
-                    number = w.broadcast(builder.load(builder.gep(starts[i], [_i64(k)])))
-                    for v in range(VECTORS):
-                        j = i * VECTORS + v
-                        total = w.vector_function(
-                            "fma", tile.vector, number, vectors[v], builder.extract_value(sums, j)
-                        )
-                        sums = builder.insert_value(sums, total, j)
-            return sums
+    def write(context, builder, signature, arguments):
+        w = _Writer(context, builder, tile)
+        types_of = dict(zip(("sums", "a", "table", "first", "shift", "b", "at"), signature.args))
+        sums, a, table, first, shift, b, at = arguments
+        if in_table:
+            rows = [w.row(types_of["table"], table, first, shift, i) for i in range(ROWS)]
+        else:
+            rows = [builder.add(shift, _i64(i)) for i in range(ROWS)]
+        starts = [w.address(types_of["a"], a, row) for row in rows]
+        for k in range(steps):
+            vectors = [builder.load(w.address(types_of["b"], b, at, k * VECTORS + v), align=4) for v in range(VECTORS)]
+            for i in range(ROWS):
+                number = w.broadcast(builder.load(builder.gep(starts[i], [_i64(k)])))
+                for v in range(VECTORS):
+                    j = i * VECTORS + v
+                    total = w.vector_function("fma", tile.vector, number, vectors[v], builder.extract_value(sums, j))
+                    sums = builder.insert_value(sums, total, j)
+        return sums
 
-        return tile(tile, a, table, types.intp, types.intp, b, types.intp), write
-
-    return products
+    return write
 
 
-add_product = _products(1)
-add_four_products = _products(4)
+@intrinsic
+def add_product(typing, tile, a, table, first, shift, b, at):
+    """tile[i] += a[table[first + i] + shift] b[at :]."""
+    signature = tile(tile, a, table, types.intp, types.intp, b, types.intp)
+    return signature, _add_products(tile, 1, in_table=True)
+
+
+@intrinsic
+def add_four_products(typing, tile, a, table, first, shift, b, at):
+    """Four steps of `add_product` along neighbouring numbers of each row, and neighbouring rows of b."""
+    signature = tile(tile, a, table, types.intp, types.intp, b, types.intp)
+    return signature, _add_products(tile, 4, in_table=True)
+
+
+@intrinsic
+def add_column_product(typing, tile, a, table, first, shift, b, at):
+    """tile[i] += a[shift + i] b[at :]: `add_product` where the rows' numbers are neighbours. Takes no table."""
+    signature = tile(tile, a, table, types.intp, types.intp, b, types.intp)
+    return signature, _add_products(tile, 1, in_table=False)
 
 
 @intrinsic
