@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from test_backend import GpuArray
+from .test_backend import GpuArray
 
 import minigen as mg
 from minigen import F, data, nn, optim

@@ -12,10 +12,10 @@ import textwrap
 
 import numpy as np
 import pytest
-from ops.cases import CASES, examples_of
-from ops.checks import check_derivatives, check_plain, check_unrecorded
-from ops.monitor import exercised, fast_places, labels_for, places, users_of
-from ops.test_kinks import KINKS, check_kink
+from .ops.cases import CASES, examples_of
+from .ops.checks import check_derivatives, check_plain, check_unrecorded
+from .ops.monitor import exercised, fast_places, labels_for, places, users_of
+from .ops.test_kinks import KINKS, check_kink
 
 import minigen
 from minigen import Tensor, autograd

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_calls import CALLS, in_float64
+from .kernel_calls import CALLS, in_float64
 
 import kernels
 from kernels import cpu, reference

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from numeric import assert_gradients_match, gradients
+from .numeric import assert_gradients_match, gradients
 
 from kernels import cpu, reference
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_calls import convolutions, out_size
+from .kernel_calls import convolutions, out_size
 
 from kernels import cpu, reference
 

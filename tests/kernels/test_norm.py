@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numeric import assert_gradients_match, gradients
+from .numeric import assert_gradients_match, gradients
 
 from kernels import cpu, reference
 
