@@ -30,9 +30,9 @@ SAMPLING_BATCH = 100
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNet, Diffusion, optim.EMA]:
     minigen.manual_seed(args.seed)
     diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="v")
-    network = UNet(images.shape[-1], channels=32, multipliers=(1, 2), blocks=1, attention=(False, True), patch=2)
+    network = UNet(images.shape[-1], channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
     network.to(args.device)
-    ema = optim.EMA(network, decay=0.995)
+    ema = optim.EMA(network, decay=0.998)
     optimizer = optim.Adam(network.parameters(), lr=2e-3, betas=(0.9, 0.99))
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed)
@@ -94,7 +94,7 @@ class Reader:
 
 
 def main() -> None:
-    args = arguments("ddpm", __doc__.split("\n")[0], steps=3000, batch=64, samples=500).parse_args()
+    args = arguments("ddpm", __doc__.split("\n")[0], steps=4500, batch=32, samples=300).parse_args()
     data = load_data(args)
     run, network, diffusion, ema = train(args, data.images)
     started = time.monotonic()

@@ -22,7 +22,7 @@ from numba import prange
 from kernels import checks
 from kernels.checks import IntOrInts, Ints, Window
 from kernels.cpu.gemm import chunks, panels_of, sum_products
-from kernels.cpu.jit import parallel_kernel, plain
+from kernels.cpu.jit import launch, parallel_kernel, plain
 from kernels.cpu.tile import ROWS, add_column_product, add_product, row_table, tile_load, tile_store
 from kernels.cpu.winograd import winograd
 
@@ -109,7 +109,9 @@ def correlate(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window
     pixels, positions, taps = seen(x, window)
     panels = panels_of(weight.reshape(-1, columns))
     memory, places = memory_of(y)
-    _correlate(pixels, row_table(positions), taps, channels, panels, first, memory, row_table(places), chunks())
+    tables = row_table(positions), row_table(places)
+    work = y.size * len(taps) * channels // 16
+    launch(_correlate, work, pixels, tables[0], taps, channels, panels, first, memory, tables[1], chunks())
 
 
 def winograd_pays(window: Window, channels: int, columns: int) -> bool:
@@ -129,7 +131,9 @@ def sum_of_products(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
     rows = np.minimum(starts[:, None] + np.arange(ROWS), run - 1)  # (tiles of a run, ROWS)
     in_tiles = np.zeros((len(taps), *rows.shape, g.shape[-1]), x.dtype)
     if len(positions):
-        _sum_of_products(
+        launch(
+            _sum_of_products,
+            in_tiles.size * len(positions) // 16,
             pixels,
             (taps[:, None] + rows.reshape(-1)).reshape(-1),
             run >= ROWS,
@@ -184,7 +188,7 @@ def seen(x: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndar
     after = [max(r - p - size, 0) for r, p, size in zip(reach, padding, sizes)]
     if any(before) or any(after):
         padded = np.empty((n, *(b + size + a for b, size, a in zip(before, sizes, after)), channels), x.dtype)
-        _pad(x, tuple(before), padded, chunks())
+        launch(_pad, padded.size, x, tuple(before), padded, chunks())
         x, sizes = padded, list(padded.shape[1:-1])
     steps = (sizes[1] * sizes[2] * channels, sizes[2] * channels, channels)
     start = sum(max(-p, 0) * step for p, step in zip(padding, steps))

@@ -15,7 +15,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from kernels import checks
-from kernels.cpu.jit import kernel_part, parallel_kernel
+from kernels.cpu.jit import kernel_part, launch, parallel_kernel
 from kernels.cpu.tile import (
     ROWS,
     VECTOR_BYTES,
@@ -47,7 +47,9 @@ def add_matmul(a: np.ndarray, panels: np.ndarray, y: np.ndarray) -> None:
         rows = np.arange(len(a))
         a_rows, y_rows = row_table(rows * row_step), row_table(rows * y.shape[1])
         neighbours = row_step == 1
-        _add_matmul(numbers, a_rows, len(a), neighbours, k_step, panels, y.reshape(-1), y_rows, y.shape[1], chunks())
+        out, columns = y.reshape(-1), y.shape[1]
+        work = y.size * a.shape[1] // 16
+        launch(_add_matmul, work, numbers, a_rows, len(a), neighbours, k_step, panels, out, y_rows, columns, chunks())
 
 
 def chunks() -> int:
@@ -59,7 +61,7 @@ def panels_of(b: np.ndarray) -> np.ndarray:
     """(K,N) -> (panels, K, width): the columns in groups of a tile's width, the last one filled up with zeros."""
     width = tile_width(b.dtype)
     panels = aligned((-(-b.shape[1] // width), b.shape[0], width), b.dtype)
-    _fill_panels(b, panels)
+    launch(_fill_panels, panels.size, b, panels, chunks())
     return panels
 
 
@@ -81,15 +83,16 @@ def flat(a: np.ndarray) -> tuple[np.ndarray, int, int]:
 
 
 @parallel_kernel()
-def _fill_panels(b, panels):
-    width = panels.shape[2]
-    for p in prange(panels.shape[0]):
-        last = min(width, b.shape[1] - p * width)
-        for k in range(panels.shape[1]):
-            row = panels[p, k]
-            for j in range(last):
-                row[j] = b[k, p * width + j]
-            row[last:] = 0
+def _fill_panels(b, panels, chunks):
+    count, steps, width = panels.shape
+    for chunk in prange(chunks):
+        for k in range(steps * chunk // chunks, steps * (chunk + 1) // chunks):
+            for p in range(count):
+                row = panels[p, k]
+                last = min(width, b.shape[1] - p * width)
+                for j in range(last):
+                    row[j] = b[k, p * width + j]
+                row[last:] = 0
 
 
 @parallel_kernel()

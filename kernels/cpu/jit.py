@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-# Idle OpenMP threads sleep. By default they spin, on the very cores where BLAS, with threads of its own, has
-# to compute the next matrix product: convolutions then take many times longer. OpenMP reads it when loaded.
+# Idle OpenMP threads sleep. By default they spin, on the very cores where other programs, or NumPy's BLAS with threads
+# of its own, want to compute: everything then takes many times longer. Read when OpenMP is first loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from numba import njit
+from numba import get_num_threads, njit, set_num_threads
 
 # Sums may be reordered and multiplications fused into additions, which vectorises them; nan and inf still
 # propagate. A division by zero gives inf or nan, as in NumPy.
@@ -24,6 +26,19 @@ parallel_kernel = partial(njit, parallel=True, **_options)
 # __pycache__. And rows are indexed, not iterated over: to Numba `for row in x` gives rows of unknown stride,
 # which are not vectorised.)
 kernel_part = partial(njit, **_options)
+
+
+SMALL = 2**20  # numbers moved, or multiplied and added, in the time that waking a sleeping thread takes
+
+
+def launch(kernel: Callable, work: int, *arguments: Any) -> None:
+    """Calls a parallel kernel; on one thread if its `work` (numbers moved, or multiply-adds / 16) is small."""
+    threads = get_num_threads()
+    set_num_threads(1 if work < SMALL else threads)
+    try:
+        kernel(*arguments)
+    finally:
+        set_num_threads(threads)
 
 
 def plain(x: np.ndarray) -> np.ndarray:

@@ -83,8 +83,8 @@ def norm_silu(norm: GroupNorm, x: Tensor) -> Tensor:
 class UNet(Module):
     """x (N, H, W, in_channels), t (N,) -> (N, H, W, out_channels).
 
-    Level i has channels * multipliers[i] channels, `blocks` residual blocks on the way down and one more on the way
-    up, and attention where `attention[i]`. With `patch` p the network works on p x p pixels at a time, at 1/p of the
+    Level i has channels * multipliers[i] channels, `blocks` residual blocks on the way down and as many on the way up,
+    and attention after each where `attention[i]`; there always is some in the middle. With `patch` p the network works on p x p pixels at a time, at 1/p of the
     resolution and so 1/p^2 of the cost. H and W must be divisible by p and by 2 for each level below the first.
     """
 
@@ -113,7 +113,7 @@ class UNet(Module):
             parts: list[Module] = [ResidualBlock(inside, outside, embedding, num_groups)]
             return ModuleList(parts + [AttentionBlock(outside, heads, num_groups)] * attends)
 
-        c, kept = channels, [channels]
+        c, kept = channels, []
         self.down, self.halve = ModuleList(), ModuleList()
         for i, (m, attends) in enumerate(zip(multipliers, attention, strict=True)):
             level = ModuleList()
@@ -124,12 +124,11 @@ class UNet(Module):
             self.down.append(level)
             if i + 1 < len(multipliers):
                 self.halve.append(Conv2d(c, c, 3, stride=2, padding=1))
-                kept.append(c)
         self.middle = ModuleList([block(c, c, True), block(c, c, False)])
         self.up, self.double = ModuleList(), ModuleList()
         for i, (m, attends) in reversed(list(enumerate(zip(multipliers, attention, strict=True)))):
             level = ModuleList()
-            for _ in range(blocks + 1):
+            for _ in range(blocks):
                 level.append(block(c + kept.pop(), channels * m, attends))
                 c = channels * m
             self.up.append(level)
@@ -144,14 +143,13 @@ class UNet(Module):
             raise ValueError(f"UNet: x must be (N, H, W, C) with H and W divisible by {step}, got shape {x.shape}")
         embedding = ops.silu(self.time2(ops.silu(self.time1(timestep_embedding(t, self.channels)))))
         h = self.first(space_to_depth(x, self.patch))
-        kept = [h]
+        kept = []
         for i, level in enumerate(self.down):
             for block in level:
                 h = run_block(block, h, embedding)
                 kept.append(h)
             if i < len(self.halve):
                 h = self.halve[i](h)
-                kept.append(h)
         for block in self.middle:
             h = run_block(block, h, embedding)
         for i, level in enumerate(self.up):

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from .kernel_calls import CALLS, in_float64
 
 import kernels
 from kernels import cpu, reference
+
+from .kernel_calls import CALLS, in_float64
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}  # of the largest number in the output
 EXACT = {"philox", "uniform"}

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from .numeric import assert_gradients_match, gradients
 
 from kernels import cpu, reference
+
+from .numeric import assert_gradients_match, gradients
 
 RNG = np.random.default_rng(0)
 BOOL_MASK = np.array([[True, False, True, True], [False] * 4, [True, True, False, True]])  # query 1 sees nothing

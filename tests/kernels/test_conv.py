@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from .kernel_calls import convolutions, out_size
 
 from kernels import cpu, reference
+
+from .kernel_calls import convolutions, out_size
 
 
 def naive_conv(x, weight, stride, padding, dilation, groups):

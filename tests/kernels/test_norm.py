@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from .numeric import assert_gradients_match, gradients
 
 from kernels import cpu, reference
+
+from .numeric import assert_gradients_match, gradients
 
 SHAPES = [((2, 3, 2, 6), 2), ((3, 4), 1), ((2, 5, 3), 3), ((1, 2, 1, 2, 4), 2)]
 

@@ -109,15 +109,19 @@ def spread(x: np.ndarray) -> np.ndarray:
 
 
 def check_views(example: Example, layout: str) -> None:
-    """Inputs and output gradients that are not contiguous: the same values and gradients."""
+    """Inputs and output gradients that are not contiguous: the same values and gradients, and inputs left alone."""
     arrange = LAYOUTS[layout]
     views = [Tensor(arrange(x), requires_grad=True) for x in example.inputs]
     before = [v.data.copy() for v in views]
     gradients, y = backward(example, views, arrange)
     expected, expected_y = backward(example, example.tensors(requires_grad=True))
     assert_close(y.data, expected_y.data, 1e-12, f"{example}, inputs {layout}")
-    for i, (g, e) in enumerate(zip(gradients, expected, strict=True)):
+    second, _ = second_order(example, [Tensor(arrange(x), requires_grad=True) for x in example.inputs])
+    expected_second, _ = second_order(example, example.tensors(requires_grad=True))
+    pairs = zip(gradients, expected, second, expected_second, strict=True)
+    for i, (g, e, h, f) in enumerate(pairs):
         assert_close(g.data, e.data, 1e-12, f"{example}: gradient {i}, inputs {layout}")
+        assert_close(h.data, f.data, 1e-11, f"{example}: second-order gradient {i}, inputs {layout}")
         assert np.array_equal(views[i].data, before[i]), f"{example}: input {i} was modified"
 
 

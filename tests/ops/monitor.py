@@ -12,13 +12,14 @@ from minigen import autograd
 from minigen.autograd import Primitive
 
 from .cases import CASES, examples_of
-from .checks import check_derivatives, check_unrecorded
+from .checks import check_derivatives, check_plain, check_unrecorded
 
 # Arguments through which no gradient flows, ever.
 NO_GRADIENT = {("where", 0)}
 # Arguments for which the fast rule has no gradient and leaves it to the plain definition.
 NO_FAST_GRADIENT = {("attention", 3)}
 
+EXAMPLES = 25  # of each case
 Place = tuple[str, int]  # a primitive, and the number of one of its arguments
 
 
@@ -59,13 +60,14 @@ def watched() -> Iterator[tuple[set[Place], set[Place], set[str]]]:
 
 @functools.cache
 def exercised(label: str) -> tuple[set[Place], set[Place], set[str]]:
-    """What the derivative checks of a case look at."""
-    with watched() as (computed, fast, unbroadcast):
-        for example in examples_of(label, 12):
+    """What the checks of a case look at; nothing fails in them."""
+    with watched() as (computed, _, unbroadcast):
+        for example in examples_of(label, EXAMPLES):
             check_derivatives(example)
     with watched() as (_, fast, _):
-        for example in examples_of(label, 12):
+        for example in examples_of(label, EXAMPLES):
             check_unrecorded(example)
+            check_plain(example)
     return computed, fast, unbroadcast
 
 

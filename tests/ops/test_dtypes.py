@@ -174,6 +174,35 @@ def test_reductions_of_small_integers_do_not_overflow(name, whole):
     np.testing.assert_allclose(minigen.norm(minigen.tensor(n)).item(), np.linalg.norm(n.astype(float)), rtol=1e-6)
 
 
+INDEXED = {
+    "getitem": lambda x, i: x[i],
+    "take": lambda x, i: minigen.take(x, i, 1),
+    "gather": lambda x, i: minigen.gather(x[:, :2], i, 0),
+    "embedding": lambda x, i: minigen.embedding(i, x),
+    "cross_entropy": lambda x, i: F.cross_entropy(x[:2], i[0], "none"),
+}
+
+
+@pytest.mark.parametrize("name", INDEXED)
+@pytest.mark.parametrize("whole", ["int8", "uint8", "int32", "uint64"])
+def test_indices_may_be_integers_of_any_size(name, whole):
+    """With the same values and gradients."""
+    results = []
+    for dtype in (whole, "int64"):
+        x = minigen.tensor(np.arange(9.0).reshape(3, 3), requires_grad=True)
+        y = INDEXED[name](x, minigen.tensor(np.array([[0, 2], [1, 1]], dtype)))
+        y.backward(np.arange(1.0, 1 + y.size).reshape(y.shape))
+        results.append((y.data, x.grad.data))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_indices_must_not_be_floats(name):
+    with pytest.raises((TypeError, IndexError), match="integer"):
+        INDEXED[name](minigen.tensor(np.ones((3, 3))), minigen.tensor([[0.0, 2.0], [1.0, 1.0]]))
+
+
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
 def test_integer_images_can_be_resized(mode):
     x = np.arange(4).reshape(1, 2, 2, 1)

@@ -1,9 +1,11 @@
 """What every operation computes: the formula of its definition, in both dtypes, from arrays and Tensors."""
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import minigen
 from minigen import ops
 
 from .cases import CASES
@@ -25,3 +27,23 @@ def test_value(label, dtype, data):
 @given(data=st.data())
 def test_arrays_are_taken_as_tensors_are(label, data):
     check_arrays(data.draw(CASES[label].examples()))
+
+
+@settings(max_examples=20)
+@given(shape=st.tuples(st.integers(2, 4), st.integers(1, 3), st.integers(1, 3)), seed=st.integers(0, 2**32 - 1))
+@pytest.mark.parametrize("momentum", [0.1, 1.0])
+@pytest.mark.parametrize("dtype", [FLOAT64, FLOAT32], ids=str)
+def test_batch_norm_moves_the_running_statistics(shape, seed, momentum, dtype):
+    """In training only: the mean and the unbiased variance of the batch, by the momentum."""
+    x, mean, var = (a.astype(dtype) for a in np.random.default_rng(seed).random((3, *shape)))
+    mean, var = mean[0, 0], var[0, 0]
+    running = minigen.tensor(mean), minigen.tensor(var)
+    minigen.batch_norm(x, *running)
+    assert np.array_equal(running[0].data, mean) and np.array_equal(running[1].data, var)
+    minigen.batch_norm(minigen.tensor(x, requires_grad=True), *running, training=True, momentum=momentum)
+    rows = x.reshape(-1, shape[-1]).astype(np.float64)
+    now = rows.sum(0) / len(rows)
+    spread = ((rows - now) ** 2).sum(0) / (len(rows) - 1)
+    for tensor, old, new in ((running[0], mean, now), (running[1], var, spread)):
+        assert tensor.dtype == dtype and not tensor.requires_grad
+        np.testing.assert_allclose(tensor.data, old + momentum * (new - old), rtol=1e-5 if dtype == FLOAT32 else 1e-12)

@@ -30,7 +30,7 @@ def draw_qkv(d):
     )  # fmt: skip
     values = [d.normal(s) for s in [(n, length, heads, size), (n, keys, heads, size), (n, keys, heads, own)]]
     mask_shape = tuple(1 if m and d.flag() else m for m in (n, heads, length, keys))[d.int(0, 3) :]
-    return values, mask_shape, dict(is_causal=d.flag(), scale=d.choice(None, 0.3))
+    return values, mask_shape, dict(is_causal=d.flag(), scale=d.choice(0.3, None))
 
 
 @case("scaled_dot_product_attention")
