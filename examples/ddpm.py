@@ -29,7 +29,7 @@ SAMPLING_BATCH = 100
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNet, Diffusion, optim.EMA]:
     minigen.manual_seed(args.seed)
-    diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="v")
+    diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
     network = UNet(images.shape[-1], channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
     network.to(args.device)
     ema = optim.EMA(network, decay=0.998)
@@ -94,7 +94,7 @@ class Reader:
 
 
 def main() -> None:
-    args = arguments("ddpm", __doc__.split("\n")[0], steps=4500, batch=32, samples=300).parse_args()
+    args = arguments("ddpm", __doc__.split("\n")[0], steps=2400, batch=64, samples=300).parse_args()
     data = load_data(args)
     run, network, diffusion, ema = train(args, data.images)
     started = time.monotonic()

@@ -28,7 +28,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, register_model
+from numba.extending import intrinsic as numba_intrinsic
+from numba.extending import models, register_model
 
 
 def _register_file() -> tuple[int, int, int]:
@@ -40,6 +41,10 @@ def _register_file() -> tuple[int, int, int]:
         return 32, 6, 2
     return 16, 6, 2  # NEON, SSE2
 
+
+intrinsic: Any = (
+    numba_intrinsic  # its first argument, the typing context, is not the caller's: nothing for a type checker
+)
 
 VECTOR_BYTES, ROWS, VECTORS = _register_file()
 _i32, _i64 = ir.IntType(32), ir.IntType(64)

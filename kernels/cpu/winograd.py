@@ -25,7 +25,7 @@ from kernels.cpu.tile import ROWS, row_table, tile_load, tile_store, tile_width
 BLOCK = 2 * ROWS  # tiles that a thread takes through all stages together
 
 
-def winograd(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, padding: tuple[int, int], y: np.ndarray) -> None:
+def winograd(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, padding: tuple[int, ...], y: np.ndarray) -> None:
     """Writes the convolution of x (N,H,W,C) with weight (3,3,C,O), plus bias (O,), to y (N,H',W',O), contiguous."""
     channels, columns = weight.shape[2:]
     width = tile_width(x.dtype)

@@ -22,6 +22,7 @@ from ..random import Generator, default_generator
 from ..tensor import Tensor, array_of
 from .schedules import SCHEDULES
 
+LARGEST_WEIGHT = 5.0
 Network = Callable[[Tensor, np.ndarray], Tensor]  # (x_t, t) -> prediction, with t (N,) integers
 
 
@@ -66,11 +67,18 @@ class Diffusion:
         return alpha * noise - sigma * x0
 
     def loss(self, network: Network, x0: Any, generator: Generator | None = None) -> Tensor:
-        """The mean squared error of the prediction at one random timestep per sample (Ho et al. 2020, eq. 14)."""
+        """The mean squared error of the prediction at one random timestep per sample (Ho et al. 2020, eq. 14).
+
+        An error of x0 counts 1 / (1 - abar_t) times, but at most 5 times: as the error of v that it amounts to, without
+        letting the nearly clean images dominate (Salimans & Ho 2022, section 4; Hang et al. 2023).
+        """
         generator = generator or default_generator
         t = self.random_timesteps(len(x0), generator)
         x_t, noise = self.add_noise(x0, t, generator)
         error = network(x_t, t) - self.target(x0, noise, t)
+        if self.prediction == "x0":
+            weight = np.minimum(1 / (1 - self.alphas_cumprod[t]), LARGEST_WEIGHT)
+            error = error * np.sqrt(weight).astype(error.dtype).reshape(-1, *[1] * (x0.ndim - 1))
         return (error * error).mean()
 
     def random_timesteps(self, n: int, generator: Generator) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from .elementwise import operands
 def _as_tuple(arguments: tuple) -> tuple[int, ...]:
     """f(x, 2, 3) and f(x, (2, 3)) mean the same."""
     first = arguments[0] if len(arguments) == 1 else arguments
-    return tuple(int(n) for n in first) if hasattr(first, "__iter__") else (int(first),)
+    return tuple(int(n) for n in first) if isinstance(first, Iterable) else (int(first),)
 
 
 @primitive

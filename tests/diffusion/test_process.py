@@ -61,6 +61,15 @@ def test_loss_is_zero_for_a_network_that_knows_the_answer():
     assert diffusion.loss(lambda x, t: x * 0.0, x0, Generator(2)).item() > 0.3
 
 
+def test_errors_of_x0_are_weighed_as_errors_of_v():
+    """For a network that is off by 0.1 everywhere: 0.01 times the average weight, whatever the noise."""
+    diffusion = Diffusion(1000, "cosine", "x0")
+    x0 = minigen.randn(100, 2, generator=Generator(1))
+    t = diffusion.random_timesteps(100, Generator(2))
+    weights = np.minimum(1 / (1 - diffusion.alphas_cumprod[t]), 5)
+    assert np.isclose(diffusion.loss(lambda x, t: x0 + 0.1, x0, Generator(2)).item(), 0.01 * weights.mean(), rtol=1e-4)
+
+
 def test_random_timesteps_cover_the_range_evenly():
     diffusion = Diffusion(1000)
     t = np.concatenate([diffusion.random_timesteps(10, g) for g in [Generator(s) for s in range(200)]])

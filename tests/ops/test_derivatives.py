@@ -14,7 +14,7 @@ FUSED = [label for label in CASES if re.search("attention|norm|_step|add_noise",
 
 
 @every_case
-@settings(max_examples=20)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_derivatives_along_a_random_direction(label, data):
     check_derivatives(data.draw(CASES[label].examples()))

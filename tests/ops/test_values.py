@@ -16,7 +16,7 @@ every_case = pytest.mark.parametrize("label", CASES)
 
 @every_case
 @pytest.mark.parametrize("dtype", [FLOAT64, FLOAT32], ids=str)
-@settings(max_examples=20)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_value(label, dtype, data):
     check_value(data.draw(CASES[label].examples()), dtype, CASES[label].differentiable)

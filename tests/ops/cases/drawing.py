@@ -5,33 +5,32 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from minigen import Tensor
 
 
 class Draws:
-    """Draws shapes and settings with hypothesis, and values from a generator whose seed hypothesis draws.
+    """Draws shapes, settings and values.
 
-    With `tiny`, shapes have few elements, so that every one of them can be checked by itself.
+    `int(low, high)` is where every choice comes from: hypothesis, which makes failing examples small, or a plain
+    random generator. Values come from a generator with the drawn `seed`. With `tiny`, shapes have few elements, so
+    that every one of them can be checked by itself.
     """
 
-    def __init__(self, draw: Callable, tiny: bool):
-        self.draw = draw
+    def __init__(self, int: Callable, tiny: bool = False):
+        self.int = int
         self.tiny = tiny
-        self.seed = draw(st.integers(0, 2**32 - 1))
+        self.seed = int(0, 2**32 - 1)
         self.rng = np.random.default_rng(self.seed)
 
     # Settings
-
-    def int(self, low: int, high: int) -> int:
-        return self.draw(st.integers(low, high))
 
     def size(self, low: int = 1, high: int = 5) -> int:
         """The length of an axis: at most `high`, or two in a tiny example."""
@@ -45,10 +44,14 @@ class Draws:
         return self.int(0, 9) == 9
 
     def flag(self) -> bool:
-        return self.draw(st.booleans())
+        return self.int(0, 1) == 1
 
     def choice(self, *options: Any) -> Any:
-        return self.draw(st.sampled_from(options))
+        return options[self.int(0, len(options) - 1)]
+
+    def permutation(self, count: int) -> list[int]:
+        left = list(range(count))
+        return [left.pop(self.int(0, len(left) - 1)) for _ in range(count)]
 
     def shape(self, min_axes: int = 0, max_axes: int = 4, empty: bool = True) -> tuple[int, ...]:
         """Sizes 1, 2, 3 and 5, now and then a 0; not more than 40 elements, or 4 in a tiny example."""
@@ -78,7 +81,7 @@ class Draws:
             return self.choice(None, ()) if ndim == 0 else None
         if self.flag():
             return self.axis(ndim)
-        chosen = self.draw(st.lists(st.integers(0, ndim - 1), unique=True, max_size=ndim))
+        chosen = self.permutation(ndim)[: self.int(0, ndim)]
         return tuple(a - ndim if self.flag() else a for a in chosen)
 
     # Values
@@ -137,11 +140,13 @@ class Case:
     build: Callable[[Draws], tuple]
     differentiable: bool
 
+    def example(self, d: Draws) -> Example:
+        return Example(self.label, d.seed, *self.build(d))
+
     def examples(self, tiny: bool = False) -> st.SearchStrategy[Example]:
         @st.composite
         def strategy(draw):
-            d = Draws(draw, tiny)
-            return Example(self.label, d.seed, *self.build(d))
+            return self.example(Draws(lambda low, high: draw(st.integers(low, high)), tiny))
 
         return strategy()
 
@@ -163,19 +168,5 @@ def case(name: str, note: str = "", differentiable: bool = True) -> Callable:
 
 @functools.cache
 def examples_of(label: str, count: int) -> list[Example]:
-    """The same examples every time, for tests that compare what happens to one thing under several conditions."""
-    found: list[Example] = []
-
-    @settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(CASES[label].examples())
-    def collect(example):
-        found.append(example)
-
-    collect()
-    return found
+    """The same examples every time, for tests that look at what happens to them under several conditions."""
+    return [CASES[label].example(Draws(random.Random(i).randint)) for i in range(count)]
