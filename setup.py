@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 EXAMPLES = ["mlxtend>=0.23", "scikit-learn>=1.4", "tqdm>=4.66", "matplotlib>=3.8", "Pillow>=10", "graphviz>=0.20"]
@@ -6,13 +8,13 @@ setup(
     name="minigen",
     version="0.1.0",
     description="A small autograd engine on NumPy arrays, with hand-written kernels, for generative models",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["minigen", "minigen.*", "kernels", "kernels.*"]),
-    package_data={"minigen": ["py.typed"], "kernels": ["py.typed", "*.md"]},
-    install_requires=["numpy>=2.0", "numba>=0.61", "safetensors>=0.4.5"],
+    package_data={"minigen": ["py.typed"], "kernels": ["py.typed"]},
+    install_requires=["numpy>=2.0", "numba>=0.68", "safetensors>=0.4.5"],
     extras_require={
         "examples": EXAMPLES,
         "test": ["pytest>=8", "hypothesis>=6.100", *EXAMPLES],

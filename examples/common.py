@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +48,19 @@ def arguments(name: str, description: str, steps: int, batch: int, samples: int,
 
 
 def load_data(args: argparse.Namespace) -> Dataset:
-    """The images that --data names; bad input ends the program with one sentence."""
+    """The images that --data names; bad input ends the program with one sentence.
+
+    Adds `args.digest`, which tells whether a run is resumed on the same images.
+    """
     try:
         data = load(args.data)
     except (OSError, ValueError, ImportError) as error:
         sys.exit(str(error))
     if args.batch > len(data):
         sys.exit(f"--batch {args.batch} is more than the {len(data)} images of {args.data}")
+    if args.device != "cpu":
+        sys.exit(f"--device {args.device}: only 'cpu' works so far")
+    args.digest = f"{zlib.crc32(data.images.tobytes()):08x}"
     return data
 
 
@@ -66,41 +74,52 @@ class Run:
 
     def __init__(self, args: argparse.Namespace, **parts: Any):
         self.args, self.parts = args, parts
-        self.folder = args.out
+        self.folder = args.out.resolve()
         self.path = self.folder / "checkpoint.safetensors"
         self.step, self.seconds = 0, 0.0
         self.curves: dict[str, list[float]] = {}
-        self.settings = {key: getattr(args, key) for key in ("data", "steps", "batch", "seed")}
+        self.settings = {key: getattr(args, key) for key in ("data", "digest", "steps", "batch", "seed")}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            sys.exit(f"--out {args.out}: cannot make this folder ({error})")
+        for unfinished in self.folder.glob(f".{self.path.name}.*.tmp"):  # a kill while saving leaves one
+            unfinished.unlink()
         if args.resume and self.path.exists():
             self._load()
         else:
             if args.resume:
                 print(f"{self.path} does not exist yet: starting from the first step")
             self._keep_earlier_run()
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def _keep_earlier_run(self) -> None:
+        """Moves the files of a run that is there already to a folder beside it."""
         if not self.path.exists():
             return
         number = 1
         while (kept := self.folder.with_name(f"{self.folder.name}.{number}")).exists():
             number += 1
-        self.folder.rename(kept)
+        kept.mkdir()
+        for name in ("checkpoint.safetensors", "samples.png", "samples.npz", "curves.png", "metrics.json"):
+            if (self.folder / name).exists():
+                (self.folder / name).rename(kept / name)
         print(f"kept the earlier run as {kept}; --resume would have continued it")
 
     def _load(self) -> None:
         try:
             state = minigen.load(self.path)
-            settings = state["settings"]
-        except (CheckpointError, KeyError) as error:
-            sys.exit(f"cannot resume: {error if isinstance(error, CheckpointError) else f'{self.path} is no run'}")
-        changed = [f"--{k} {settings.get(k)}, not {v}" for k, v in self.settings.items() if settings.get(k) != v]
-        if changed:
-            sys.exit(f"cannot resume: the run in {self.folder} was started with {', '.join(changed)}")
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.curves = {name: values.tolist() for name, values in state["curves"].items()}
+            settings = dict(state["settings"])
+            changed = [f"--{k} {settings.get(k)}, not {v}" for k, v in self.settings.items() if settings.get(k) != v]
+            if changed:
+                sys.exit(f"cannot resume: the run in {self.folder} was started with {', '.join(changed)}")
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+            self.step, self.seconds = int(state["step"]), float(state["seconds"])
+            self.curves = {name: values.tolist() for name, values in state["curves"].items()}
+        except CheckpointError as error:
+            sys.exit(f"cannot resume: {error}")
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            sys.exit(f"cannot resume: {self.path} was not written by this version of this script ({error})")
 
     def save(self) -> None:
         curves = {name: np.array(values) for name, values in self.curves.items()}
@@ -117,7 +136,12 @@ class Run:
         from tqdm import tqdm
 
         interrupted: list[int] = []
-        previous = signal.signal(signal.SIGINT, lambda number, frame: interrupted.append(number))
+
+        def stop_after_this_step(number: int, frame: Any) -> None:
+            interrupted.append(number)
+            signal.signal(signal.SIGINT, previous)  # the next Ctrl-C stops at once
+
+        previous = signal.signal(signal.SIGINT, stop_after_this_step)
         saved, started, before = time.monotonic(), time.monotonic(), self.seconds
         bar = tqdm(total=self.args.steps, initial=self.step, unit="step", desc="training", mininterval=0.5)
         try:
@@ -137,22 +161,37 @@ class Run:
             bar.close()
             signal.signal(signal.SIGINT, previous)
         if interrupted:
-            again = " ".join([sys.argv[0], *(a for a in sys.argv[1:] if a != "--resume"), "--resume"])
-            print(f"stopped and saved after step {self.step} of {self.args.steps}; continue with: python {again}")
+            print(f"stopped and saved after step {self.step} of {self.args.steps}; {how_to_resume()}")
             sys.exit(130)
 
     def _recent(self) -> list[str]:
         """Each curve's mean over its last 100 points."""
         return [f"{name} {np.mean(values[-100:]):.4f}" for name, values in self.curves.items()]
 
-    def finish(self, images: np.ndarray, metrics: dict[str, Any], **also: Any) -> None:
-        """Writes samples.png and samples.npz (uint8 `images`, and `also`), curves.png and metrics.json."""
+    def write_samples(self, images: np.ndarray, **also: Any) -> None:
+        """Writes samples.png (the first 100), samples.npz (all, uint8, and `also`) and curves.png."""
         save_images(images[:100], self.folder / "samples.png")
         np.savez_compressed(self.folder / "samples.npz", images=images, **also)
         save_curves(self.curves, self.folder / "curves.png")
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Writes metrics.json: the run's settings and time, and `metrics`."""
         own = {"steps": self.step, "training_seconds": round(self.seconds, 1), **self.settings}
         (self.folder / "metrics.json").write_text(json.dumps({**own, **metrics}, indent=2) + "\n")
         print(f"wrote samples.png, samples.npz, curves.png and metrics.json to {self.folder}")
+
+
+def how_to_resume() -> str:
+    return "continue with: python " + shlex.join([*(a for a in sys.argv if a != "--resume"), "--resume"])
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Runs an example; Ctrl-C after training ends it with a sentence."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print(f"stopped; what was trained is saved, {how_to_resume()}")
+        sys.exit(130)
 
 
 def report(figures: list[tuple[str, float, str, float, str]], check: bool) -> None:

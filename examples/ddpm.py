@@ -3,8 +3,8 @@
     python examples/ddpm.py                            # trains, then writes new digits to runs/ddpm/samples.png
     python examples/ddpm.py --resume --samples 1000    # more of them
 
-The whole algorithm: take an image, a random timestep t and noise; mix them; let the network say what was mixed in;
-descend on its squared error. Then start from pure noise and take out, step by step, what the network says.
+The whole algorithm: take an image, a random timestep t and noise; mix them; let the network say what the clean image
+was; descend on its squared error. Then start from pure noise and move, step by step, towards what the network says.
 """
 
 from __future__ import annotations
@@ -14,21 +14,20 @@ import time
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, load_data, report
+from common import Run, arguments, load_data, report, run_main
 from tqdm import tqdm
 
 import minigen
 from minigen import Tensor, optim
 from minigen.data import DataLoader, to_float, to_uint8
 from minigen.diffusion import Diffusion, UNet
-from minigen.random import Generator
 
 SAMPLING_STEPS = 100
 SAMPLING_BATCH = 100
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNet, Diffusion, optim.EMA]:
-    minigen.manual_seed(args.seed)
+    generator = minigen.manual_seed(args.seed)
     diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
     network = UNet(images.shape[-1], channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
     network.to(args.device)
@@ -36,7 +35,6 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNet, Diff
     optimizer = optim.Adam(network.parameters(), lr=2e-3, betas=(0.9, 0.99))
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed)
-    generator = Generator(args.seed)
     run = Run(
         args, network=network, ema=ema, optimizer=optimizer, schedule=schedule, batches=batches, generator=generator
     )
@@ -94,15 +92,18 @@ class Reader:
 
 
 def main() -> None:
-    args = arguments("ddpm", __doc__.split("\n")[0], steps=2400, batch=64, samples=300).parse_args()
+    args = arguments("ddpm", __doc__.split("\n")[0], steps=2800, batch=64, samples=300).parse_args()
     data = load_data(args)
+    if any(side % 4 for side in data.images.shape[1:3]):
+        raise SystemExit(f"--data: the sides of the images must be multiples of 4, got {data.images.shape[1:3]}")
     run, network, diffusion, ema = train(args, data.images)
     started = time.monotonic()
     with ema.applied():
         images = sample(args, network, diffusion, data.images.shape[1:])
+    run.write_samples(images)
     metrics: dict[str, Any] = {"samples": len(images), "sampling_seconds": round(time.monotonic() - started, 1)}
     figures = []
-    if data.labels is not None:
+    if data.labels is not None and len(np.unique(data.labels)) > 1:
         reader = Reader(data.images, data.labels)
         histogram, read = reader.histogram(images), reader.share_read(images)
         metrics.update(read=read, read_real=reader.real, class_histogram=histogram)
@@ -110,9 +111,9 @@ def main() -> None:
             ("share read as a class with over 80% confidence", read, ">=", 0.72, f"real images: {reader.real:.3g}"),
             ("classes present", sum(n > 0 for n in histogram), ">=", reader.classes, f"of {reader.classes}"),
         ]
-    run.finish(images, metrics)
+    run.write_metrics(metrics)
     report(figures, args.check)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

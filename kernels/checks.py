@@ -104,7 +104,7 @@ def conv_name(base: str, x, suffix: str = "") -> str:
 
 def per_axis(name: str, argument: str, value: IntOrInts, axes: int, minimum: int) -> Ints:
     """An int, or a sequence with one int per spatial axis, as a tuple: `stride=2` -> `(2, 2)`."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * axes
+    values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * axes
     if len(values) != axes:
         raise ValueError(f"{name}: {argument} {values} has {len(values)} numbers but there are {axes} spatial axes")
     try:
@@ -330,7 +330,7 @@ def _has_shape(name: str, argument: str, array, shape: Ints, reason: str) -> Non
 
 
 def _divides(name: str, argument: str, divisor: int, what: str, number: int) -> None:
-    if divisor < 1:
-        raise ValueError(f"{name}: {argument} must be at least 1; got {divisor}")
+    if not isinstance(divisor, (int, np.integer)) or divisor < 1:
+        raise ValueError(f"{name}: {argument} must be a whole number of at least 1; got {divisor}")
     if number % divisor:
         raise ValueError(f"{name}: {argument}={divisor} does not divide {what}")

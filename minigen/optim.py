@@ -115,6 +115,8 @@ class Adam(Optimizer):
         if np.shape(betas) != (2,) or not all(0 <= b < 1 for b in betas):
             raise ValueError(f"{type(self).__name__}: betas must be two numbers from 0 up to 1 (excluded), got {betas}")
         self.betas, self.eps = betas, eps
+        for memory in self.memory:
+            memory["updates"] = np.zeros((), np.int64)
 
     def updated(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
         if self.weight_decay:
@@ -123,8 +125,10 @@ class Adam(Optimizer):
         mean, square = memory["mean"], memory["square"]
         mean += (1 - b1) * (g - mean)
         square += (1 - b2) * (g * g - square)
-        unbiased_root = np.sqrt(square) / math.sqrt(1 - b2**self.steps)
-        return p - (self.lr / (1 - b1**self.steps)) * mean / (unbiased_root + self.eps)
+        memory["updates"] = memory["updates"] + 1  # of this parameter: one may have started later than others
+        t = int(memory["updates"])
+        unbiased_root = np.sqrt(square) / math.sqrt(1 - b2**t)
+        return p - (self.lr / (1 - b1**t)) * mean / (unbiased_root + self.eps)
 
 
 class AdamW(Adam):
@@ -185,10 +189,10 @@ class CosineLR:
         self.optimizer.lr = self.lr * self.factor(self.steps)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps}
+        return {"steps": self.steps, "lr": self.lr}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps = int(state["steps"])
+        self.steps, self.lr = int(state["steps"]), float(state["lr"])
         self.optimizer.lr = self.lr * self.factor(self.steps)
 
 

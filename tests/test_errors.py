@@ -4,12 +4,13 @@ import re
 
 import numpy as np
 import pytest
-from .test_backend import GpuArray
 
 import minigen as mg
 from minigen import F, data, nn, optim
 from minigen.autograd import Primitive, primitive
 from minigen.gradcheck import gradcheck
+
+from .test_backend import GpuArray
 
 
 def ones(*shape, dtype=np.float32):

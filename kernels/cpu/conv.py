@@ -1,4 +1,6 @@
-"""Convolution, direct: each tile of the output is summed over the taps in registers (see `tile.py`).
+"""Convolution: each tile of the output is summed over the taps in registers (see `tile.py`).
+
+3x3 convolutions between many channels take Winograd's form instead, see `winograd.py`. All others are direct.
 
 A tile is ROWS output positions by as many channels as fit. One tap of the kernel contributes a small matrix product:
 the pixels which that tap sees, (ROWS, C), by the weights of the tap, (C, O). The pixels lie apart in memory, at

@@ -42,9 +42,8 @@ def _register_file() -> tuple[int, int, int]:
     return 16, 6, 2  # NEON, SSE2
 
 
-intrinsic: Any = (
-    numba_intrinsic  # its first argument, the typing context, is not the caller's: nothing for a type checker
-)
+# Its first argument, the typing context, is not for the caller to give: type checkers do not know that.
+intrinsic: Any = numba_intrinsic
 
 VECTOR_BYTES, ROWS, VECTORS = _register_file()
 _i32, _i64 = ir.IntType(32), ir.IntType(64)

@@ -22,7 +22,8 @@ from ..random import Generator, default_generator
 from ..tensor import Tensor, array_of
 from .schedules import SCHEDULES
 
-LARGEST_WEIGHT = 5.0
+LARGEST_WEIGHT = 5.0  # of an error of x0, see `Diffusion.loss`
+SAMPLING_DRAW = 2**62  # sampling counts its draws from here on, training from 0: they never share noise
 Network = Callable[[Tensor, np.ndarray], Tensor]  # (x_t, t) -> prediction, with t (N,) integers
 
 
@@ -37,15 +38,15 @@ class Diffusion:
             raise ValueError(f"Diffusion: schedule {schedule!r} is unknown: choose one of {sorted(SCHEDULES)}")
         if prediction not in ("eps", "x0", "v"):
             raise ValueError(f"Diffusion: prediction {prediction!r} is unknown: choose 'eps', 'x0' or 'v'")
-        if timesteps < 1:
-            raise ValueError(f"Diffusion: timesteps must be at least 1, got {timesteps}")
+        if not isinstance(timesteps, (int, np.integer)) or timesteps < 1:
+            raise ValueError(f"Diffusion: timesteps must be a whole number of at least 1, got {timesteps}")
         self.timesteps, self.prediction = timesteps, prediction
         self.alphas_cumprod = SCHEDULES[schedule](timesteps)
 
     def _signal_and_noise(self, t: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
         """sqrt(abar_t) and sqrt(1 - abar_t) for each sample."""
         t = np.asarray(t)
-        if t.dtype.kind not in "iu" or t.size and not (0 <= t.min() and t.max() < self.timesteps):
+        if t.dtype.kind not in "iu" or np.any((t < 0) | (t >= self.timesteps)):
             raise ValueError(f"Diffusion: t must be integers from 0 to {self.timesteps - 1}, got {t}")
         abar = self.alphas_cumprod[t]
         return np.sqrt(abar).astype(dtype), np.sqrt(1 - abar).astype(dtype)
@@ -118,13 +119,15 @@ class Diffusion:
         """
         if method not in ("ddpm", "ddim"):
             raise ValueError(f"Diffusion: method {method!r} is unknown: choose 'ddpm' or 'ddim'")
+        if method == "ddpm" and eta != 0:
+            raise ValueError(f"Diffusion: eta={eta} belongs to method 'ddim'; 'ddpm' has its own noise")
         settings: dict[str, Any] = dict(seed=seed, first_row=first_sample, prediction=self.prediction, clip=clip)
         if method == "ddim":
             settings["eta"] = eta
         step = ops.ddpm_step if method == "ddpm" else ops.ddim_step
         with no_grad():
-            x = Tensor(kernels_for(np.empty(0)).normal(shape, seed, 0, first_sample))
-            for draw, (t, abar, abar_prev) in enumerate(progress(self.sampling_steps(steps)), start=1):
+            x = Tensor(kernels_for(np.empty(0)).normal(shape, seed, SAMPLING_DRAW, first_sample))
+            for draw, (t, abar, abar_prev) in enumerate(progress(self.sampling_steps(steps)), start=SAMPLING_DRAW + 1):
                 out = network(x, np.full(shape[0], t))
                 x = step(x, Tensor(array_of(out)), abar, abar_prev, draw=draw, **settings)
         return x

@@ -1,4 +1,4 @@
-"""The U-Net that predicts the noise in an image (Ronneberger et al. 2015; Ho et al. 2020, appendix B).
+"""The U-Net: the network of a diffusion model (Ronneberger et al. 2015; Ho et al. 2020, appendix B).
 
 Down: residual blocks at each resolution, halving it between levels, each block's output kept. In the middle:
 attention. Up: residual blocks that also see what the way down kept, doubling the resolution.
@@ -84,8 +84,9 @@ class UNet(Module):
     """x (N, H, W, in_channels), t (N,) -> (N, H, W, out_channels).
 
     Level i has channels * multipliers[i] channels, `blocks` residual blocks on the way down and as many on the way up,
-    and attention after each where `attention[i]`; there always is some in the middle. With `patch` p the network works on p x p pixels at a time, at 1/p of the
-    resolution and so 1/p^2 of the cost. H and W must be divisible by p and by 2 for each level below the first.
+    and attention after each where `attention[i]`; there always is some in the middle. With `patch` p the network works
+    on p x p pixels at a time, at 1/p of the resolution and so 1/p^2 of the cost. H and W must be divisible by p, and
+    by 2 for each level below the first.
     """
 
     def __init__(
@@ -103,6 +104,8 @@ class UNet(Module):
         super().__init__()
         if len(attention) != len(multipliers):
             raise ValueError(f"UNet: {len(multipliers)} multipliers but {len(attention)} entries in attention")
+        if any(channels * m % heads for m in multipliers):
+            raise ValueError(f"UNet: heads={heads} does not divide {[channels * m for m in multipliers]} channels")
         out_channels = in_channels if out_channels is None else out_channels
         self.channels, self.patch = channels, patch
         embedding = 4 * channels
@@ -110,8 +113,8 @@ class UNet(Module):
         self.first = Conv2d(in_channels * patch**2, channels, 3, padding=1)
 
         def block(inside: int, outside: int, attends: bool) -> ModuleList:
-            parts: list[Module] = [ResidualBlock(inside, outside, embedding, num_groups)]
-            return ModuleList(parts + [AttentionBlock(outside, heads, num_groups)] * attends)
+            parts = ModuleList([ResidualBlock(inside, outside, embedding, num_groups)])
+            return parts.append(AttentionBlock(outside, heads, num_groups)) if attends else parts
 
         c, kept = channels, []
         self.down, self.halve = ModuleList(), ModuleList()
@@ -141,6 +144,8 @@ class UNet(Module):
         step = self.patch * 2 ** len(self.halve)
         if x.ndim != 4 or x.shape[1] % step or x.shape[2] % step:
             raise ValueError(f"UNet: x must be (N, H, W, C) with H and W divisible by {step}, got shape {x.shape}")
+        if np.shape(t) != (len(x),):
+            raise ValueError(f"UNet: t must hold one timestep for each of {len(x)} images, got shape {np.shape(t)}")
         embedding = ops.silu(self.time2(ops.silu(self.time1(timestep_embedding(t, self.channels)))))
         h = self.first(space_to_depth(x, self.patch))
         kept = []

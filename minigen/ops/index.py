@@ -11,13 +11,13 @@ from ..tensor import Tensor, array_of
 from .shape import getitem
 
 
-def integers(name: str, indices: Any, size: int) -> np.ndarray:
-    """Indices as an array, checked: integers from 0 to size - 1 (negative ones count from the end)."""
+def integers(name: str, indices: Any, size: int, lowest: int = 0) -> np.ndarray:
+    """Indices as an array, checked: integers from `lowest` to size - 1."""
     array = array_of(indices)
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices must be integers, got {array.dtype}")
-    if array.size and not (-size <= array.min() and array.max() < size):
-        raise IndexError(f"{name}: indices from {array.min()} to {array.max()} do not fit an axis of length {size}")
+    if array.size and not (lowest <= array.min() and array.max() < size):
+        raise IndexError(f"{name}: indices from {array.min()} to {array.max()} do not fit {lowest} to {size - 1}")
     return array
 
 
@@ -47,8 +47,9 @@ def _(h, _y, _g, *, indices, axis, shape):
 
 
 def gather(x: Any, indices: Any, axis: int) -> Tensor:
-    """NumPy's take_along_axis: y[i, j] = x[indices[i, j], j] for axis 0, and so on."""
-    return _gather(x, indices=integers("gather", indices, x.shape[axis]), axis=axis)
+    """NumPy's take_along_axis: y[i, j] = x[indices[i, j], j] for axis 0, and so on; -1 is the last place."""
+    size = x.shape[axis]
+    return _gather(x, indices=integers("gather", indices, size, lowest=-size), axis=axis)
 
 
 def embedding(indices: Any, weight: Any) -> Tensor:

@@ -1,8 +1,8 @@
 """The noise-schedule steps of diffusion as differentiable operations.
 
 Each has its equations twice: below in plain operations, which is what derivatives are taken of, and in a fused
-kernel, which is what runs. Noise is normal(shape, seed, draw, first_row) of `minigen.random`: not stored, but
-made again where a derivative needs it.
+kernel, which is what runs. Noise is normal(shape, seed, draw, first_row) of `minigen.random`: where a derivative needs
+it, it is made again.
 """
 
 from __future__ import annotations

@@ -109,6 +109,8 @@ def batch_norm(
     count = math.prod(x.shape[:-1])
     if count < 2:
         raise ValueError(f"batch_norm: training needs at least 2 values for each channel, x has shape {x.shape}")
+    if (running_mean is None) != (running_var is None):
+        raise ValueError("batch_norm: give both running_mean and running_var, or neither")
     if running_mean is not None and running_var is not None:
         values = array_of(x)
         unbiased = values.var(axis=axes) * (count / (count - 1))

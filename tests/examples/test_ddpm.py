@@ -160,6 +160,37 @@ def test_a_damaged_checkpoint_is_one_sentence_and_stays(data, finished, tmp_path
     assert (out / "checkpoint.safetensors").read_bytes() == damaged
 
 
+def test_a_foreign_checkpoint_is_one_sentence_and_stays(data, finished, tmp_path):
+    whole = weights(finished[0])
+    settings = whole["settings"]
+    foreign = {
+        "arrays": {"a": np.zeros(3)},
+        "other settings": {**whole, "settings": np.zeros(3)},
+        "no network": {key: value for key, value in whole.items() if key != "network"},
+        "no step": {key: value for key, value in whole.items() if key != "step"},
+        "another network": {**whole, "network": {name: np.zeros(2, np.float32) for name in whole["network"]}},
+        "other data": {**whole, "settings": {**settings, "digest": "0"}},
+    }
+    for name, state in foreign.items():
+        out = tmp_path / name
+        out.mkdir()
+        minigen.save(state, out / "checkpoint.safetensors")
+        before = (out / "checkpoint.safetensors").read_bytes()
+        done = run(data, out, "--resume")
+        assert done.returncode == 1 and done.stderr.startswith("cannot resume:"), (name, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert (out / "checkpoint.safetensors").read_bytes() == before
+
+
+def test_images_of_one_class_are_sampled_without_a_reader(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (20, 8, 8, 3)).astype(np.uint8)
+    np.savez(tmp_path / "one.npz", images=images, labels=np.zeros(20, np.int64))
+    done = run(tmp_path / "one.npz", tmp_path / "out", steps=1)
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "out" / "samples.npz")["images"].shape == (5, 8, 8, 3)
+
+
 def test_missing_data_is_one_sentence(tmp_path):
     done = run(tmp_path / "nowhere", tmp_path / "out")
     assert done.returncode == 1 and "nowhere" in done.stderr and "Traceback" not in done.stderr
