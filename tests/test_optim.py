@@ -273,3 +273,15 @@ def test_a_base_optimizer_does_nothing():
     p.grad = mg.tensor(np.array([1.0]))
     with pytest.raises(NotImplementedError):
         Optimizer([p], 0.1).step()
+
+
+def test_adam_counts_the_updates_of_each_parameter():
+    """One that first gets a gradient later than others also starts with a step of lr."""
+    early, late = nn.Parameter(np.zeros(1)), nn.Parameter(np.zeros(1))
+    optimizer = Adam([early, late], lr=0.1)
+    for step in range(3):
+        early.grad = mg.tensor(np.ones(1))
+        late.grad = mg.tensor(np.ones(1)) if step == 2 else None
+        optimizer.step()
+    np.testing.assert_allclose(late.data, -0.1, rtol=1e-6)
+    np.testing.assert_allclose(early.data, -0.3, rtol=1e-6)

@@ -13,10 +13,9 @@ def test_python_blocks_run_in_order():
     before = set(registry)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(blocks) == 2
-    namespace: dict = {}
     try:
         for block in blocks:
-            exec(compile(block, "README.md", "exec"), namespace)
+            exec(compile(block, "README.md", "exec"), {})
         assert set(registry) - before == {"squareplus"}
     finally:
         registry.pop("squareplus", None)

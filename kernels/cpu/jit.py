@@ -52,6 +52,7 @@ def _forget_stale_code() -> None:
     written = cache / "kernels.stamp"
     try:
         if not written.exists() or written.read_text() != stamp.hexdigest():
+            print("minigen: kernels are compiled at first use; this takes up to a minute, once", file=sys.stderr)
             for file in cache.glob("*.nb[ic]"):
                 file.unlink(missing_ok=True)
             cache.mkdir(exist_ok=True)

@@ -113,6 +113,16 @@ def test_a_networks_sample_does_not_depend_on_its_batch():
     np.testing.assert_allclose(alone[0], whole[3], atol=1e-5)
 
 
+def test_sampling_and_training_never_share_noise():
+    diffusion = Diffusion(10)
+    seen = []
+    diffusion.sample(lambda x, t: (seen.append(x.data.copy()), x)[1], (3, 4), seed=7, steps=2)
+    generator = Generator(7)
+    trained = [diffusion.add_noise(minigen.randn(3, 4, generator=generator), np.zeros(3, int), generator) for _ in range(5)]
+    for _, noise in trained:
+        assert not np.isin(noise.data, seen[0]).any()
+
+
 def test_sampling_steps_go_down_to_clean_data():
     diffusion = Diffusion(1000, "cosine")
     steps = diffusion.sampling_steps(10)
@@ -131,6 +141,8 @@ def test_sampling_steps_go_down_to_clean_data():
         (lambda: Diffusion(10).sampling_steps(11), "from 1 to 10, got 11"),
         (lambda: Diffusion(10).add_noise(minigen.randn(2, 3), np.array([0, 10])), "from 0 to 9"),
         (lambda: Diffusion(10).add_noise(minigen.randn(2, 3), np.array([0.0, 1.0])), "must be integers"),
+        (lambda: Diffusion(timesteps=2.5), "whole number of at least 1, got 2.5"),
+        (lambda: Diffusion(10).sample(lambda x, t: x, (1, 2), method="ddpm", eta=0.5), "eta=0.5 belongs to method 'ddim'"),
         (lambda: Diffusion(10).sample(lambda x, t: x, (1, 2), method="euler", steps=2), "method 'euler' is unknown"),
     ],
 )

@@ -62,3 +62,7 @@ def test_bad_sizes_are_named():
         small_unet(patch=2)(Tensor(np.zeros((1, 8, 6, 3), np.float32)), np.array([0]))
     with pytest.raises(ValueError, match="3 multipliers but 2 entries"):
         small_unet(multipliers=(1, 1, 2))
+    with pytest.raises(ValueError, match="heads=3 does not divide"):
+        small_unet(heads=3)
+    with pytest.raises(ValueError, match=r"one timestep for each of 2 images, got shape \(1,\)"):
+        small_unet()(Tensor(np.zeros((2, 8, 8, 3), np.float32)), np.array([0]))

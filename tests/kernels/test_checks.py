@@ -80,7 +80,7 @@ REFUSED = [
     (conv(bias=zeros(3)), "conv2d: bias has shape (3,) but needs (64,) for weight (3, 3, 3, 64)"),
     (conv(groups=2), "conv2d: x has 3 channels (last axis of (8, 32, 32, 3)) but weight (3, 3, 3, 64) takes 6"),
     (conv(groups=5), "conv2d: groups=5 does not divide the 64 output channels of weight (3, 3, 3, 64)"),
-    (conv(groups=0), "conv2d: groups must be at least 1; got 0"),
+    (conv(groups=0), "conv2d: groups must be a whole number of at least 1; got 0"),
     # convolution: the window
     (conv(stride=0), "conv2d: stride must be at least 1; got 0"),
     (conv(stride=(1, -1)), "conv2d: stride must be at least 1; got (1, -1)"),
