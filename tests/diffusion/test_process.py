@@ -118,8 +118,9 @@ def test_sampling_and_training_never_share_noise():
     seen = []
     diffusion.sample(lambda x, t: (seen.append(x.data.copy()), x)[1], (3, 4), seed=7, steps=2)
     generator = Generator(7)
-    trained = [diffusion.add_noise(minigen.randn(3, 4, generator=generator), np.zeros(3, int), generator) for _ in range(5)]
-    for _, noise in trained:
+    for _ in range(5):
+        x0 = minigen.randn(3, 4, generator=generator)
+        _, noise = diffusion.add_noise(x0, np.zeros(3, int), generator)
         assert not np.isin(noise.data, seen[0]).any()
 
 
@@ -142,7 +143,7 @@ def test_sampling_steps_go_down_to_clean_data():
         (lambda: Diffusion(10).add_noise(minigen.randn(2, 3), np.array([0, 10])), "from 0 to 9"),
         (lambda: Diffusion(10).add_noise(minigen.randn(2, 3), np.array([0.0, 1.0])), "must be integers"),
         (lambda: Diffusion(timesteps=2.5), "whole number of at least 1, got 2.5"),
-        (lambda: Diffusion(10).sample(lambda x, t: x, (1, 2), method="ddpm", eta=0.5), "eta=0.5 belongs to method 'ddim'"),
+        (lambda: Diffusion(10).sample(lambda x, t: x, (1, 2), method="ddpm", eta=0.5), "eta=0.5 belongs to .*'ddim'"),
         (lambda: Diffusion(10).sample(lambda x, t: x, (1, 2), method="euler", steps=2), "method 'euler' is unknown"),
     ],
 )
