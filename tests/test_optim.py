@@ -145,7 +145,7 @@ def test_parameters_without_a_gradient_stay(make):
 def test_a_state_must_fit():
     state = Adam([nn.Parameter([1.0])]).state_dict()
     for parameters, words in [
-        ([nn.Parameter([1.0]), nn.Parameter([1.0])], r"this Adam: missing \['1.mean', '1.square'\]"),
+        ([nn.Parameter([1.0]), nn.Parameter([1.0])], r"this Adam: missing \['1.mean', '1.square', '1.updates'\]"),
         ([nn.Parameter([1.0, 2.0])], r"0.mean is \(2,\) float32 in this Adam but \(1,\) float32 in the state"),
         ([parameter([1.0])], r"0.mean is \(1,\) float64 in this Adam but \(1,\) float32"),
     ]:
