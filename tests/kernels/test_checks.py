@@ -124,7 +124,7 @@ REFUSED = [
     (weight_grad(x=zeros(2, 3)), "conv_weight_grad: x needs 3, 4 or 5 axes"),
     # normalisation
     (norm(num_groups=4), "group_norm: num_groups=4 does not divide the 6 channels of x (2, 7, 6)"),
-    (norm(num_groups=0), "group_norm: num_groups must be at least 1"),
+    (norm(num_groups=0), "group_norm: num_groups must be a whole number of at least 1"),
     (norm(x=zeros(6)), "group_norm: x needs 2 or more axes (N, *spatial, C) but has shape (6,)"),
     (norm(x=zeros(2, 0, 6)), "group_norm: x (2, 0, 6) has nothing to normalise in a sample"),
     (norm(weight=zeros(3)), "group_norm: weight has shape (3,) but needs (6,)"),

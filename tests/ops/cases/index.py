@@ -32,7 +32,7 @@ def _(d):
 @case("embedding")
 def _(d):
     number = d.size(1, 4)
-    indices = d.integers(-number, number - 1, d.shape(max_axes=3))
+    indices = d.integers(0, number - 1, d.shape(max_axes=3))
     indices = d.choice(indices, minigen.tensor(indices))
     one_hot = np.eye(number)[np.asarray(indices)]
     weight = d.normal((number, d.size(1, 3)))
