@@ -1,14 +1,13 @@
 """Array functions for what generative models spend their time in; no autograd, nothing imported from minigen.
 
-The same functions with the same arguments exist three times, side by side:
+The same functions with the same arguments exist side by side:
 
     kernels.reference   plain NumPy: the specification, written to be read
     kernels.cpu         Numba, for two threads or sixty
-    kernels.cuda        CUDA C++, for arrays that live on a GPU
 
 All of them keep the channels last, take float32 or float64 (one dtype per call), leave their inputs alone
-and return new contiguous arrays of that dtype. `kernels.checks` validates the arguments of all three, once.
-Importing `kernels` imports none of them: `from kernels import reference`, or `cpu`, or `cuda`.
+and return new contiguous arrays of that dtype. `kernels.checks` validates the arguments of both, once.
+Importing `kernels` imports neither: `from kernels import reference`, or `cpu`.
 """
 
 # Every public kernel. Tests walk this tuple and fail on a name that has no check against the reference.
