@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..ops import *  # noqa: F403
-from ..ops import abs, exp, gather, log_softmax, matmul, mean, minimum, softplus, sum
+from ..ops import abs, clip, exp, gather, log_softmax, matmul, mean, softplus, sum
 from ..ops.index import integers
 from ..tensor import Tensor
 
@@ -58,8 +58,8 @@ def huber_loss(x: Any, target: Any, delta: float = 1.0, reduction: str = "mean")
     _check_same_shape("huber_loss", x, target)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
-    d = abs(x - target)
-    within = minimum(d, delta)
+    d = x - target
+    within = clip(d, -delta, delta)
     return _reduce("huber_loss", within * (d - 0.5 * within), reduction)
 
 
