@@ -19,7 +19,7 @@ from numba import prange
 
 from kernels import checks
 from kernels.cpu.elementwise import exp
-from kernels.cpu.jit import kernel_part, parallel_kernel, plain
+from kernels.cpu.jit import kernel_part, old_parallel_kernel, plain
 
 TILE = 64  # queries or keys; a tile of scores is 16 kB in float32, half of the first-level cache
 
@@ -83,7 +83,7 @@ def added_mask(mask: np.ndarray | None, q: np.ndarray, k: np.ndarray) -> np.ndar
 # ---- forward -------------------------------------------------------------------------------------------
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _attention(q, k, v, mask, is_causal, scale, out, lse):
     samples, length, heads, _ = q.shape
     tiles = (length + TILE - 1) // TILE
@@ -144,7 +144,7 @@ def _online_softmax(scores, top, total, out_t):
 # ---- backward ------------------------------------------------------------------------------------------
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _attention_backward(g, out, lse, q, k, v, mask, is_causal, scale, dq, dk, dv):
     samples, _, heads, _ = q.shape
     for task in prange(samples * heads):

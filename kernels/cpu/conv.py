@@ -24,7 +24,7 @@ from numba import prange
 from kernels import checks
 from kernels.checks import IntOrInts, Ints, Window
 from kernels.cpu.gemm import chunks, panels_of, sum_products
-from kernels.cpu.jit import launch, parallel_kernel, plain
+from kernels.cpu.jit import old_launch, old_parallel_kernel, plain
 from kernels.cpu.tile import ROWS, add_column_product, add_product, row_table, tile_load, tile_store
 from kernels.cpu.winograd import winograd
 
@@ -113,7 +113,7 @@ def correlate(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window
     memory, places = memory_of(y)
     tables = row_table(positions), row_table(places)
     work = y.size * len(taps) * channels // 16
-    launch(_correlate, work, pixels, tables[0], taps, channels, panels, first, memory, tables[1], chunks())
+    old_launch(_correlate, work, pixels, tables[0], taps, channels, panels, first, memory, tables[1], chunks())
 
 
 def winograd_pays(window: Window, channels: int, columns: int) -> bool:
@@ -133,7 +133,7 @@ def sum_of_products(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
     rows = np.minimum(starts[:, None] + np.arange(ROWS), run - 1)  # (tiles of a run, ROWS)
     in_tiles = np.zeros((len(taps), *rows.shape, g.shape[-1]), x.dtype)
     if len(positions):
-        launch(
+        old_launch(
             _sum_of_products,
             in_tiles.size * len(positions) // 16,
             pixels,
@@ -190,7 +190,7 @@ def seen(x: np.ndarray, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndar
     after = [max(r - p - size, 0) for r, p, size in zip(reach, padding, sizes)]
     if any(before) or any(after):
         padded = np.empty((n, *(b + size + a for b, size, a in zip(before, sizes, after)), channels), x.dtype)
-        launch(_pad, padded.size, x, tuple(before), padded, chunks())
+        old_launch(_pad, padded.size, x, tuple(before), padded, chunks())
         x, sizes = padded, list(padded.shape[1:-1])
     steps = (sizes[1] * sizes[2] * channels, sizes[2] * channels, channels)
     start = sum(max(-p, 0) * step for p, step in zip(padding, steps))
@@ -216,7 +216,7 @@ def memory_of(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return whole.reshape(-1), start + grid(y.shape[:-1], [step // y.itemsize for step in y.strides[:-1]])
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _pad(x, before, padded, chunks):
     """padded = zeros, with x in it from `before` on."""
     n, depth, height, width, channels = x.shape
@@ -240,7 +240,7 @@ def _pad(x, before, padded, chunks):
 # ---- the loops -------------------------------------------------------------------------------------------
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _correlate(pixels, positions, taps, channels, panels, bias, y, places, chunks):
     """A task is one tile of y; neighbouring tasks share their pixels."""
     count, steps, width = panels.shape
@@ -258,7 +258,7 @@ def _correlate(pixels, positions, taps, channels, panels, bias, y, places, chunk
             tile_store(tile, y, places, first, across, columns - across)
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _sum_of_products(pixels, rows, neighbours, positions, panels, dweight, row_starts, columns, chunks):
     """dweight[row, o] += sum over positions of pixels[rows[row] + position] g[position, o].
 

@@ -9,7 +9,7 @@ from numba import prange, types
 from numba.extending import overload
 
 from kernels import checks
-from kernels.cpu.jit import kernel_part, parallel_kernel, plain
+from kernels.cpu.jit import kernel_part, old_parallel_kernel, plain
 
 
 def exp(x):
@@ -59,7 +59,7 @@ def erf(x: np.ndarray) -> np.ndarray:
     return y
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _erf(x, y):
     for i in prange(x.size):
         y[i] = math.erf(x[i])

@@ -12,10 +12,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
+from kernels.cpu.jit import get_num_threads
 
 from kernels import checks
-from kernels.cpu.jit import kernel_part, launch, parallel_kernel
+from kernels.cpu.jit import kernel_part, old_launch, old_parallel_kernel
 from kernels.cpu.tile import (
     ROWS,
     VECTOR_BYTES,
@@ -49,7 +50,7 @@ def add_matmul(a: np.ndarray, panels: np.ndarray, y: np.ndarray) -> None:
         neighbours = row_step == 1
         out, columns = y.reshape(-1), y.shape[1]
         work = y.size * a.shape[1] // 16
-        launch(_add_matmul, work, numbers, a_rows, len(a), neighbours, k_step, panels, out, y_rows, columns, chunks())
+        old_launch(_add_matmul, work, numbers, a_rows, len(a), neighbours, k_step, panels, out, y_rows, columns, chunks())
 
 
 def chunks() -> int:
@@ -61,7 +62,7 @@ def panels_of(b: np.ndarray) -> np.ndarray:
     """(K,N) -> (panels, K, width): the columns in groups of a tile's width, the last one filled up with zeros."""
     width = tile_width(b.dtype)
     panels = aligned((-(-b.shape[1] // width), b.shape[0], width), b.dtype)
-    launch(_fill_panels, panels.size, b, panels, chunks())
+    old_launch(_fill_panels, panels.size, b, panels, chunks())
     return panels
 
 
@@ -82,7 +83,7 @@ def flat(a: np.ndarray) -> tuple[np.ndarray, int, int]:
     return a.copy(order="C").reshape(-1), a.shape[1], 1
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _fill_panels(b, panels, chunks):
     count, steps, width = panels.shape
     for chunk in prange(chunks):
@@ -95,7 +96,7 @@ def _fill_panels(b, panels, chunks):
                 row[last:] = 0
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _add_matmul(a, a_rows, rows, neighbours, k_step, panels, y, y_rows, columns, chunks):
     """A task is one tile of y. Neighbouring tasks share rows of a. `neighbours`: a[i,k] and a[i+1,k] are."""
     count, steps, width = panels.shape

@@ -1,4 +1,23 @@
-"""How the CPU kernels are compiled: lazily per dtype, kept on disk, free of the interpreter lock."""
+"""How the CPU kernels are compiled, and how their work is shared out over threads.
+
+A parallel kernel is written as the work of one *part*:
+
+    @parallel_kernel
+    def _scale(part, parts, x, factor):
+        for i in range(share(x.size, part, parts), share(x.size, part + 1, parts)):
+            x[i] *= factor
+
+    _scale(x.size, x, np.float32(2))        # the first number says how much work it is
+
+The call compiles the body for these dtypes and ranks (once; the machine code is kept on disk), and then lets every
+thread take parts until none is left. Which thread takes which part is chance, so a part may write only what is its
+own: results do not depend on the number of threads.
+
+Numba's own `prange` would compile each body twice, once as a part of the loop around it. Here that loop is compiled
+once for all kernels: it calls the body, which it knows only by its address, through a trampoline:
+
+    _call(address, ...)  ->  _run: prange over the threads  ->  trampoline: while a part is left, body(part, ...)
+"""
 
 from __future__ import annotations
 
@@ -11,15 +30,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+# An idle thread waits for its next piece of work for some 0.1 ms, awake, before it sleeps: waking it takes as long as a
+# small kernel. OpenMP's default, to stay awake for milliseconds, takes the cores from other programs. Read when
+# OpenMP is first loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
 import llvmlite
-import numpy as np
-
-# Idle OpenMP threads sleep. By default they spin, on the very cores where other programs, or NumPy's BLAS with threads
-# of its own, want to compute: everything then takes many times longer. Read when OpenMP is first loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
 import numba
-from numba import get_num_threads, njit, set_num_threads
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic as numba_intrinsic
+
+# Its first argument, the typing context, is not for the caller to give: type checkers do not know that.
+intrinsic: Any = numba_intrinsic
+
+# ---- memory --------------------------------------------------------------------------------------------
 
 
 def _keep_freed_memory() -> None:
@@ -38,6 +65,8 @@ def _keep_freed_memory() -> None:
 
 _keep_freed_memory()
 
+# ---- the machine code on disk --------------------------------------------------------------------------
+
 
 def _forget_stale_code() -> None:
     """Deletes the machine code that Numba kept if any file here, or the compiler, has changed since.
@@ -52,7 +81,6 @@ def _forget_stale_code() -> None:
     written = cache / "kernels.stamp"
     try:
         if not written.exists() or written.read_text() != stamp.hexdigest():
-            print("minigen: kernels are compiled at first use; this takes up to a minute, once", file=sys.stderr)
             for file in cache.glob("*.nb[ic]"):
                 file.unlink(missing_ok=True)
             cache.mkdir(exist_ok=True)
@@ -63,28 +91,167 @@ def _forget_stale_code() -> None:
 
 _forget_stale_code()
 
-# Sums may be reordered and multiplications fused into additions, which vectorises them; nan and inf still
-# propagate. A division by zero gives inf or nan, as in NumPy.
+# Multiplications and additions may be fused and sums reordered, which vectorises them; nan and inf still propagate.
+# A division by zero gives inf or nan, as in NumPy.
 _options = dict(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
-
-# A prange in a kernel only splits work whose pieces do not touch: results never depend on the thread count.
-parallel_kernel = partial(njit, parallel=True, **_options)
 
 # A function that kernels call.
 kernel_part = partial(njit, **_options)
 
+# ---- threads -------------------------------------------------------------------------------------------
 
-SMALL = 2**20  # numbers moved, or multiplied and added, in the time that waking a sleeping thread takes
+_threads = numba.config.NUMBA_NUM_THREADS
+
+SMALL = 2**16  # numbers moved, or 16 multiply-adds each, in the time that it takes to involve another thread
+PARTS_PER_THREAD = 4  # so that a thread which is held up leaves its share to the others
 
 
-def launch(kernel: Callable, work: int, *arguments: Any) -> None:
-    """Calls a parallel kernel; on one thread if its `work` (numbers moved, or multiply-adds / 16) is small."""
-    threads = get_num_threads()
-    set_num_threads(1 if work < SMALL else threads)
-    try:
-        kernel(*arguments)
-    finally:
-        set_num_threads(threads)
+def set_num_threads(n: int) -> None:
+    """How many threads a kernel may use from now on; results are the same for any number."""
+    global _threads
+    most = numba.config.NUMBA_NUM_THREADS
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+        raise TypeError(f"set_num_threads: needs an int, got {type(n).__name__} {n!r}")
+    if not 1 <= n <= most:
+        raise ValueError(f"set_num_threads: needs 1 to {most} (the machine's cores, or NUMBA_NUM_THREADS); got {n}")
+    _threads = int(n)
+
+
+def get_num_threads() -> int:
+    return _threads
+
+
+@kernel_part()
+def share(n, part, parts):
+    """Where the part's share of n things begins; it ends where the next part's begins."""
+    return n * part // parts
+
+
+# ---- parallel kernels ----------------------------------------------------------------------------------
+
+
+class ParallelKernel:
+    """See the top of this file. `PARTS_PER_THREAD` parts for each thread, unless `parts` says otherwise."""
+
+    def __init__(self, body: Callable):
+        self.name = body.__name__
+        self.body = kernel_part(body)
+        self.addresses: dict[tuple, int] = {}
+
+    def __call__(self, work: int, *arguments: Any, parts: int | None = None) -> None:
+        """Runs the body for all parts. `work` decides whether it is worth more than one thread."""
+        kinds = tuple([(a.dtype, a.ndim, a.flags.carray) if type(a) is np.ndarray else type(a) for a in arguments])
+        address = self.addresses.get(kinds) or self._compile(kinds, arguments)
+        threads = 1 if work < SMALL else _threads
+        if parts is None:
+            parts = 1 if threads == 1 else threads * PARTS_PER_THREAD
+        _call(address, threads, parts, arguments)
+
+    def _compile(self, kinds: tuple, arguments: tuple) -> int:
+        if any(isinstance(a, np.ndarray) and not a.flags.carray for a in arguments):
+            raise TypeError(f"{self.name}: kernels take contiguous writable arrays only")
+        signature = (types.intp, types.intp, *[numba.typeof(a) for a in arguments])
+        _announce(self.body)
+        self.body.compile(signature)
+        compiled = self.body.overloads[signature]
+        address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
+        self.addresses[kinds] = address
+        return address
+
+
+def parallel_kernel(body: Callable) -> ParallelKernel:
+    return ParallelKernel(body)
+
+
+_announced = False
+
+
+def _announce(body: Any) -> None:
+    """Says once on the terminal that kernels are being compiled, when one is that is not on disk."""
+    global _announced
+    cached = Path(body.stats.cache_path) if body.stats.cache_path else None
+    name = f"{body.py_func.__module__.rpartition('.')[2]}.{body.py_func.__name__}-"
+    if not _announced and (cached is None or not any(cached.glob(f"{name}*.nbi"))):
+        _announced = True
+        print("minigen: compiling kernels for this machine; this takes up to a minute, once", file=sys.stderr)
+
+
+@intrinsic
+def _trampoline(typing, address, parts, arguments):
+    """(trampoline, shared), two addresses: the trampoline called with `shared` takes parts and runs the body that is at
+    `address` for each, until none is left. All threads share {the next part, parts, address, arguments}."""
+
+    def write(context, builder, signature, values):
+        address, parts, packed = values
+        i64 = ir.IntType(64)
+        body_types = (types.intp, types.intp, *signature.args[2].types)
+        body_type = context.call_conv.get_function_type(types.none, body_types)
+        shared_type = ir.LiteralStructType([i64, i64, i64, packed.type])
+
+        shared = cgutils.alloca_once(builder, shared_type)
+        for field, value in enumerate((i64(0), parts, address, packed)):
+            builder.store(value, cgutils.gep_inbounds(builder, shared, 0, field))
+
+        function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [i64]), f"{builder.function.name}.parts")
+        function.linkage = "internal"
+        b = ir.IRBuilder(function.append_basic_block("entry"))
+        fields = b.inttoptr(function.args[0], shared_type.as_pointer())
+        next_part, *others = [cgutils.gep_inbounds(b, fields, 0, field) for field in range(4)]
+        count, body, packed = [b.load(field) for field in others]
+        body = b.inttoptr(body, body_type.as_pointer())
+        unpacked = [b.extract_value(packed, i) for i in range(len(body_types) - 2)]
+        take, run, end = [function.append_basic_block(name) for name in ("take", "run", "end")]
+        b.branch(take)
+        b.position_at_end(take)
+        part = b.atomic_rmw("add", next_part, i64(1), "monotonic")
+        b.cbranch(b.icmp_signed("<", part, count), run, end)
+        b.position_at_end(run)
+        context.call_conv.call_function(b, body, types.none, body_types, [part, count, *unpacked])
+        b.branch(take)
+        b.position_at_end(end)
+        b.ret_void()
+
+        addresses = [builder.ptrtoint(pointer, i64) for pointer in (function, shared)]
+        return context.make_tuple(builder, signature.return_type, addresses)
+
+    return types.UniTuple(types.intp, 2)(types.intp, types.intp, arguments), write
+
+
+@intrinsic
+def _jump(typing, trampoline, shared):
+    """Calls the function at the address `trampoline` with `shared`."""
+
+    def write(context, builder, signature, values):
+        function_type = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
+        builder.call(builder.inttoptr(values[0], function_type.as_pointer()), [values[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), write
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _run(trampoline, shared, threads):
+    for _ in prange(threads):
+        _jump(trampoline, shared)
+
+
+@njit(cache=True, nogil=True)
+def _call(address, threads, parts, arguments):
+    trampoline, shared = _trampoline(address, parts, arguments)
+    if threads == 1:
+        _jump(trampoline, shared)
+    else:
+        _run(trampoline, shared, threads)
+
+
+# ---- to be removed: what the kernels that are not yet ported use
+
+
+old_parallel_kernel = partial(njit, parallel=True, **_options)
+
+
+def old_launch(kernel: Callable, work: int, *arguments: Any) -> None:
+    kernel(*arguments)
 
 
 def plain(x: np.ndarray) -> np.ndarray:

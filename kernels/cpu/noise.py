@@ -15,7 +15,7 @@ import numpy as np
 from numba import prange
 
 from kernels import checks
-from kernels.cpu.jit import parallel_kernel, plain
+from kernels.cpu.jit import old_parallel_kernel, plain
 from kernels.cpu.philox import BLOCKS_PER_TASK, normals, rows_of, store, tasks_per_row
 
 
@@ -32,7 +32,7 @@ def add_noise(
     return x_t, noise
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _add_noise(x0, alpha, sigma, seed, draw, first_row, x_t, noise):
     rows, elements = x0.shape
     tasks = tasks_per_row(elements)
@@ -125,7 +125,7 @@ def step(x, out, out_uncond, guidance, clip, levels, seed, draw, first_row) -> n
     return x_prev
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _step(x, out, out_uncond, numbers, seed, draw, first_row, x_prev):
     c_x, c_m, from_x0, from_x, deviation, guidance, clip = numbers
     rows, elements = x.shape

@@ -19,7 +19,7 @@ from numba import prange
 
 from kernels import checks
 from kernels.cpu.elementwise import exp
-from kernels.cpu.jit import kernel_part, parallel_kernel, plain
+from kernels.cpu.jit import kernel_part, old_parallel_kernel, plain
 
 CHUNKS = 64
 
@@ -85,7 +85,7 @@ def scale_and_shift(weight: np.ndarray | None, bias: np.ndarray | None, x: np.nd
     return weight, np.zeros(x.shape[-1], x.dtype) if bias is None else plain(bias)
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _group_norm(x, weight, bias, eps, silu, y, mean, rstd):
     samples, _, channels = x.shape
     chunks = min(samples, CHUNKS)
@@ -166,7 +166,7 @@ def sigmoid(x):
     return one / (one + exp(-x))
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _group_norm_backward(g, x, weight, bias, mean, rstd, silu, dx, dweight, dbias):
     samples, positions, channels = x.shape
     chunks = min(samples, CHUNKS)

@@ -13,7 +13,7 @@ from numba import prange
 from numpy.typing import DTypeLike
 
 from kernels import checks
-from kernels.cpu.jit import kernel_part, parallel_kernel
+from kernels.cpu.jit import kernel_part, old_parallel_kernel
 
 BLOCKS_PER_TASK = 1024  # 4096 numbers: long enough to hide a task's start, short enough to share one row
 
@@ -102,14 +102,14 @@ def tasks_per_row(elements):
     return (elements + 4 * BLOCKS_PER_TASK - 1) // (4 * BLOCKS_PER_TASK)
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _fill_words(words, seed, draw, row):
     for b in prange(words.shape[0]):
         w0, w1, w2, w3 = random_words(seed, draw, row, np.uint64(b))
         words[b, 0], words[b, 1], words[b, 2], words[b, 3] = w0, w1, w2, w3
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _fill_uniform(values, seed, draw, first_row):
     rows, elements = values.shape
     tasks = tasks_per_row(elements)
@@ -120,7 +120,7 @@ def _fill_uniform(values, seed, draw, first_row):
             store(values[r], block, u)
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _fill_normal(values, seed, draw, first_row):
     rows, elements = values.shape
     tasks = tasks_per_row(elements)

@@ -19,7 +19,7 @@ import numpy as np
 from numba import prange
 
 from kernels.cpu.gemm import aligned, chunks, sum_products
-from kernels.cpu.jit import kernel_part, launch, parallel_kernel
+from kernels.cpu.jit import kernel_part, old_launch, old_parallel_kernel
 from kernels.cpu.tile import ROWS, row_table, tile_load, tile_store, tile_width
 
 BLOCK = 2 * ROWS  # tiles that a thread takes through all stages together
@@ -30,12 +30,12 @@ def winograd(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, padding: tuple
     channels, columns = weight.shape[2:]
     width = tile_width(x.dtype)
     u = aligned((-(-columns // width), 36, channels, width), x.dtype)
-    launch(_transform_weight, 4 * u.size, weight, u)
+    old_launch(_transform_weight, 4 * u.size, weight, u)
     in_rows, out_rows = row_table(np.arange(BLOCK) * channels), row_table(np.arange(BLOCK) * width)
-    launch(_winograd, y.size * channels // 8, x, u, bias, padding, in_rows, out_rows, y, chunks())
+    old_launch(_winograd, y.size * channels // 8, x, u, bias, padding, in_rows, out_rows, y, chunks())
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _transform_weight(weight, u):
     """u = G w G^T, (3,3,C,O) -> (panels, 36, C, width)."""
     panels, _, channels, width = u.shape
@@ -59,7 +59,7 @@ def _transform_weight(weight, u):
                     u[p, 6 * a + b, c, o] = g[b]
 
 
-@parallel_kernel()
+@old_parallel_kernel()
 def _winograd(x, u, bias, padding, in_rows, out_rows, y, chunks):
     n, out_height, out_width, columns = y.shape
     panels, _, channels, width = u.shape

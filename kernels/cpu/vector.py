@@ -1,0 +1,313 @@
+"""Vectors: as many numbers as fit one of the CPU's vector registers, as a type of Numba's.
+
+    v = load(x, at)                     x[at], x[at + 1], ..., of a flat array: 16 float32 or 8 float64 on AVX-512
+    store(x, at, 2 * v + 1)             one instruction for all of them
+
+    for at in range(0, x.size, lanes(x)):                     any length: the last vector is loaded and stored in part
+        store_first(y, at, exp(load_first(x, at, x.size - at)), y.size - at)
+
+A loop over numbers is vectorised by the compiler if it can prove that nothing stands in the way, which takes it a long
+time and often fails. A loop over vectors says so itself. Each function here is a line or two of LLVM's language; with
+a scalar on one side, + - * / turn it into a vector first. a * b + c is one instruction, rounded once.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import lower_builtin, lower_cast, models, overload, register_model
+
+from kernels.cpu.jit import intrinsic
+
+
+def _register_file() -> tuple[int, int]:
+    """(bytes in a vector register, number of registers) of this machine."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512f"):
+        return 64, 32
+    if features.get("avx2"):
+        return 32, 16
+    return 16, 32 if features.get("neon") else 16  # NEON, SSE2
+
+
+VECTOR_BYTES, REGISTERS = _register_file()
+_i32, _i64 = ir.IntType(32), ir.IntType(64)
+FUSE = ("contract",)  # a * b + c may be rounded once
+
+
+def lanes(x: np.ndarray) -> int:
+    """Numbers in a vector of the array's dtype."""
+    return VECTOR_BYTES // x.itemsize
+
+
+@overload(lanes, inline="always")
+def _lanes(x):
+    n = VECTOR_BYTES * 8 // x.dtype.bitwidth
+    return lambda x: n
+
+
+# ---- the type ------------------------------------------------------------------------------------------
+
+
+class VectorType(types.Type):
+    """Numba's name for a vector of numbers; of bools for the result of a comparison."""
+
+    def __init__(self, dtype: Any, count: int | None = None):
+        self.dtype = dtype
+        self.count = VECTOR_BYTES * 8 // dtype.bitwidth if count is None else count
+        super().__init__(f"Vector({dtype}, {self.count})")
+
+    @property
+    def llvm(self) -> Any:
+        number = {types.boolean: ir.IntType(1), types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+        return ir.VectorType(number.get(self.dtype) or ir.IntType(self.dtype.bitwidth), self.count)
+
+    @property
+    def suffix(self) -> str:
+        """As LLVM's functions spell it: v16f32."""
+        return f"v{self.count}{'f' if isinstance(self.dtype, types.Float) else 'i'}{self.dtype.bitwidth}"
+
+
+@register_model(VectorType)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager: Any, vector: VectorType):
+        super().__init__(manager, vector, vector.llvm)
+
+
+@lower_cast(types.Number, VectorType)
+def _spread(context, builder, source, target, number):
+    return broadcast(builder, context.cast(builder, number, source, target.dtype), target.count)
+
+
+# ---- what writes LLVM, here and in tile.py -------------------------------------------------------------
+
+
+def broadcast(builder: Any, number: Any, count: int) -> Any:
+    """A vector with this number in every lane."""
+    nothing = ir.Constant(ir.VectorType(number.type, count), ir.Undefined)
+    one = builder.insert_element(nothing, number, _i32(0))
+    return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(_i32, count), [0] * count))
+
+
+def address_of(context: Any, builder: Any, array_type: Any, array: Any, position: Any, vector: Any = None) -> Any:
+    """The address of array[position], or of the vector (its LLVM type) that starts there."""
+    here = builder.gep(context.make_array(array_type)(context, builder, array).data, [position])
+    return here if vector is None else builder.bitcast(here, vector.as_pointer())
+
+
+def below(builder: Any, vector: VectorType, n: Any, start: int = 0) -> Any:
+    """Which of the lanes start, start + 1, ... are less than n."""
+    numbers = ir.Constant(ir.VectorType(_i64, vector.count), list(range(start, start + vector.count)))
+    return builder.icmp_signed("<", numbers, broadcast(builder, n, vector.count))
+
+
+def masked_load(builder: Any, vector: VectorType, address: Any, mask: Any) -> Any:
+    """The numbers where the mask is set, zeros elsewhere, whose memory is not touched."""
+    zeros = ir.Constant(vector.llvm, None)
+    return call(builder, f"masked.load.{vector.suffix}.p0", vector.llvm, address, _i32(1), mask, zeros)
+
+
+def masked_store(builder: Any, vector: VectorType, value: Any, address: Any, mask: Any) -> None:
+    call(builder, f"masked.store.{vector.suffix}.p0", ir.VoidType(), value, address, _i32(1), mask)
+
+
+def call(builder: Any, name: str, result: Any, *arguments: Any, flags: tuple[str, ...] = ()) -> Any:
+    """Calls LLVM's own function llvm.name."""
+    function_type = ir.FunctionType(result, [a.type for a in arguments])
+    function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.{name}")
+    return builder.call(function, arguments, fastmath=flags)
+
+
+# ---- memory --------------------------------------------------------------------------------------------
+
+
+@intrinsic
+def load(typing, x, at):
+    """The vector that starts at x[at], of a flat array."""
+    vector = VectorType(x.dtype)
+
+    def write(context, builder, signature, values):
+        return builder.load(address_of(context, builder, signature.args[0], *values, vector.llvm), align=_align(x))
+
+    return vector(x, types.intp), write
+
+
+@intrinsic
+def load_first(typing, x, at, n):
+    """The first n numbers of that vector, then zeros; n may be larger than a vector."""
+    vector = VectorType(x.dtype)
+
+    def write(context, builder, signature, values):
+        address = address_of(context, builder, signature.args[0], *values[:2], vector.llvm)
+        return masked_load(builder, vector, address, below(builder, vector, values[2]))
+
+    return vector(x, types.intp, types.intp), write
+
+
+@intrinsic
+def store(typing, x, at, value):
+    """Writes the vector `value`, or a number in all its lanes, to x[at] and after."""
+    vector = VectorType(x.dtype)
+
+    def write(context, builder, signature, values):
+        address = address_of(context, builder, signature.args[0], *values[:2], vector.llvm)
+        builder.store(values[2], address, align=_align(x))
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, vector), write
+
+
+@intrinsic
+def store_first(typing, x, at, value, n):
+    """Writes the first n of its numbers."""
+    vector = VectorType(x.dtype)
+
+    def write(context, builder, signature, values):
+        address = address_of(context, builder, signature.args[0], *values[:2], vector.llvm)
+        masked_store(builder, vector, values[2], address, below(builder, vector, values[3]))
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp, vector, types.intp), write
+
+
+def _align(x: Any) -> int:
+    return x.dtype.bitwidth // 8  # that of a number: a vector may start anywhere
+
+
+@intrinsic
+def spread(typing, x, number):
+    """A vector of the dtype of the array x with `number` in every lane."""
+    vector = VectorType(x.dtype)
+    return vector(x, vector), lambda context, builder, signature, values: values[1]
+
+
+# ---- arithmetic ----------------------------------------------------------------------------------------
+
+
+def _operation(function: Any, arguments: int, write: Any, compares: bool = False) -> None:
+    """Lets a function of Python's take vectors, or vectors and numbers. write(builder, vector, *values) does it."""
+
+    @infer_global(function)
+    class _Template(AbstractTemplate):
+        def generic(self, args, kws):
+            vectors = [a for a in args if isinstance(a, VectorType)]
+            fits = [a == vectors[0] or isinstance(a, types.Number) for a in args] if vectors else [False]
+            if len(args) == arguments and all(fits):
+                v = vectors[0]
+                return signature(VectorType(types.boolean, v.count) if compares else v, *[v] * arguments)
+            return None
+
+    @lower_builtin(function, *[VectorType] * arguments)
+    def _lower(context, builder, signature, values):
+        return write(builder, signature.args[0], *values)
+
+
+def _is_float(vector: VectorType) -> bool:
+    return isinstance(vector.dtype, types.Float)
+
+
+_operation(operator.add, 2, lambda b, v, x, y: b.fadd(x, y, flags=FUSE) if _is_float(v) else b.add(x, y))
+_operation(operator.sub, 2, lambda b, v, x, y: b.fsub(x, y, flags=FUSE) if _is_float(v) else b.sub(x, y))
+_operation(operator.mul, 2, lambda b, v, x, y: b.fmul(x, y, flags=FUSE) if _is_float(v) else b.mul(x, y))
+_operation(operator.truediv, 2, lambda b, v, x, y: b.fdiv(x, y, flags=FUSE))
+_operation(operator.neg, 1, lambda b, v, x: b.fneg(x) if _is_float(v) else b.neg(x))
+_operation(operator.and_, 2, lambda b, v, x, y: b.and_(x, y))
+_operation(operator.xor, 2, lambda b, v, x, y: b.xor(x, y))
+_operation(operator.lshift, 2, lambda b, v, x, y: b.shl(x, y))
+_operation(operator.rshift, 2, lambda b, v, x, y: b.ashr(x, y) if v.dtype.signed else b.lshr(x, y))
+
+
+def _comparison(function: Any, sign: str) -> None:
+    def write(builder, v, x, y):
+        if _is_float(v):
+            return builder.fcmp_ordered(sign, x, y) if sign != "!=" else builder.fcmp_unordered(sign, x, y)
+        return (builder.icmp_signed if v.dtype.signed else builder.icmp_unsigned)(sign, x, y)
+
+    _operation(function, 2, write, compares=True)
+
+
+for _compare, _sign in ((operator.lt, "<"), (operator.gt, ">"), (operator.eq, "=="), (operator.ne, "!=")):
+    _comparison(_compare, _sign)
+
+
+@intrinsic
+def choose(typing, mask, a, b):
+    """a in the lanes where the mask is set, b in the others; one of them may be a number."""
+    vector = a if isinstance(a, VectorType) else b
+    write = lambda context, builder, signature, values: builder.select(*values)  # noqa: E731
+    return vector(mask, vector, vector), write
+
+
+@intrinsic
+def square_root(typing, v):
+    return v(v), lambda context, builder, signature, values: call(builder, f"sqrt.{v.suffix}", v.llvm, *values)
+
+
+@intrinsic
+def nearest(typing, v):
+    """Each number rounded to the nearest whole one."""
+    return v(v), lambda context, builder, signature, values: call(builder, f"rint.{v.suffix}", v.llvm, *values)
+
+
+@intrinsic
+def absolute(typing, v):
+    return v(v), lambda context, builder, signature, values: call(builder, f"fabs.{v.suffix}", v.llvm, *values)
+
+
+@intrinsic
+def larger(typing, a, b):
+    """The larger one in each lane; a nan in a is kept. b may be a number."""
+    write = lambda context, builder, signature, values: builder.select(  # noqa: E731
+        builder.fcmp_ordered("<", *values), values[1], values[0]
+    )
+    return a(a, a), write
+
+
+@intrinsic
+def smaller(typing, a, b):
+    """The smaller one in each lane; a nan in a is kept. b may be a number."""
+    write = lambda context, builder, signature, values: builder.select(  # noqa: E731
+        builder.fcmp_ordered(">", *values), values[1], values[0]
+    )
+    return a(a, a), write
+
+
+@intrinsic
+def total(typing, v):
+    """The sum over the lanes, taken pair by pair."""
+
+    def write(context, builder, signature, values):
+        zero = ir.Constant(v.llvm.element, -0.0)
+        return call(builder, f"vector.reduce.fadd.{v.suffix}", v.llvm.element, zero, *values, flags=("reassoc",))
+
+    return v.dtype(v), write
+
+
+@intrinsic
+def highest(typing, v):
+    """The largest number of the lanes."""
+
+    def write(context, builder, signature, values):
+        return call(builder, f"vector.reduce.fmax.{v.suffix}", v.llvm.element, *values, flags=("nnan",))
+
+    return v.dtype(v), write
+
+
+@intrinsic
+def power_of_two(typing, v):
+    """2^n for whole numbers n, where that is a normal number: made from its bits."""
+    mantissa, bias = (23, 127) if v.dtype == types.float32 else (52, 1023)
+
+    def write(context, builder, signature, values):
+        whole = ir.VectorType(ir.IntType(v.dtype.bitwidth), v.count)
+        exponent = builder.add(builder.fptosi(values[0], whole), ir.Constant(whole, [bias] * v.count))
+        return builder.bitcast(builder.shl(exponent, ir.Constant(whole, [mantissa] * v.count)), v.llvm)
+
+    return v(v), write
