@@ -33,11 +33,12 @@ class Window(NamedTuple):
 # ---- matrix products -----------------------------------------------------------------------------------
 
 
-def matmul(a, b) -> None:
-    """a (M,K) and b (K,N)."""
-    one_dtype("matmul", a=a, b=b)
+def matmul(a, b, bias) -> None:
+    """a (M,K), b (K,N), bias (N,) or None."""
+    one_dtype("matmul", a=a, b=b, bias=bias)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"matmul: needs a (M, K) and b (K, N), got {a.shape} and {b.shape}")
+    _has_shape("matmul", "bias", bias, (b.shape[1],), f"for b {b.shape}")
 
 
 # ---- convolution ---------------------------------------------------------------------------------------

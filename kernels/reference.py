@@ -21,10 +21,10 @@ Array = NDArray[Any]
 # ---- matrix products -----------------------------------------------------------------------------------
 
 
-def matmul(a: Array, b: Array) -> Array:
-    """y[m,n] = sum_k a[m,k] b[k,n]."""
-    checks.matmul(a, b)
-    return a @ b
+def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
+    """y[m,n] = sum_k a[m,k] b[k,n] + bias[n]."""
+    checks.matmul(a, b, bias)
+    return in_order(a @ b if bias is None else a @ b + bias)
 
 
 # ---- convolution ---------------------------------------------------------------------------------------

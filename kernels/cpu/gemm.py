@@ -1,125 +1,151 @@
 """Matrix products on the register tile of `tile.py`.
 
-    y (M,N) = a (M,K) @ b (K,N)
+    y (M,N) = a (M,K) @ b (K,N) + bias
 
-b is first copied into panels, one tile wide, so that a step of k reads neighbouring numbers. Tiles of y are shared out
-over the threads; each is summed over k in the same order, whatever the number of threads. For small matrices, and
-next to other kernels, this beats a threaded BLAS, whose own threads fight with Numba's for the cores.
+b is first copied into panels, one tile wide, so that a step of k reads neighbouring numbers. A block of rows of a then
+meets panel after panel, a piece of k at a time, small enough that the piece of the block stays in the second-level
+cache and the piece of the panel in the first:
+
+                    panel p                  K_BLOCK steps of it:  32 kB
+    block of a   [  tile of y  ]  \\
+    BLOCK x      [  tile of y  ]   > BLOCK tiles use them in turn
+    K_BLOCK      [     ...     ]  /
+
+Each number of y is summed over k in the same order, whatever the number of threads.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numba import prange
-from kernels.cpu.jit import get_num_threads
 
 from kernels import checks
-from kernels.cpu.jit import kernel_part, old_launch, old_parallel_kernel
+from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
+from kernels.cpu.memory import aligned, aligned_empty, contiguous
 from kernels.cpu.tile import (
     ROWS,
-    VECTOR_BYTES,
     VECTORS,
     add_column_product,
     add_four_products,
     add_product,
-    row_table,
     tile_load,
     tile_store,
     tile_width,
 )
+from kernels.cpu.vector import lanes, load_first, store, store_first
 
-CACHE_LINE = 64  # bytes
+BLOCK = 8  # tiles of rows
+K_BLOCK = 512
+SMALL_PRODUCT = 2**18  # multiply-adds, up to which NumPy's BLAS is faster, and stays on the calling thread
 
 
-def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(M,K) @ (K,N) -> (M,N), for matrices with any strides."""
-    checks.matmul(a, b)
-    y = np.zeros((a.shape[0], b.shape[1]), a.dtype)
-    add_matmul(a, panels_of(b), y)
+def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+    """(M,K) @ (K,N) + bias (N,) -> (M,N), for matrices with any strides."""
+    checks.matmul(a, b, bias)
+    if a.size * b.shape[1] <= SMALL_PRODUCT:
+        return a @ b if bias is None else a @ b + bias
+    y = np.empty((a.shape[0], b.shape[1]), a.dtype)
+    product(a, panels_of(b), start_of(bias, b), y)
     return y
 
 
-def add_matmul(a: np.ndarray, panels: np.ndarray, y: np.ndarray) -> None:
-    """y += a @ b for the contiguous y (M,N) and the panels of b."""
-    if y.size and a.shape[1]:
-        numbers, row_step, k_step = flat(a)
-        rows = np.arange(len(a))
-        a_rows, y_rows = row_table(rows * row_step), row_table(rows * y.shape[1])
-        neighbours = row_step == 1
-        out, columns = y.reshape(-1), y.shape[1]
-        work = y.size * a.shape[1] // 16
-        old_launch(_add_matmul, work, numbers, a_rows, len(a), neighbours, k_step, panels, out, y_rows, columns, chunks())
+def product(a: np.ndarray, panels: np.ndarray, start: np.ndarray, y: np.ndarray) -> None:
+    """y = start + a @ b, for the contiguous y (M,N), the panels of b and start (N,)."""
+    numbers, row_step, k_step = flat(a)
+    tiles = -(-len(a) // ROWS)
+    block = max(1, min(BLOCK, tiles // (2 * get_num_threads())))  # rather small than one for each thread
+    blocks = -(-tiles // block)
+    groups = min(len(panels), -(-4 * get_num_threads() // max(blocks, 1)))
+    _matmul(
+        y.size * a.shape[1] // 16, numbers, row_step, k_step, panels, start, y.reshape(-1), *y.shape, block * ROWS, groups,
+        parts=blocks * groups,
+    )  # fmt: skip
 
 
-def chunks() -> int:
-    """Into how many parts work is cut for the threads to take."""
-    return 4 * get_num_threads()
+def start_of(bias: np.ndarray | None, weight: np.ndarray) -> np.ndarray:
+    """What sums over the weight's rows start from: the bias, or zeros."""
+    return np.zeros(weight.shape[-1], weight.dtype) if bias is None else contiguous(bias)
 
 
 def panels_of(b: np.ndarray) -> np.ndarray:
     """(K,N) -> (panels, K, width): the columns in groups of a tile's width, the last one filled up with zeros."""
     width = tile_width(b.dtype)
     panels = aligned((-(-b.shape[1] // width), b.shape[0], width), b.dtype)
-    old_launch(_fill_panels, panels.size, b, panels, chunks())
+    numbers, k_step, column_step = flat(b)
+    _fill_panels(panels.size, numbers, k_step, column_step, b.shape[1], panels)
     return panels
-
-
-def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An empty array that starts on a cache line, so that no vector of a panel straddles two."""
-    size, itemsize = math.prod(shape), np.dtype(dtype).itemsize
-    memory = np.empty(size + CACHE_LINE // itemsize, dtype)
-    start = -memory.ctypes.data % CACHE_LINE // itemsize
-    return memory[start : start + size].reshape(shape)
 
 
 def flat(a: np.ndarray) -> tuple[np.ndarray, int, int]:
     """A matrix as (numbers, row step, column step): a[i,j] = numbers[i row_step + j column_step]."""
     for matrix, flipped in ((a, False), (a.T, True)):
-        if matrix.flags.c_contiguous and matrix.flags.writeable:
+        if matrix.flags.carray:
             steps = (matrix.shape[1], 1)
             return matrix.reshape(-1), *(steps[::-1] if flipped else steps)
     return a.copy(order="C").reshape(-1), a.shape[1], 1
 
 
-@old_parallel_kernel()
-def _fill_panels(b, panels, chunks):
-    count, steps, width = panels.shape
-    for chunk in prange(chunks):
-        for k in range(steps * chunk // chunks, steps * (chunk + 1) // chunks):
-            for p in range(count):
-                row = panels[p, k]
-                last = min(width, b.shape[1] - p * width)
-                for j in range(last):
-                    row[j] = b[k, p * width + j]
-                row[last:] = 0
+@parallel_kernel
+def _fill_panels(part, parts, b, k_step, column_step, columns, panels):
+    _, steps, width = panels.shape
+    numbers = panels.reshape(-1)
+    for row in range(share(len(panels) * steps, part, parts), share(len(panels) * steps, part + 1, parts)):
+        first, k = row // steps * width, row % steps
+        if column_step == 1:
+            for j in range(0, width, lanes(b)):
+                store(numbers, row * width + j, load_first(b, k * k_step + first + j, columns - first - j))
+        else:
+            for j in range(width):
+                numbers[row * width + j] = b[k * k_step + (first + j) * column_step] if first + j < columns else 0
 
 
-@old_parallel_kernel()
-def _add_matmul(a, a_rows, rows, neighbours, k_step, panels, y, y_rows, columns, chunks):
-    """A task is one tile of y. Neighbouring tasks share rows of a. `neighbours`: a[i,k] and a[i+1,k] are."""
+@parallel_kernel
+def _matmul(part, parts, a, row_step, k_step, panels, start, y, rows, columns, block, groups):
+    """A part is a block of rows and a group of panels."""
     count, steps, width = panels.shape
-    tasks = len(a_rows) // ROWS * count
-    b = panels.reshape(-1)
-    for chunk in prange(chunks):
-        for task in range(tasks * chunk // chunks, tasks * (chunk + 1) // chunks):
-            first, p = task // count * ROWS, task % count
-            across = p * width
-            tile = tile_load(y, y_rows, first, across, columns - across)
-            at = p * steps * width
-            if neighbours and first + ROWS <= rows:
-                for k in range(steps):
-                    tile = add_column_product(tile, a, a_rows, first, first + k * k_step, b, at + k * width)
-            else:
-                tile = sum_products(tile, a, a_rows, first, 0, k_step, b, at, steps)
-            tile_store(tile, y, y_rows, first, across, columns - across)
+    b, same = panels.reshape(-1), np.zeros(ROWS, np.int64)
+    first_row, group = part // groups * block, part % groups
+    last_row = min(first_row + block, rows)
+    piece, piece_row = aligned_empty(block * (K_BLOCK + lanes(b)), b), K_BLOCK + lanes(b)
+    a_rows, y_rows = np.arange(block) * piece_row, np.empty(block, np.int64)
+    for i in range(block):
+        y_rows[i] = min(first_row + i, rows - 1) * columns
+    for k in range(0, max(steps, 1), K_BLOCK):
+        some = min(K_BLOCK, steps - k)
+        if row_step != 1 or last_row == rows:
+            for i in range(block):
+                copy_row(a, min(first_row + i, rows - 1) * row_step + k * k_step, k_step, some, piece, a_rows[i])
+        for p in range(share(count, group, groups), share(count, group + 1, groups)):
+            across, at = p * width, (p * steps + k) * width
+            for row in range(first_row, last_row, ROWS):
+                i = row - first_row
+                if k == 0:
+                    tile = tile_load(start, same, 0, across, columns - across)
+                else:
+                    tile = tile_load(y, y_rows, i, across, columns - across)
+                if row_step == 1 and row + ROWS <= rows:
+                    for j in range(some):
+                        tile = add_column_product(tile, a, same, 0, row + (k + j) * k_step, b, at + j * width)
+                else:
+                    tile = sum_products(tile, piece, a_rows, i, 0, 1, b, at, some)
+                tile_store(tile, y, y_rows, i, across, columns - across)
+
+
+@kernel_part()
+def copy_row(a, at, step, count, piece, to):
+    """piece[to : to + count] = a[at :: step]. Rows that lie a multiple of some kB apart compete for a few places in the
+    cache; those of the copy do not."""
+    if step == 1:
+        for k in range(0, count, lanes(a)):
+            store_first(piece, to + k, load_first(a, at + k, count - k), count - k)
+    else:
+        for k in range(count):
+            piece[to + k] = a[at + k * step]
 
 
 @kernel_part(inline="always")
 def sum_products(tile, a, a_rows, first, shift, k_step, b, at, steps):
     """tile[i] += sum over k < steps of a[a_rows[first + i] + shift + k k_step] b[at + k width]."""
-    width = VECTORS * VECTOR_BYTES // b.itemsize
+    width = VECTORS * lanes(b)
     k = 0
     if k_step == 1:
         while k + 4 <= steps:

@@ -21,7 +21,6 @@ once for all kernels: it calls the body, which it knows only by its address, thr
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import sys
@@ -45,25 +44,6 @@ from numba.extending import intrinsic as numba_intrinsic
 
 # Its first argument, the typing context, is not for the caller to give: type checkers do not know that.
 intrinsic: Any = numba_intrinsic
-
-# ---- memory --------------------------------------------------------------------------------------------
-
-
-def _keep_freed_memory() -> None:
-    """Tells glibc's allocator to keep freed memory for the next array instead of handing it back to the system.
-
-    A training step allocates the same large arrays over and over. Getting each afresh means that the system clears
-    every page of it: a third of the time of a small U-Net's step. Other C libraries lack `mallopt` and are left alone.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3  # from malloc.h
-        mallopt(m_mmap_threshold, 32 * 2**20)  # the largest that it takes
-        mallopt(m_trim_threshold, 2**30)
-        mallopt(m_top_pad, 64 * 2**20)
-
-
-_keep_freed_memory()
 
 # ---- the machine code on disk --------------------------------------------------------------------------
 

@@ -23,30 +23,26 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic as numba_intrinsic
 from numba.extending import models, register_model
 
+from kernels.cpu.jit import intrinsic
+from kernels.cpu.vector import (
+    REGISTERS,
+    VECTOR_BYTES,
+    VectorType,
+    address_of,
+    below,
+    broadcast,
+    call,
+    masked_load,
+    masked_store,
+)
 
-def _register_file() -> tuple[int, int, int]:
-    """(bytes in a vector register, tile rows, tile vectors) for this machine."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
-        return 64, 13, 2
-    if features.get("avx2"):
-        return 32, 6, 2
-    return 16, 6, 2  # NEON, SSE2
-
-
-# Its first argument, the typing context, is not for the caller to give: type checkers do not know that.
-intrinsic: Any = numba_intrinsic
-
-VECTOR_BYTES, ROWS, VECTORS = _register_file()
-_i32, _i64 = ir.IntType(32), ir.IntType(64)
+ROWS, VECTORS = (13, 2) if REGISTERS == 32 else (6, 2)
+_i64 = ir.IntType(64)
 
 
 def tile_width(dtype: Any) -> int:
@@ -64,60 +60,40 @@ class TileType(types.Type):
     """Numba's name for a tile of float32 or float64."""
 
     def __init__(self, dtype: Any):
-        self.dtype = dtype
-        self.lanes = VECTOR_BYTES * 8 // dtype.bitwidth
-        self.vector = ir.VectorType(ir.FloatType() if dtype == types.float32 else ir.DoubleType(), self.lanes)
+        self.vector = VectorType(dtype)
         super().__init__(f"Tile({dtype})")
 
 
 @register_model(TileType)
-class TileModel(models.PrimitiveModel):
+class _TileModel(models.PrimitiveModel):
     def __init__(self, manager: Any, tile: TileType):
-        super().__init__(manager, tile, ir.ArrayType(tile.vector, ROWS * VECTORS))
+        super().__init__(manager, tile, ir.ArrayType(tile.vector.llvm, ROWS * VECTORS))
 
 
-class _Writer:
-    """Writes the LLVM instructions of one operation on tiles."""
+class _Row:
+    """Where row i of a tile lies: array[table[first + i] + shift]."""
 
-    def __init__(self, context: Any, builder: Any, tile: TileType):
-        self.context, self.builder, self.tile = context, builder, tile
+    def __init__(self, context: Any, builder: Any, array: tuple, table: tuple, first: Any, shift: Any, i: int):
+        self.context, self.builder, self.array = context, builder, array
+        entry = address_of(context, builder, *table, builder.add(first, _i64(i)))
+        self.position = builder.add(builder.load(entry), shift)
 
-    def address(self, array_type: Any, array: Any, position: Any, vector: int | None = None) -> Any:
-        """Of array[position], or of vector number `vector` from there."""
-        data = self.context.make_array(array_type)(self.context, self.builder, array).data
-        here = self.builder.gep(data, [position])
-        if vector is None:
-            return here
-        there = self.builder.gep(here, [_i64(vector * self.tile.lanes)])
-        return self.builder.bitcast(there, self.tile.vector.as_pointer())
+    def vector(self, vector: VectorType, v: int) -> Any:
+        """The address of vector number v of the row."""
+        position = self.builder.add(self.position, _i64(v * vector.count))
+        return address_of(self.context, self.builder, *self.array, position, vector.llvm)
 
-    def row(self, table_type: Any, table: Any, first: Any, shift: Any, i: int) -> Any:
-        """table[first + i] + shift"""
-        entry = self.address(table_type, table, self.builder.add(first, _i64(i)))
-        return self.builder.add(self.builder.load(entry), shift)
 
-    def broadcast(self, number: Any) -> Any:
-        """A vector with this number in every lane."""
-        nothing = ir.Constant(ir.VectorType(number.type, self.tile.lanes), ir.Undefined)
-        vector = self.builder.insert_element(nothing, number, _i32(0))
-        lanes = ir.Constant(ir.VectorType(_i32, self.tile.lanes), [0] * self.tile.lanes)
-        return self.builder.shuffle_vector(vector, nothing, lanes)
+def _masks(builder: Any, vector: VectorType, width: Any) -> list[Any]:
+    """For each vector of a row, which lanes lie in the first `width` columns."""
+    return [below(builder, vector, width, v * vector.count) for v in range(VECTORS)]
 
-    def masks(self, width: Any) -> list[Any]:
-        """For each vector of a row, which lanes lie in the first `width` columns."""
-        wide, lanes = self.broadcast(width), self.tile.lanes
-        columns = [
-            ir.Constant(ir.VectorType(_i64, lanes), list(range(v * lanes, (v + 1) * lanes))) for v in range(VECTORS)
-        ]
-        return [self.builder.icmp_signed("<", column, wide) for column in columns]
 
-    def vector_function(self, name: str, result: Any, *arguments: Any) -> Any:
-        bits = 32 if self.tile.dtype == types.float32 else 64
-        suffix = f"v{self.tile.lanes}f{bits}" + (".p0" if "masked" in name else "")
-        function = ir.FunctionType(result, [a.type for a in arguments])
-        return self.builder.call(
-            cgutils.get_or_insert_function(self.builder.module, function, f"llvm.{name}.{suffix}"), arguments
-        )
+@intrinsic
+def tile_zeros(typing, array):
+    """A tile of zeros, of the dtype of the array."""
+    tile = TileType(array.dtype)
+    return tile(array), lambda context, builder, signature, arguments: ir.Constant(context.get_value_type(tile), None)
 
 
 @intrinsic
@@ -126,43 +102,60 @@ def tile_load(typing, array, table, first, shift, width):
     tile = TileType(array.dtype)
 
     def write(context, builder, signature, arguments):
-        w = _Writer(context, builder, tile)
-        array, table, first, shift, width = arguments
-        masks = w.masks(width)
-        rows = ir.Constant(ir.ArrayType(tile.vector, ROWS * VECTORS), None)
+        array, table = zip(signature.args[:2], arguments[:2])
+        masks = _masks(builder, tile.vector, arguments[4])
+        rows = ir.Constant(context.get_value_type(tile), None)
         for i in range(ROWS):
-            position = w.row(signature.args[1], table, first, shift, i)
+            row = _Row(context, builder, array, table, *arguments[2:4], i)
             for v in range(VECTORS):
-                place = w.address(signature.args[0], array, position, v)
-                zeros = ir.Constant(tile.vector, None)
-                vector = w.vector_function("masked.load", tile.vector, place, _i32(4), masks[v], zeros)
+                vector = masked_load(builder, tile.vector, row.vector(tile.vector, v), masks[v])
                 rows = builder.insert_value(rows, vector, i * VECTORS + v)
         return rows
 
     return tile(array, table, types.intp, types.intp, types.intp), write
 
 
+@intrinsic
+def tile_store(typing, tile, array, table, first, shift, width):
+    """Writes the first `width` columns of row i to array[table[first + i] + shift] and after."""
+
+    def write(context, builder, signature, arguments):
+        rows = arguments[0]
+        array, table = zip(signature.args[1:3], arguments[1:3])
+        masks = _masks(builder, tile.vector, arguments[5])
+        for i in range(ROWS):
+            row = _Row(context, builder, array, table, *arguments[3:5], i)
+            for v in range(VECTORS):
+                vector = builder.extract_value(rows, i * VECTORS + v)
+                masked_store(builder, tile.vector, vector, row.vector(tile.vector, v), masks[v])
+        return context.get_dummy_value()
+
+    return types.void(tile, array, table, types.intp, types.intp, types.intp), write
+
+
 def _add_products(tile: Any, steps: int, in_table: bool) -> Any:
     """Writes: tile[i] += sum over k < steps of number(i, k) b[at + k width]. The number is
     a[table[first + i] + shift + k], or, not `in_table`, a[shift + i + k]."""
+    vector = tile.vector
 
     def write(context, builder, signature, arguments):
-        w = _Writer(context, builder, tile)
-        types_of = dict(zip(("sums", "a", "table", "first", "shift", "b", "at"), signature.args))
-        sums, a, table, first, shift, b, at = arguments
+        sums, _, _, first, shift, _, at = arguments
+        a, table, b = [(signature.args[i], arguments[i]) for i in (1, 2, 5)]
         if in_table:
-            rows = [w.row(types_of["table"], table, first, shift, i) for i in range(ROWS)]
+            rows = [_Row(context, builder, a, table, first, shift, i).position for i in range(ROWS)]
         else:
             rows = [builder.add(shift, _i64(i)) for i in range(ROWS)]
-        starts = [w.address(types_of["a"], a, row) for row in rows]
+        starts = [address_of(context, builder, *a, row) for row in rows]
         for k in range(steps):
-            vectors = [builder.load(w.address(types_of["b"], b, at, k * VECTORS + v), align=4) for v in range(VECTORS)]
+            places = [builder.add(at, _i64((k * VECTORS + v) * vector.count)) for v in range(VECTORS)]
+            vectors = [builder.load(address_of(context, builder, *b, place, vector.llvm), align=4) for place in places]
             for i in range(ROWS):
-                number = w.broadcast(builder.load(builder.gep(starts[i], [_i64(k)])))
+                number = broadcast(builder, builder.load(builder.gep(starts[i], [_i64(k)])), vector.count)
                 for v in range(VECTORS):
                     j = i * VECTORS + v
-                    total = w.vector_function("fma", tile.vector, number, vectors[v], builder.extract_value(sums, j))
-                    sums = builder.insert_value(sums, total, j)
+                    old = builder.extract_value(sums, j)
+                    new = call(builder, f"fma.{vector.suffix}", vector.llvm, number, vectors[v], old)
+                    sums = builder.insert_value(sums, new, j)
         return sums
 
     return write
@@ -187,22 +180,3 @@ def add_column_product(typing, tile, a, table, first, shift, b, at):
     """tile[i] += a[shift + i] b[at :]: `add_product` where the rows' numbers are neighbours. Takes no table."""
     signature = tile(tile, a, table, types.intp, types.intp, b, types.intp)
     return signature, _add_products(tile, 1, in_table=False)
-
-
-@intrinsic
-def tile_store(typing, tile, array, table, first, shift, width):
-    """Writes the first `width` columns of row i to array[table[first + i] + shift] and after."""
-
-    def write(context, builder, signature, arguments):
-        w = _Writer(context, builder, tile)
-        rows, array, table, first, shift, width = arguments
-        masks = w.masks(width)
-        for i in range(ROWS):
-            position = w.row(signature.args[2], table, first, shift, i)
-            for v in range(VECTORS):
-                vector = builder.extract_value(rows, i * VECTORS + v)
-                place = w.address(signature.args[1], array, position, v)
-                w.vector_function("masked.store", ir.VoidType(), vector, place, _i32(4), masks[v])
-        return context.get_dummy_value()
-
-    return types.void(tile, array, table, types.intp, types.intp, types.intp), write

@@ -17,6 +17,7 @@ import operator
 from typing import Any
 
 import llvmlite.binding as llvm
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -28,13 +29,16 @@ from kernels.cpu.jit import intrinsic
 
 
 def _register_file() -> tuple[int, int]:
-    """(bytes in a vector register, number of registers) of this machine."""
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f"):
+    """(bytes in a vector register, number of registers) of this machine, or of the one that Numba is told to write for."""
+    if numba.config.CPU_FEATURES is None:
+        features = {name for name, present in llvm.get_host_cpu_features().items() if present}
+    else:
+        features = {name[1:] for name in numba.config.CPU_FEATURES.split(",") if name.startswith("+")}
+    if "avx512f" in features:
         return 64, 32
-    if features.get("avx2"):
+    if "avx2" in features:
         return 32, 16
-    return 16, 32 if features.get("neon") else 16  # NEON, SSE2
+    return 16, 32 if "neon" in features else 16  # NEON, SSE2
 
 
 VECTOR_BYTES, REGISTERS = _register_file()
@@ -104,8 +108,10 @@ def address_of(context: Any, builder: Any, array_type: Any, array: Any, position
 
 def below(builder: Any, vector: VectorType, n: Any, start: int = 0) -> Any:
     """Which of the lanes start, start + 1, ... are less than n."""
-    numbers = ir.Constant(ir.VectorType(_i64, vector.count), list(range(start, start + vector.count)))
-    return builder.icmp_signed("<", numbers, broadcast(builder, n, vector.count))
+    most = start + vector.count
+    n = builder.select(builder.icmp_signed("<", n, _i64(most)), n, _i64(most))  # fits 32 bits, of which more fit a vector
+    numbers = ir.Constant(ir.VectorType(_i32, vector.count), list(range(start, most)))
+    return builder.icmp_signed("<", numbers, broadcast(builder, builder.trunc(n, _i32), vector.count))
 
 
 def masked_load(builder: Any, vector: VectorType, address: Any, mask: Any) -> Any:
@@ -175,6 +181,18 @@ def store_first(typing, x, at, value, n):
         return context.get_dummy_value()
 
     return types.void(x, types.intp, vector, types.intp), write
+
+
+@intrinsic
+def prefetch(typing, x, at):
+    """Asks for the cache line of x[at], which need not exist, without waiting for it."""
+
+    def write(context, builder, signature, values):
+        line = builder.bitcast(address_of(context, builder, x, values[0], values[1]), ir.IntType(8).as_pointer())
+        call(builder, "prefetch.p0", ir.VoidType(), line, _i32(0), _i32(3), _i32(1))
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp), write
 
 
 def _align(x: Any) -> int:

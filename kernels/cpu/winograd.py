@@ -9,86 +9,113 @@ from the input to the output while everything stays in its cache:
 
     x --B--> v (36, tiles, C) --@ u (36, C, O)--> m (36, tiles, O) --A--> y
 
+y is linear in w, so the gradient of w takes the transposes of the same matrices, in the opposite order, with the
+tiles as what is summed over: for the 4x4 pixels g of the gradient of y,
+
+    dw = G^T [ sum over tiles of (B^T d B) * (A g A^T) ] G            (36, C, tiles) @ (36, tiles, O)
+
 The constants are small whole numbers, but sums with weights up to 8 and differences of neighbours lose a digit: in
 float32 the error is 1e-5 of the largest output, ten times that of direct convolution.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numba import prange
+import math
 
-from kernels.cpu.gemm import aligned, chunks, sum_products
-from kernels.cpu.jit import kernel_part, old_launch, old_parallel_kernel
-from kernels.cpu.tile import ROWS, row_table, tile_load, tile_store, tile_width
+import numpy as np
+
+from kernels.cpu.gemm import sum_products
+from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
+from kernels.cpu.memory import aligned, aligned_empty, odd_lines
+from kernels.cpu.tile import (
+    ROWS,
+    add_column_product,
+    tile_load,
+    tile_store,
+    tile_width,
+    tile_zeros,
+    VECTORS,
+)
+from kernels.cpu.vector import lanes, load, load_first, prefetch, store, store_first
 
 BLOCK = 2 * ROWS  # tiles that a thread takes through all stages together
+TASKS = 4  # for each thread at least: with fewer, one waits for another
+SUM_BYTES = 2**23  # of transformed tiles that wait for their products, for the gradient of w
+SUM_BLOCK = 128  # of them, that go through a register tile at a time
 
 
-def winograd(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, padding: tuple[int, ...], y: np.ndarray) -> None:
-    """Writes the convolution of x (N,H,W,C) with weight (3,3,C,O), plus bias (O,), to y (N,H',W',O), contiguous."""
+# ---- forwards ------------------------------------------------------------------------------------------
+
+
+def winograd(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, padding: tuple[int, ...], y: np.ndarray, turned: bool = False
+) -> None:
+    """Writes the convolution of x (N,H,W,C) with weight (3,3,C,O), plus bias (O,), to y (N,H',W',O).
+
+    All contiguous. `turned`: with weight[::-1, ::-1], as the gradient of a convolution's input needs it.
+    """
     channels, columns = weight.shape[2:]
     width = tile_width(x.dtype)
-    u = aligned((-(-columns // width), 36, channels, width), x.dtype)
-    old_launch(_transform_weight, 4 * u.size, weight, u)
-    in_rows, out_rows = row_table(np.arange(BLOCK) * channels), row_table(np.arange(BLOCK) * width)
-    old_launch(_winograd, y.size * channels // 8, x, u, bias, padding, in_rows, out_rows, y, chunks())
+    panels = -(-columns // width)
+    u = aligned((36, odd_lines(panels * channels * width, x.itemsize)), x.dtype)
+    _transform_weight(4 * u.size, weight.reshape(-1), channels, columns, turned, u)
+    tiles = len(y) * -(-y.shape[1] // 4) * -(-y.shape[2] // 4)
+    blocks = -(-tiles // BLOCK)
+    # A part is a block of tiles and a group of panels: more than one group if there are few blocks.
+    groups = min(panels, -(-TASKS * get_num_threads() // max(blocks, 1)))
+    _winograd(y.size * channels // 8, x, u, bias, *padding, groups, y, parts=blocks * groups)
 
 
-@old_parallel_kernel()
-def _transform_weight(weight, u):
-    """u = G w G^T, (3,3,C,O) -> (panels, 36, C, width)."""
-    panels, _, channels, width = u.shape
-    columns, real = weight.shape[3], u.dtype.type
-    for task in prange(panels * channels):
-        p, c = task // channels, task % channels
-        last = min(width, columns - p * width)
-        w, half = np.zeros((3, 3, width), u.dtype), np.empty((6, 3, width), u.dtype)
-        for i in range(3):
+@parallel_kernel
+def _transform_weight(part, parts, weight, channels, columns, turned, u):
+    """u = G w G^T: (3,3,C,O), flat -> (36, panels C width)."""
+    flat, n, plane, width = u.reshape(-1), lanes(u), u.shape[1], VECTORS * lanes(u)
+    half = aligned_empty(18 * n, u)
+    rows = (columns + width - 1) // width * channels
+    for row in range(share(rows, part, parts), share(rows, part + 1, parts)):
+        first, c = row // channels * width, row % channels
+        for o in range(0, width, n):
+            left = columns - first - o
             for j in range(3):
-                w[i, j, :last] = weight[i, j, c, p * width : p * width + last]
-        for j in range(3):
-            for o in range(width):
-                g = times_g(real, w[0, j, o], w[1, j, o], w[2, j, o])
-                for a in range(6):
-                    half[a, j, o] = g[a]
-        for a in range(6):
-            for o in range(width):
-                g = times_g(real, half[a, 0, o], half[a, 1, o], half[a, 2, o])
-                for b in range(6):
-                    u[p, 6 * a + b, c, o] = g[b]
+                # the taps (0, j), (1, j), (2, j), or when turned (2, 2 - j), (1, 2 - j), (0, 2 - j)
+                at = ((8 - j if turned else j) * channels + c) * columns + first + o
+                step = (-3 if turned else 3) * channels * columns
+                w0, w1 = load_first(weight, at, left), load_first(weight, at + step, left)
+                store_six(half, j * n, 3 * n, times_g(w0, w1, load_first(weight, at + 2 * step, left)))
+            for a in range(6):
+                at = 3 * a * n
+                g = times_g(load(half, at), load(half, at + n), load(half, at + 2 * n))
+                store_six(flat, 6 * a * plane + row * width + o, plane, g)
 
 
-@old_parallel_kernel()
-def _winograd(x, u, bias, padding, in_rows, out_rows, y, chunks):
-    n, out_height, out_width, columns = y.shape
-    panels, _, channels, width = u.shape
-    down, across = (out_height + 3) // 4, (out_width + 3) // 4
-    tiles = n * down * across
-    blocks = (tiles + BLOCK - 1) // BLOCK
-    weights = u.reshape(-1)
-    for chunk in prange(chunks):
-        v, m = np.zeros((36, BLOCK, channels), x.dtype), np.empty((36, BLOCK, width), x.dtype)
-        d, half = np.empty((6, 6, channels), x.dtype), np.empty((6, 6, channels), x.dtype)
-        z = np.empty((4, 6, width), x.dtype)
-        flat_v, flat_m = v.reshape(-1), m.reshape(-1)
-        for block in range(blocks * chunk // chunks, blocks * (chunk + 1) // chunks):
-            count = min(BLOCK, tiles - block * BLOCK)
-            for t in range(count):
-                i, h, w = place(block * BLOCK + t, down, across)
-                take_patch(x, i, h - padding[0], w - padding[1], d)
-                transform_input(d, half, v, t)
-            for p in range(panels):
-                first, last = p * width, min(columns, p * width + width)
-                for k in range(36):
-                    for row in range(0, count, ROWS):
-                        tile = tile_load(flat_m, out_rows, row, k * BLOCK * width, 0)
-                        at = (p * 36 + k) * channels * width
-                        tile = sum_products(tile, flat_v, in_rows, row, k * BLOCK * channels, 1, weights, at, channels)
-                        tile_store(tile, flat_m, out_rows, row, k * BLOCK * width, width)
-                for t in range(count):
-                    i, h, w = place(block * BLOCK + t, down, across)
-                    transform_output(m, t, z, bias[first:last], y[i, :, :, first:last], h, w)
+@parallel_kernel
+def _winograd(part, parts, x, u, bias, top, left, groups, y):
+    samples, height, width, columns = y.shape
+    channels, panel_width, u_plane = x.shape[3], VECTORS * lanes(x), u.shape[1]
+    panels = (columns + panel_width - 1) // panel_width
+    down, across = (height + 3) // 4, (width + 3) // 4
+    first, group = part // groups * BLOCK, part % groups
+    count = min(BLOCK, samples * down * across - first)
+    first_panel, last_panel = share(panels, group, groups), share(panels, group + 1, groups)
+    v_row, m_row = whole_vectors(channels, x), (last_panel - first_panel) * panel_width
+    v_plane, m_plane = whole_vectors(BLOCK * v_row, x) + lanes(x), whole_vectors(BLOCK * m_row, x) + lanes(x)
+    v, m, weights = aligned_empty(36 * v_plane, x), aligned_empty(36 * m_plane, x), u.reshape(-1)
+    patch, half = aligned_empty(36 * max(v_row, panel_width), x), aligned_empty(36 * lanes(x), x)
+    v_rows, m_rows = np.arange(BLOCK) * v_row, np.arange(BLOCK) * m_row
+    for t in range(count):
+        i, h, w = place(first + t, down, across)
+        transform_input(x, i, h - top, w - left, patch, half, v, t * v_row, v_plane)
+    for k in range(36):
+        for p in range(first_panel, last_panel):
+            for row in range(0, count, ROWS):
+                at, to = k * u_plane + p * channels * panel_width, k * m_plane + (p - first_panel) * panel_width
+                tile = sum_products(tile_zeros(x), v, v_rows, row, k * v_plane, 1, weights, at, channels)
+                tile_store(tile, m, m_rows, row, to, panel_width)
+    for t in range(count):
+        i, h, w = place(first + t, down, across)
+        for p in range(first_panel, last_panel):
+            at = t * m_row + (p - first_panel) * panel_width
+            transform_output(m, at, m_plane, half, bias, p * panel_width, panel_width, patch, y, i, h, w)
 
 
 @kernel_part()
@@ -99,78 +126,256 @@ def place(tile, down, across):
 
 
 @kernel_part()
-def take_patch(x, i, top, left, d):
-    """d = x[i, top : top + 6, left : left + 6], zeros beyond the edges."""
-    for a in range(6):
+def whole_vectors(n, like):
+    """n rounded up to whole vectors."""
+    return (n + lanes(like) - 1) // lanes(like) * lanes(like)
+
+
+@kernel_part()
+def transform_input(x, i, top, left, patch, half, v, at, step):
+    """v[at + k step :] = B^T d B for the 36 values of k; d = x[i, top : top + 6, left : left + 6], zeros beyond the edges.
+    All channels, and zeros up to whole vectors."""
+    _, height, width, channels = x.shape
+    n, rows = lanes(x), whole_vectors(channels, x)
+    if 0 <= top <= height - 6 and 0 <= left <= width - 6 and rows == channels:
+        pixels, start, down, across = x.reshape(-1), ((i * height + top) * width + left) * channels, width * channels, channels
+    else:
+        copy_patch(x, i, top, left, 6, rows, patch)
+        pixels, start, down, across = patch, 0, 6 * rows, rows
+    for c in range(0, rows, n):
         for b in range(6):
-            h, w = top + a, left + b
-            if 0 <= h < x.shape[1] and 0 <= w < x.shape[2]:
-                d[a, b] = x[i, h, w]
-            else:
-                d[a, b] = 0
+            here = start + b * across + c
+            prefetch_six(pixels, here + 4 * across, down)  # of the next tile
+            store_six(half, b * n, 6 * n, times_b(*load_six(pixels, here, down)))
+        for a in range(6):
+            store_six(v, at + 6 * a * step + c, step, times_b(*load_six(half, 6 * a * n, n)))
 
 
 @kernel_part()
-def transform_input(d, half, v, t):
-    """v[:, t] = B^T d B for every channel."""
-    real = d.dtype.type
-    for b in range(6):
-        for c in range(d.shape[2]):
-            r = times_b(real, d[0, b, c], d[1, b, c], d[2, b, c], d[3, b, c], d[4, b, c], d[5, b, c])
-            half[0, b, c], half[1, b, c], half[2, b, c], half[3, b, c], half[4, b, c], half[5, b, c] = r
-    for a in range(6):
-        for c in range(d.shape[2]):
-            r = times_b(real, half[a, 0, c], half[a, 1, c], half[a, 2, c], half[a, 3, c], half[a, 4, c], half[a, 5, c])
-            v[6 * a, t, c], v[6 * a + 1, t, c], v[6 * a + 2, t, c] = r[0], r[1], r[2]
-            v[6 * a + 3, t, c], v[6 * a + 4, t, c], v[6 * a + 5, t, c] = r[3], r[4], r[5]
+def copy_patch(x, i, top, left, size, count, patch):
+    """patch (size, size, count), flat, = x[i, top : top + size, left : left + size], with zeros for what lies beyond the
+    edges or the channels; count is a number of whole vectors."""
+    _, height, width, channels = x.shape
+    flat, n = x.reshape(-1), lanes(x)
+    for a in range(size):
+        for b in range(size):
+            inside = 0 <= top + a < height and 0 <= left + b < width
+            here = ((i * height + top + a) * width + left + b) * channels
+            for c in range(0, count, n):
+                store(patch, (a * size + b) * count + c, load_first(flat, here + c, channels - c if inside else 0))
 
 
 @kernel_part()
-def transform_output(m, t, z, bias, y, h, w):
-    """y[h : h + 4, w : w + 4] = A^T m[:, t] A + bias, as far as y reaches."""
-    columns, real = len(bias), m.dtype.type
-    for b in range(6):
-        for o in range(columns):
-            r = times_a(
-                real, m[b, t, o], m[6 + b, t, o], m[12 + b, t, o], m[18 + b, t, o], m[24 + b, t, o], m[30 + b, t, o]
-            )
-            z[0, b, o], z[1, b, o], z[2, b, o], z[3, b, o] = r
-    wide = min(4, y.shape[1] - w)
-    for a in range(min(4, y.shape[0] - h)):
-        if wide == 4:
-            for o in range(columns):
-                r = times_a(real, z[a, 0, o], z[a, 1, o], z[a, 2, o], z[a, 3, o], z[a, 4, o], z[a, 5, o])
-                y[h + a, w, o], y[h + a, w + 1, o] = r[0] + bias[o], r[1] + bias[o]
-                y[h + a, w + 2, o], y[h + a, w + 3, o] = r[2] + bias[o], r[3] + bias[o]
-        else:
-            for o in range(columns):
-                r = times_a(real, z[a, 0, o], z[a, 1, o], z[a, 2, o], z[a, 3, o], z[a, 4, o], z[a, 5, o])
-                for b in range(wide):
-                    y[h + a, w + b, o] = r[b] + bias[o]
+def transform_output(m, at, step, half, bias, first, panel_width, patch, y, i, h, w):
+    """y[i, h : h + 4, w : w + 4, first : first + panel_width] = A^T m A + bias, as far as y reaches."""
+    _, height, width, columns = y.shape
+    flat, n = y.reshape(-1), lanes(y)
+    whole = h + 4 <= height and w + 4 <= width and first + panel_width <= columns
+    if whole:
+        pixels, start, down, across = flat, ((i * height + h) * width + w) * columns + first, width * columns, columns
+    else:
+        pixels, start, down, across = patch, 0, 4 * panel_width, panel_width
+    for o in range(0, panel_width, n):
+        for b in range(6):
+            store_four(half, b * n, 6 * n, times_a(*load_six(m, at + b * step + o, 6 * step)))
+        shift = load_first(bias, first + o, columns - first - o)
+        for a in range(4):
+            here = start + a * down + o
+            prefetch_four(pixels, here + 4 * across, across)  # of the next tile
+            r = times_a(*load_six(half, 6 * a * n, n))
+            store_four(pixels, here, across, (r[0] + shift, r[1] + shift, r[2] + shift, r[3] + shift))
+    if not whole:
+        for a in range(min(4, height - h)):
+            for b in range(min(4, width - w)):
+                there = ((i * height + h + a) * width + w + b) * columns + first
+                for o in range(0, panel_width, n):
+                    store_first(flat, there + o, load(patch, (4 * a + b) * panel_width + o), columns - first - o)
 
 
-# The constants are converted to the dtype by `real`: Numba would compute 4 * x in float64.
+# ---- the gradient of the weight ------------------------------------------------------------------------
 
 
-@kernel_part(inline="always")
-def times_g(real, w0, w1, w2):
+def winograd_weight_grad(x: np.ndarray, g: np.ndarray, padding: tuple[int, ...]) -> np.ndarray:
+    """dw (3,3,C,O) of the convolution of x (N,H,W,C) whose output has the gradient g (N,H',W',O). All contiguous."""
+    channels, columns, width = x.shape[-1], g.shape[-1], tile_width(x.dtype)
+    panels, per_vector = -(-columns // width), width // VECTORS
+    tiles = len(g) * -(-g.shape[1] // 4) * -(-g.shape[2] // 4)
+    v_row, w_row = -(-channels // per_vector) * per_vector + ROWS, panels * width  # the last tile reads beyond v's row
+    block = min(tiles, max(1, SUM_BYTES // (36 * (v_row + w_row) * x.itemsize)))
+    v = aligned((36, odd_lines(block * v_row, x.itemsize)), x.dtype)
+    w = aligned((36, odd_lines(block * w_row, x.itemsize)), x.dtype)
+    m = aligned((36, panels, -(-channels // ROWS) * ROWS, width), x.dtype)
+    for first in range(0, tiles, block):
+        count = min(block, tiles - first)
+        _transform_tiles(36 * count * (v_row + w_row), x, g, *padding, first, count, v, v_row, w, w_row)
+        _add_tile_products(count * m.size // 16, v, v_row, w, w_row, count, m, first == 0, parts=36)
+    dweight = np.empty((3, 3, channels, columns), x.dtype)
+    _transform_sums(m.size, m, dweight.reshape(-1), channels, columns)
+    return dweight
+
+
+@parallel_kernel
+def _transform_tiles(part, parts, x, g, top, left, first, count, v, v_row, w, w_row):
+    """v (36, tiles, C) = B^T d B and w (36, tiles, O) = A g A^T for `count` tiles from `first` on."""
+    down, across = (g.shape[1] + 3) // 4, (g.shape[2] + 3) // 4
+    patch, half = aligned_empty(36 * max(v_row, w_row), x), aligned_empty(36 * lanes(x), x)
+    for t in range(share(count, part, parts), share(count, part + 1, parts)):
+        i, h, w_ = place(first + t, down, across)
+        transform_input(x, i, h - top, w_ - left, patch, half, v.reshape(-1), t * v_row, v.shape[1])
+        transform_gradient(g, i, h, w_, w_row, patch, half, w.reshape(-1), t * w_row, w.shape[1])
+
+
+@parallel_kernel
+def _add_tile_products(part, parts, v, v_row, w, w_row, count, m, fresh):
+    """m[k] += v[k]^T w[k], or = where `fresh`; part by part, tile by tile of m."""
+    _, panels, rows, width = m.shape
+    sums, left, right, table = m.reshape(-1), v.reshape(-1), w.reshape(-1), np.arange(ROWS) * width
+    for k in range(share(36, part, parts), share(36, part + 1, parts)):
+        for first in range(0, count, SUM_BLOCK):
+            last = min(first + SUM_BLOCK, count)
+            for p in range(panels):
+                for row in range(0, rows, ROWS):
+                    at = ((k * panels + p) * rows + row) * width
+                    tile = tile_load(sums, table, 0, at, 0 if fresh and first == 0 else width)
+                    a, b = k * v.shape[1] + row, k * w.shape[1] + p * width
+                    for t in range(first, last):
+                        tile = add_column_product(tile, left, table, 0, a + t * v_row, right, b + t * w_row)
+                    tile_store(tile, sums, table, 0, at, width)
+
+
+@kernel_part()
+def transform_gradient(g, i, top, left, size, patch, half, w, at, step):
+    """w[at + k step :] = A d A^T for d = g[i, top : top + 4, left : left + 4], zeros beyond."""
+    _, height, width, columns = g.shape
+    n = lanes(g)
+    if top + 4 <= height and left + 4 <= width and size == columns:
+        pixels, start, down, across = g.reshape(-1), ((i * height + top) * width + left) * columns, width * columns, columns
+    else:
+        copy_patch(g, i, top, left, 4, size, patch)
+        pixels, start, down, across = patch, 0, 4 * size, size
+    for o in range(0, size, n):
+        for b in range(4):
+            store_six(half, b * n, 4 * n, times_a_transposed(*load_four(pixels, start + b * across + o, down)))
+        for a in range(6):
+            store_six(w, at + 6 * a * step + o, step, times_a_transposed(*load_four(half, 4 * a * n, n)))
+
+
+@parallel_kernel
+def _transform_sums(part, parts, m, dweight, channels, columns):
+    """dw = G^T m G: (36, panels, rows, width) -> (3,3,C,O), flat."""
+    _, panels, rows, width = m.shape
+    flat, n = m.reshape(-1), lanes(m)
+    half = aligned_empty(18 * n, m)
+    plane = panels * rows * width
+    for row in range(share(panels * channels, part, parts), share(panels * channels, part + 1, parts)):
+        p, c = row // channels, row % channels
+        for o in range(0, min(width, columns - p * width), n):
+            for b in range(6):
+                r = times_g_transposed(*load_six(flat, b * plane + (p * rows + c) * width + o, 6 * plane))
+                for a in range(3):
+                    store(half, (6 * a + b) * n, r[a])
+            for a in range(3):
+                r = times_g_transposed(*load_six(half, 6 * a * n, n))
+                for b in range(3):
+                    at = ((3 * a + b) * channels + c) * columns + p * width + o
+                    store_first(dweight, at, r[b], columns - p * width - o)
+
+
+# ---- vectors at equal distances ----------------------------------------------------------------------
+
+
+@kernel_part()
+def load_six(x, at, step):
+    return (
+        load(x, at),
+        load(x, at + step),
+        load(x, at + 2 * step),
+        load(x, at + 3 * step),
+        load(x, at + 4 * step),
+        load(x, at + 5 * step),
+    )
+
+
+@kernel_part()
+def store_six(x, at, step, six):
+    store(x, at, six[0])
+    store(x, at + step, six[1])
+    store(x, at + 2 * step, six[2])
+    store(x, at + 3 * step, six[3])
+    store(x, at + 4 * step, six[4])
+    store(x, at + 5 * step, six[5])
+
+
+@kernel_part()
+def prefetch_six(x, at, step):
+    prefetch(x, at)
+    prefetch(x, at + step)
+    prefetch(x, at + 2 * step)
+    prefetch(x, at + 3 * step)
+    prefetch(x, at + 4 * step)
+    prefetch(x, at + 5 * step)
+
+
+@kernel_part()
+def prefetch_four(x, at, step):
+    prefetch(x, at)
+    prefetch(x, at + step)
+    prefetch(x, at + 2 * step)
+    prefetch(x, at + 3 * step)
+
+
+@kernel_part()
+def load_four(x, at, step):
+    return load(x, at), load(x, at + step), load(x, at + 2 * step), load(x, at + 3 * step)
+
+
+@kernel_part()
+def store_four(x, at, step, four):
+    store(x, at, four[0])
+    store(x, at + step, four[1])
+    store(x, at + 2 * step, four[2])
+    store(x, at + 3 * step, four[3])
+
+
+# ---- the constant matrices -------------------------------------------------------------------------------
+
+# The points at which the polynomials behind the algorithm are multiplied: 0, +-ALPHA, +-BETA and infinity. With
+# alpha beta = 1 the constants stay close to 1, and the error small; the usual +-1 and +-2 lose twice as much.
+_A, _B = math.sqrt(0.5), math.sqrt(2)
+_A2, _B2, _A3, _B3 = 0.5, 2.0, math.sqrt(0.5) / 2, math.sqrt(2) * 2
+_NA, _NB = -2 / 3, 1 / 6  # 1 / product of a point's differences from the others: 1 / (2 a^2 (a^2 - b^2)), and b for a
+
+
+@kernel_part()
+def times_g(w0, w1, w2):
     """G w, 3 -> 6."""
-    even, odd = (w0 + w2) * real(1 / 6), w1 * real(1 / 6)
-    even4, odd4 = w0 * real(1 / 24) + w2 * real(1 / 6), w1 * real(1 / 12)
-    return w0 * real(1 / 4), -even - odd, odd - even, even4 + odd4, even4 - odd4, w2
+    p, q, r, s = _NA * w0 + (_NA * _A2) * w2, (_NA * _A) * w1, _NB * w0 + (_NB * _B2) * w2, (_NB * _B) * w1
+    return w0, p + q, p - q, r + s, r - s, w2
 
 
-@kernel_part(inline="always")
-def times_b(real, d0, d1, d2, d3, d4, d5):
+@kernel_part()
+def times_g_transposed(m0, m1, m2, m3, m4, m5):
+    """G^T m, 6 -> 3."""
+    p, q, r, s = _NA * (m1 + m2), (_NA * _A) * (m1 - m2), _NB * (m3 + m4), (_NB * _B) * (m3 - m4)
+    return m0 + p + r, q + s, _A2 * p + _B2 * r + m5
+
+
+@kernel_part()
+def times_b(d0, d1, d2, d3, d4, d5):
     """B^T d, 6 -> 6."""
-    two, four, five = real(2), real(4), real(5)
-    p, q = d4 - four * d2, d3 - four * d1
-    r, s = d4 - d2, two * (d3 - d1)
-    return four * d0 - five * d2 + d4, p + q, p - q, r + s, r - s, four * d1 - five * d3 + d5
+    p, q, r, s = d4 - _B2 * d2, _A * d3 - (_A * _B2) * d1, d4 - _A2 * d2, _B * d3 - (_B * _A2) * d1
+    return d0 - (_A2 + _B2) * d2 + d4, p + q, p - q, r + s, r - s, d1 - (_A2 + _B2) * d3 + d5
 
 
-@kernel_part(inline="always")
-def times_a(real, m0, m1, m2, m3, m4, m5):
+@kernel_part()
+def times_a(m0, m1, m2, m3, m4, m5):
     """A^T m, 6 -> 4."""
     p, q, r, s = m1 + m2, m1 - m2, m3 + m4, m3 - m4
-    return m0 + p + r, q + real(2) * s, p + real(4) * r, q + real(8) * s + m5
+    return m0 + p + r, _A * q + _B * s, _A2 * p + _B2 * r, _A3 * q + _B3 * s + m5
+
+
+@kernel_part()
+def times_a_transposed(g0, g1, g2, g3):
+    """A g, 4 -> 6."""
+    p, q, r, s = g0 + _A2 * g2, _A * g1 + _A3 * g3, g0 + _B2 * g2, _B * g1 + _B3 * g3
+    return g0, p + q, p - q, r + s, r - s, g3
