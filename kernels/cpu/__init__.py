@@ -6,7 +6,7 @@ The first call of each with a dtype compiles it, which takes seconds; the machin
 from kernels.cpu.attention import attention, attention_backward
 from kernels.cpu.conv import conv, conv_transpose, conv_weight_grad
 from kernels.cpu.elementwise import erf
-from kernels.cpu.gemm import matmul
+from kernels.cpu.matmul import matmul
 from kernels.cpu.noise import add_noise, ddim_step, ddpm_step
 from kernels.cpu.norm import group_norm, group_norm_backward
 from kernels.cpu.philox import normal, philox, uniform

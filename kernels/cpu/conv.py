@@ -30,11 +30,12 @@ from kernels.cpu.direct import convolve, weight_grad
 from kernels.cpu.gemm import panels_of, product, start_of
 from kernels.cpu.memory import contiguous
 from kernels.cpu.narrow import narrow_transpose
-from kernels.cpu.tile import tile_width
+from kernels.cpu.tile import VECTORS, tile_width
 from kernels.cpu.winograd import winograd, winograd_weight_grad
 
 # What an algorithm costs besides its products, in multiply-adds for each number. Measured; see kernels/README.md.
-WINOGRAD_PIXEL = 40.0  # to transform one of the 36 numbers of a tile and channel, into or out of the products
+TILE_START = 6.0  # steps of a tile's sum, to begin and end it
+WINOGRAD_PIXEL = 12.0  # to transform one of the 36 numbers of a tile and channel, into or out of the products
 WINOGRAD_WEIGHT = 20.0  # to transform one of the 36 numbers of a weight
 NARROW_SUM = 30.0  # to add one tap's product to its place
 
@@ -122,8 +123,9 @@ def cost(algorithm: str, window: Window, samples: int, sizes: Ints, channels: in
     if window.kernel != (1, 3, 3) or window.padding[0] or window.stride != (1, 1, 1) or window.dilation != (1, 1, 1):
         return math.inf
     tiles = samples * window.out[0] * -(-window.out[1] // 4) * -(-window.out[2] // 4)
-    transforms = WINOGRAD_PIXEL * tiles * (channels + columns) + WINOGRAD_WEIGHT * channels * columns
-    return 36 * (tiles * channels * whole(columns, width) + transforms)
+    columns, vectors = whole(columns, width), whole(channels, width // VECTORS)
+    transforms = WINOGRAD_PIXEL * tiles * (vectors + columns) + WINOGRAD_WEIGHT * channels * columns
+    return 36 * (tiles * (channels + TILE_START) * columns + transforms)
 
 
 def whole(n: int, width: int) -> int:
@@ -201,13 +203,8 @@ def taps_of_phase(phase: int, kernel: int, stride: int, padding: int, dilation: 
 def sum_products_over_positions(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
     """x (N,D,H,W,C), g (N,*out,O) -> (Kd,Kh,Kw,C,O), the gradient of the weight."""
     channels, columns = x.shape[-1], g.shape[-1]
-    dweight = np.zeros((*window.kernel, channels, columns), x.dtype)
-    if dweight.size == 0 or g.size == 0:
-        return dweight
-    if is_pointwise(window):
-        a, b = x.reshape(-1, channels).T, g.reshape(-1, columns)
-        product(a, panels_of(b), start_of(None, b), dweight.reshape(channels, columns))
-        return dweight
+    if x.size == 0 or g.size == 0:
+        return np.zeros((*window.kernel, channels, columns), x.dtype)
     sizes = (len(x), x.shape[1:-1], channels, columns, x.dtype)
     direct = cost("direct", window, *sizes)
     if cost("winograd", window, *sizes) < direct:

@@ -23,9 +23,11 @@ from kernels.cpu.gemm import BLOCK, K_BLOCK, panels_of, start_of, sum_products
 from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import aligned_empty
 from kernels.cpu.tile import ROWS, VECTORS, add_column_product, tile_load, tile_store, tile_width
-from kernels.cpu.vector import lanes, load_first, spread, store_first
+from kernels.cpu.vector import lanes, load, load_first, spread, store, store_first
 
 POSITIONS = 128  # whose pixels and gradients go through a register tile at a time
+ENOUGH_ROWS = 4 * ROWS  # of the weight's gradient, for a thread to sum at a time
+SEGMENTS = 16  # of the positions at most, where the weight's gradient is small
 
 
 def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, y: np.ndarray) -> None:
@@ -47,22 +49,22 @@ def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window:
 def weight_grad(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
     """x (N,D,H,W,C) and g (N,*out,O), contiguous -> (Kd,Kh,Kw,C,O)."""
     channels, columns = x.shape[-1], g.shape[-1]
-    rows = g.reshape(-1, columns)
-    width = tile_width(x.dtype)
-    if columns % width == 0:
-        numbers, panel_step, step = rows.reshape(-1), width, columns
-    else:
-        panels = panels_of(rows)
-        numbers, panel_step, step = panels.reshape(-1), panels.shape[1] * width, width
     shape = geometry(window)
-    runs = int(shape[0, 0] * shape[0, 1] * shape[0, 2])
-    groups = min(-(-columns // width), -(-3 * get_num_threads() // runs))
-    size = int(np.prod(window.kernel)) * channels * columns
-    sums = np.zeros(size + runs * groups * columns, x.dtype)  # behind the result, a row for each part to spoil
+    positions, runs = g.size // columns, int(shape[0].prod())
+    run = int(shape[5, 2]) * channels
+    some = min(max(ENOUGH_ROWS // run, 1), runs)  # runs whose rows of the result are summed together
+    groups, panels = -(-runs // some), -(-columns // tile_width(x.dtype))
+    # A part is a group of runs, a group of panels, and a segment of the positions. The number of segments does not depend
+    # on that of the threads, for then the order of the sums would, and so the last digits of the result.
+    segments = max(1, min(SEGMENTS // (groups * panels), positions // (4 * POSITIONS)))
+    strips = min(panels, -(-4 * get_num_threads() // (groups * segments)))
+    size = runs * run * columns
+    sums = np.empty((segments, size + columns), x.dtype)  # the last row is for what lies beyond a group's last row
     _weight_grad(
-        size * len(rows) // 16, x, shape, numbers, panel_step, step, sums, size, columns, groups, parts=runs * groups
+        size * positions // 16, x, shape, g.reshape(-1), columns, some, strips, sums, parts=groups * strips * segments
     )
-    return sums[:size].reshape(*window.kernel, channels, columns)
+    total = sums[0, :size] if segments == 1 else sums[:, :size].sum(0)
+    return total.reshape(*window.kernel, channels, columns)
 
 
 def geometry(window: Window) -> np.ndarray:
@@ -86,39 +88,60 @@ def memory_of(y: np.ndarray) -> tuple[np.ndarray, int, np.ndarray]:
 
 
 @kernel_part()
-def find_positions(first, count, last, shape, origins):
-    """origins[i] = (n, d, h, w): the sample, and where the kernel's first tap is, for the output positions first, ...,
-    first + count - 1; those from `last` on repeat the one before it."""
-    out_d, out_h, out_w = shape[4]
+def find_positions(first, count, shape, places):
+    """places[i] = (n, d, h, w): the sample and the place of the output positions first, ..., first + count - 1."""
+    out_d, out_h, out_w = shape[4, 0], shape[4, 1], shape[4, 2]
+    rest, w = first // out_w, first % out_w
+    rest, h = rest // out_h, rest % out_h
+    n, d = rest // out_d, rest % out_d
     for i in range(count):
-        rest = min(first + i, last - 1)
-        rest, w = rest // out_w, rest % out_w
-        rest, h = rest // out_h, rest % out_h
-        origins[i, 0], d = rest // out_d, rest % out_d
-        origins[i, 1] = d * shape[1, 0] - shape[2, 0]
-        origins[i, 2] = h * shape[1, 1] - shape[2, 1]
-        origins[i, 3] = w * shape[1, 2] - shape[2, 2]
+        places[i, 0], places[i, 1], places[i, 2], places[i, 3] = n, d, h, w
+        w += 1
+        if w == out_w:
+            w, h = 0, h + 1
+            if h == out_h:
+                h, d = 0, d + 1
+                if d == out_d:
+                    d, n = 0, n + 1
 
 
 @kernel_part()
-def copy_run(x, numbers, shape, n, d, h, w, run, piece, to):
-    """piece[to :] = the pixels that run number `run` sees from the origin (n, d, h, w), zeros beyond the edges."""
+def copy_run(x, shape, run, places, count, piece, to, row_step):
+    """piece[to + i row_step :] = the pixels that run number `run` sees from place i, zeros beyond the edges."""
     _, depth, height, width, channels = x.shape
-    taps = shape[5, 2]
-    d += run // (shape[0, 1] * shape[0, 2]) * shape[3, 0]
-    h += run // shape[0, 2] % shape[0, 1] * shape[3, 1]
-    w += run % shape[0, 2] * shape[3, 2]
-    before = min(max(-w, 0), taps)
-    after = max(min(width - w, taps), before) if 0 <= d < depth and 0 <= h < height else before
-    fill(piece, to, before * channels)
-    copy(numbers, (((n * depth + d) * height + h) * width + w + before) * channels, piece, to + before * channels, (after - before) * channels)
-    fill(piece, to + after * channels, (taps - after) * channels)
+    numbers, taps, out_w, stride = x.reshape(-1), shape[5, 2], shape[4, 2], shape[1, 2]
+    first_d = run // (shape[0, 1] * shape[0, 2]) * shape[3, 0] - shape[2, 0]
+    first_h = run // shape[0, 2] % shape[0, 1] * shape[3, 1] - shape[2, 1]
+    first_w = run % shape[0, 2] * shape[3, 2] - shape[2, 2]
+    i = 0
+    while i < count:
+        d, h = places[i, 1] * shape[1, 0] + first_d, places[i, 2] * shape[1, 1] + first_h
+        w = places[i, 3] * stride + first_w
+        here = (((places[i, 0] * depth + d) * height + h) * width + w) * channels
+        inside = 0 <= d < depth and 0 <= h < height
+        if inside and 0 <= w <= width - taps:  # and so are the next ones along the row
+            end = min(i + 1 + (width - taps - w) // stride, i + out_w - places[i, 3], count)
+            while i < end:
+                copy(numbers, here, piece, to + i * row_step, taps * channels)
+                here += stride * channels
+                i += 1
+        else:
+            before = min(max(-w, 0), taps)
+            after = max(min(width - w, taps), before) if inside else before
+            there = to + i * row_step
+            fill(piece, there, before * channels)
+            copy(numbers, here + before * channels, piece, there + before * channels, (after - before) * channels)
+            fill(piece, there + after * channels, (taps - after) * channels)
+            i += 1
 
 
 @kernel_part()
 def copy(x, at, y, to, count):
-    for i in range(0, count, lanes(x)):
-        store_first(y, to + i, load_first(x, at + i, count - i), count - i)
+    whole = count // lanes(x) * lanes(x)
+    for i in range(0, whole, lanes(x)):
+        store(y, to + i, load(x, at + i))
+    if whole < count:
+        store_first(y, to + whole, load_first(x, at + whole, count - whole), count - whole)
 
 
 @kernel_part()
@@ -135,65 +158,69 @@ def fill(y, to, count):
 def _convolve(part, parts, x, shape, panels, start, y, y_first, y_steps, columns, block, groups):
     """A part is a block of positions and a group of panels."""
     count, steps, width = panels.shape
-    weights, numbers, same = panels.reshape(-1), x.reshape(-1), np.zeros(ROWS, np.int64)
-    out_d, out_h, out_w = shape[4]
-    positions = x.shape[0] * out_d * out_h * out_w
+    weights, same = panels.reshape(-1), np.zeros(ROWS, np.int64)
     first, group = part // groups * block, part % groups
-    origins, y_rows = np.empty((block, 4), np.int64), np.empty(block, np.int64)
-    find_positions(first, block, positions, shape, origins)
-    for i in range(block):
-        d, h, w = (origins[i, 1:] + shape[2]) // shape[1]
-        y_rows[i] = y_first + origins[i, 0] * y_steps[0] + d * y_steps[1] + h * y_steps[2] + w * y_steps[3]
+    positions = min(block, x.shape[0] * shape[4, 0] * shape[4, 1] * shape[4, 2] - first)
+    places, y_rows = np.empty((block, 4), np.int64), np.empty(block, np.int64)
+    find_positions(first, positions, shape, places)
     run = shape[5, 2] * x.shape[4]
     runs = shape[0, 0] * shape[0, 1] * shape[0, 2]
-    some = max(K_BLOCK // run, 1)  # runs in a piece
+    some = min(max(K_BLOCK // run, 1), runs)  # runs in a piece
     row_step = some * run + lanes(x)
-    piece, rows = aligned_empty(block * row_step, x), np.arange(block) * row_step
+    piece, rows = aligned_empty(block * row_step, x), np.empty(block, np.int64)
+    for i in range(block):  # beyond the last position, the last one is computed again
+        j = min(i, positions - 1)
+        rows[i] = j * row_step
+        y_rows[i] = y_first + places[j, 0] * y_steps[0] + places[j, 1] * y_steps[1]
+        y_rows[i] += places[j, 2] * y_steps[2] + places[j, 3] * y_steps[3]
     for r in range(0, runs, some):
         last = min(r + some, runs)
-        for i in range(block):
-            n, d, h, w = origins[i]
-            for j in range(r, last):
-                copy_run(x, numbers, shape, n, d, h, w, j, piece, rows[i] + (j - r) * run)
+        for j in range(r, last):
+            copy_run(x, shape, j, places, positions, piece, (j - r) * run, row_step)
         for p in range(share(count, group, groups), share(count, group + 1, groups)):
             across, at = p * width, (p * steps + r * run) * width
-            for i in range(0, min(block, positions - first), ROWS):
+            for i in range(0, positions, ROWS):
                 if r == 0:
                     tile = tile_load(start, same, 0, across, columns - across)
                 else:
                     tile = tile_load(y, y_rows, i, across, columns - across)
-                tile = sum_products(tile, piece, rows, i, 0, 1, weights, at, (last - r) * run)
+                tile = sum_products(tile, piece, rows, i, 0, weights, at, (last - r) * run)
                 tile_store(tile, y, y_rows, i, across, columns - across)
 
 
 @parallel_kernel
-def _weight_grad(part, parts, x, shape, g, panel_step, g_step, sums, size, columns, groups):
-    """A part is a run of taps and a group of panels; it goes through all positions, block by block.
-
-    Numbers of the panel p of g at position k start at g[p panel_step + k g_step].
-    """
-    numbers, width = x.reshape(-1), VECTORS * lanes(x)
-    positions = x.shape[0] * shape[4, 0] * shape[4, 1] * shape[4, 2]
-    run, group = part // groups, part % groups
-    panels = (columns + width - 1) // width
-    rows = shape[5, 2] * x.shape[4]
-    row_step = (rows + ROWS + lanes(x)) // lanes(x) * lanes(x)  # the last tile reads beyond the run
-    piece = aligned_empty(POSITIONS * row_step, x)
+def _weight_grad(part, parts, x, shape, g, columns, some, strips, sums):
+    """A part is some runs of taps, some panels, and a segment of the positions: sums[segment, rows, panels] = piece^T @ g,
+    over block after block of the segment's positions."""
+    width, run = VECTORS * lanes(x), shape[5, 2] * x.shape[4]
+    runs = shape[0, 0] * shape[0, 1] * shape[0, 2]
+    panels, segments, size = (columns + width - 1) // width, sums.shape[0], sums.shape[1]
+    group, strip, segment = part // segments // strips, part // segments % strips, part % segments
+    first_panel, last_panel = share(panels, strip, strips), share(panels, strip + 1, strips)
+    first_run, last_run = group * some, min(group * some + some, runs)
+    rows, first_row = (last_run - first_run) * run, segment * size + first_run * run * columns
+    row_step = (rows + ROWS + lanes(x)) // lanes(x) * lanes(x)  # the last tile reads beyond the rows
+    piece, right = aligned_empty(POSITIONS * row_step, x), aligned_empty(POSITIONS * width, x)
     piece[:] = 0
-    origins, table, same = np.empty((POSITIONS, 4), np.int64), np.empty(ROWS, np.int64), np.zeros(ROWS, np.int64)
-    for first in range(0, positions, POSITIONS):
-        count = min(POSITIONS, positions - first)
-        find_positions(first, count, positions, shape, origins)
-        for i in range(count):
-            n, d, h, w = origins[i]
-            copy_run(x, numbers, shape, n, d, h, w, run, piece, i * row_step)
-        for p in range(share(panels, group, groups), share(panels, group + 1, groups)):
+    places, table, same = np.empty((POSITIONS, 4), np.int64), np.empty(ROWS, np.int64), np.zeros(ROWS, np.int64)
+    total = sums.reshape(-1)
+    positions = x.shape[0] * shape[4, 0] * shape[4, 1] * shape[4, 2]
+    start, end = share(positions, segment, segments), share(positions, segment + 1, segments)
+    for first in range(start, end, POSITIONS):
+        count = min(POSITIONS, end - first)
+        find_positions(first, count, shape, places)
+        for j in range(first_run, last_run):
+            copy_run(x, shape, j, places, count, piece, (j - first_run) * run, row_step)
+        for p in range(first_panel, last_panel):
             across = p * width
+            for i in range(count):
+                for j in range(0, width, lanes(x)):
+                    at = (first + i) * columns + across + j
+                    store(right, i * width + j, load_first(g, at, columns - across - j))
             for row in range(0, rows, ROWS):
                 for i in range(ROWS):
-                    table[i] = (run * rows + row + i) * columns if row + i < rows else size + part * columns
-                tile = tile_load(sums, table, 0, across, columns - across)
+                    table[i] = first_row + (row + i) * columns if row + i < rows else segment * size + size - columns
+                tile = tile_load(total, table, 0, across, columns - across if first > start else 0)
                 for i in range(count):
-                    at = p * panel_step + (first + i) * g_step
-                    tile = add_column_product(tile, piece, same, 0, i * row_step + row, g, at)
-                tile_store(tile, sums, table, 0, across, columns - across)
+                    tile = add_column_product(tile, piece, same, 0, i * row_step + row, right, i * width)
+                tile_store(tile, total, table, 0, across, columns - across)

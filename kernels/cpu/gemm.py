@@ -18,13 +18,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from kernels import checks
 from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import aligned, aligned_empty, contiguous
 from kernels.cpu.tile import (
     ROWS,
     VECTORS,
-    add_column_product,
     add_four_products,
     add_product,
     tile_load,
@@ -35,17 +33,6 @@ from kernels.cpu.vector import lanes, load_first, store, store_first
 
 BLOCK = 8  # tiles of rows
 K_BLOCK = 512
-SMALL_PRODUCT = 2**18  # multiply-adds, up to which NumPy's BLAS is faster, and stays on the calling thread
-
-
-def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """(M,K) @ (K,N) + bias (N,) -> (M,N), for matrices with any strides."""
-    checks.matmul(a, b, bias)
-    if a.size * b.shape[1] <= SMALL_PRODUCT:
-        return a @ b if bias is None else a @ b + bias
-    y = np.empty((a.shape[0], b.shape[1]), a.dtype)
-    product(a, panels_of(b), start_of(bias, b), y)
-    return y
 
 
 def product(a: np.ndarray, panels: np.ndarray, start: np.ndarray, y: np.ndarray) -> None:
@@ -111,9 +98,8 @@ def _matmul(part, parts, a, row_step, k_step, panels, start, y, rows, columns, b
         y_rows[i] = min(first_row + i, rows - 1) * columns
     for k in range(0, max(steps, 1), K_BLOCK):
         some = min(K_BLOCK, steps - k)
-        if row_step != 1 or last_row == rows:
-            for i in range(block):
-                copy_row(a, min(first_row + i, rows - 1) * row_step + k * k_step, k_step, some, piece, a_rows[i])
+        for i in range(block):
+            copy_row(a, min(first_row + i, rows - 1) * row_step + k * k_step, k_step, some, piece, a_rows[i])
         for p in range(share(count, group, groups), share(count, group + 1, groups)):
             across, at = p * width, (p * steps + k) * width
             for row in range(first_row, last_row, ROWS):
@@ -122,11 +108,7 @@ def _matmul(part, parts, a, row_step, k_step, panels, start, y, rows, columns, b
                     tile = tile_load(start, same, 0, across, columns - across)
                 else:
                     tile = tile_load(y, y_rows, i, across, columns - across)
-                if row_step == 1 and row + ROWS <= rows:
-                    for j in range(some):
-                        tile = add_column_product(tile, a, same, 0, row + (k + j) * k_step, b, at + j * width)
-                else:
-                    tile = sum_products(tile, piece, a_rows, i, 0, 1, b, at, some)
+                tile = sum_products(tile, piece, a_rows, i, 0, b, at, some)
                 tile_store(tile, y, y_rows, i, across, columns - across)
 
 
@@ -143,15 +125,14 @@ def copy_row(a, at, step, count, piece, to):
 
 
 @kernel_part(inline="always")
-def sum_products(tile, a, a_rows, first, shift, k_step, b, at, steps):
-    """tile[i] += sum over k < steps of a[a_rows[first + i] + shift + k k_step] b[at + k width]."""
+def sum_products(tile, a, a_rows, first, shift, b, at, steps):
+    """tile[i] += sum over k < steps of a[a_rows[first + i] + shift + k] b[at + k width]."""
     width = VECTORS * lanes(b)
     k = 0
-    if k_step == 1:
-        while k + 4 <= steps:
-            tile = add_four_products(tile, a, a_rows, first, shift + k, b, at + k * width)
-            k += 4
+    while k + 4 <= steps:
+        tile = add_four_products(tile, a, a_rows, first, shift + k, b, at + k * width)
+        k += 4
     while k < steps:
-        tile = add_product(tile, a, a_rows, first, shift + k * k_step, b, at + k * width)
+        tile = add_product(tile, a, a_rows, first, shift + k, b, at + k * width)
         k += 1
     return tile

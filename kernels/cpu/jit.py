@@ -75,8 +75,12 @@ _forget_stale_code()
 # A division by zero gives inf or nan, as in NumPy.
 _options = dict(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "arcp", "nsz"})
 
-# A function that kernels call.
-kernel_part = partial(njit, **_options)
+# A function that kernels call. It makes no arrays, so that Numba need not count who holds those it gets: a count is an
+# atomic operation, for which the threads would wait for each other.
+kernel_part = partial(njit, _nrt=False, **_options)
+
+# One that makes arrays, as the bodies of kernels may.
+allocating_part = partial(njit, **_options)
 
 # ---- threads -------------------------------------------------------------------------------------------
 
@@ -115,7 +119,7 @@ class ParallelKernel:
 
     def __init__(self, body: Callable):
         self.name = body.__name__
-        self.body = kernel_part(body)
+        self.body = allocating_part(body)
         self.addresses: dict[tuple, int] = {}
 
     def __call__(self, work: int, *arguments: Any, parts: int | None = None) -> None:
@@ -168,6 +172,9 @@ def _trampoline(typing, address, parts, arguments):
         body_type = context.call_conv.get_function_type(types.none, body_types)
         shared_type = ir.LiteralStructType([i64, i64, i64, packed.type])
 
+        for i, kind in enumerate(signature.args[2].types):  # nor need the body count who holds its arguments
+            if isinstance(kind, types.Array):
+                packed = builder.insert_value(packed, ir.Constant(packed.type.elements[i].elements[0], None), (i, 0))
         shared = cgutils.alloca_once(builder, shared_type)
         for field, value in enumerate((i64(0), parts, address, packed)):
             builder.store(value, cgutils.gep_inbounds(builder, shared, 0, field))

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from kernels.cpu.jit import kernel_part, parallel_kernel, share
+from kernels.cpu.jit import allocating_part, parallel_kernel, share
 
 CACHE_LINE = 64  # bytes
 KEPT = 2**30  # bytes of freed memory that are kept at most
@@ -51,7 +51,7 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return memory[start : start + size].reshape(shape)
 
 
-@kernel_part()
+@allocating_part()
 def aligned_empty(size, like):
     """`aligned` for compiled code: a flat array of the dtype of `like`."""
     memory = np.empty(size + CACHE_LINE // like.itemsize, like.dtype)

@@ -109,7 +109,7 @@ def _winograd(part, parts, x, u, bias, top, left, groups, y):
         for p in range(first_panel, last_panel):
             for row in range(0, count, ROWS):
                 at, to = k * u_plane + p * channels * panel_width, k * m_plane + (p - first_panel) * panel_width
-                tile = sum_products(tile_zeros(x), v, v_rows, row, k * v_plane, 1, weights, at, channels)
+                tile = sum_products(tile_zeros(x), v, v_rows, row, k * v_plane, weights, at, channels)
                 tile_store(tile, m, m_rows, row, to, panel_width)
     for t in range(count):
         i, h, w = place(first + t, down, across)
