@@ -301,6 +301,14 @@ def highest(typing, v):
 
 
 @intrinsic
+def in_float64(typing, v):
+    """The same numbers in float64, as many lanes: in two registers where v is float32."""
+    wide = VectorType(types.float64, v.count)
+    write = lambda context, builder, signature, values: builder.fpext(values[0], wide.llvm)  # noqa: E731
+    return wide(v), (lambda context, builder, signature, values: values[0]) if v == wide else write
+
+
+@intrinsic
 def power_of_two(typing, v):
     """2^n for whole numbers n, where that is a normal number: made from its bits."""
     mantissa, bias = (23, 127) if v.dtype == types.float32 else (52, 1023)
