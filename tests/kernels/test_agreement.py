@@ -5,7 +5,6 @@ import importlib
 import inspect
 from unittest import mock
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 import kernels
 from kernels import cpu, reference
+from kernels.cpu import jit
 
 from .kernel_calls import CALLS, in_float64
 
@@ -92,14 +92,14 @@ def test_agrees_with_the_reference(name, data):
 @given(data=st.data())
 def test_does_not_depend_on_the_number_of_threads(name, data):
     args, kwargs = data.draw(CALLS[name])
-    most = numba.get_num_threads()
+    most = jit.get_num_threads()
     if most == 1:
         pytest.skip("one thread only")
     try:
-        numba.set_num_threads(1)
+        jit.set_num_threads(1)
         one = outputs(cpu, name, args, kwargs)
     finally:
-        numba.set_num_threads(most)
+        jit.set_num_threads(most)
     many = outputs(cpu, name, args, kwargs)
     for a, b in zip(one, many):
         np.testing.assert_array_equal(a, b)
