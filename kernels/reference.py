@@ -327,8 +327,9 @@ def uniform(shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtyp
 
 
 def normal(shape: Sequence[int], seed: int, draw: int, first_row: int = 0, dtype: DTypeLike = np.float32) -> Array:
-    """Standard normal numbers, addressed as in `uniform`; computed in float64 and rounded once. (Fast float32 ones may be
-    computed in float32: within 1e-6 of these.)
+    """Standard normal numbers, addressed as in `uniform`; computed in float64 and rounded once.
+
+    (The fast kernels compute float32 ones in float32, within 1e-6 of these.)
 
     Box & Muller 1958 on the word pairs (0, 1) and (2, 3) of each block: u1 in (0, 1], u2 in [0, 1),
     z0 = sqrt(-2 ln u1) cos(2 pi u2), z1 = sqrt(-2 ln u1) sin(2 pi u2). So |z| <= sqrt(48 ln 2) = 5.77.

@@ -162,6 +162,16 @@ def test_a_step_changes_nothing_but_the_parameters():
     np.testing.assert_allclose(p.numpy(), 0.7, rtol=1e-5)
 
 
+@pytest.mark.parametrize("view", [lambda a: a[1:], lambda a: a.T, lambda a: a.reshape(-1)])
+def test_a_parameter_that_was_given_a_view_gets_an_array_of_its_own(view):
+    given = np.ones((2, 3), np.float32)
+    p = nn.Parameter(mg.Tensor(view(given)))
+    p.grad = mg.tensor(np.ones(p.shape, np.float32))
+    Adam([p], 0.1).step()
+    np.testing.assert_array_equal(given, 1)
+    np.testing.assert_allclose(p.numpy(), 0.9, rtol=1e-6)
+
+
 @pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
 def test_a_graph_notices_a_step(make):
     p = nn.Parameter(np.ones(3, np.float32))
