@@ -6,7 +6,8 @@ The same functions with the same arguments exist side by side:
     kernels.cpu         Numba, for two threads or sixty
 
 All of them keep the channels last, take float32 or float64 (one dtype per call), leave their inputs alone
-and return new contiguous arrays of that dtype. `kernels.checks` validates the arguments of both, once.
+and return new contiguous arrays of that dtype. (A _ at the end of a name, as in `adam_`, says that the kernel changes
+arrays in place.) `kernels.checks` validates the arguments of both, once.
 Importing `kernels` imports neither: `from kernels import reference`, or `cpu`.
 """
 
@@ -26,5 +27,9 @@ KERNELS = (
     "add_noise",
     "ddpm_step",
     "ddim_step",
+    "adam_",
+    "global_norm",
+    "scale_",
+    "lerp_",
     "erf",
 )

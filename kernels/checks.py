@@ -301,6 +301,59 @@ def denoising_step(
     return float(alpha_bar), float(alpha_bar_prev), float(guidance), clip, float(eta)
 
 
+# ---- optimisers ----------------------------------------------------------------------------------------
+
+
+def adam(parameters, gradients, means, squares, updates, averages) -> None:
+    """Lists with an array for each parameter; those that are changed must be contiguous. An average may be None."""
+    for argument, values in (("updates", updates), ("averages", averages)):
+        if values is not None and len(values) != len(parameters):
+            raise ValueError(f"adam_: needs {argument} for {len(parameters)} arrays; got {len(values)}")
+    changed = {"parameters": parameters, "means": means, "squares": squares}
+    if averages is not None:
+        changed["averages"] = [p if a is None else a for p, a in zip(parameters, averages)]
+    for argument, arrays in changed.items():
+        changeable("adam_", argument, arrays)
+    for argument, arrays in {**changed, "gradients": gradients}.items():
+        _like("adam_", argument, arrays, parameters)
+    if min(updates, default=1) < 1:
+        raise ValueError(f"adam_: updates must count from 1; got {updates}")
+
+
+def lerp(arrays, targets) -> None:
+    changeable("lerp_", "arrays", arrays)
+    _like("lerp_", "targets", targets, arrays)
+
+
+def changeable(name: str, argument: str, arrays) -> None:
+    """Arrays that a kernel changes in place must be contiguous and writable."""
+    floats(name, argument, arrays)
+    for i, array in enumerate(arrays):
+        if not array.flags.carray:
+            raise ValueError(f"{name}: {argument}[{i}] is changed in place: it must be contiguous and writable")
+
+
+def floats(name: str, argument: str, arrays) -> None:
+    """A list of arrays, each float32 or float64."""
+    for i, array in enumerate(arrays):
+        if not hasattr(array, "dtype") or array.dtype not in _FLOATS:
+            found = getattr(array, "dtype", type(array).__name__)
+            raise TypeError(f"{name}: {argument}[{i}] must be a float32 or float64 array; got {found}")
+
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def _like(name: str, argument: str, arrays, models) -> None:
+    """For each of the models, an array of its shape and dtype."""
+    if len(arrays) != len(models):
+        raise ValueError(f"{name}: needs {argument} for {len(models)} arrays; got {len(arrays)}")
+    for i, (array, model) in enumerate(zip(arrays, models)):
+        if getattr(array, "shape", None) != model.shape or array.dtype != model.dtype:
+            found = f"{array.shape} {array.dtype}" if hasattr(array, "dtype") else type(array).__name__
+            raise ValueError(f"{name}: {argument}[{i}] must be {model.shape} {model.dtype}; got {found}")
+
+
 # ---- shared --------------------------------------------------------------------------------------------
 
 

@@ -72,7 +72,7 @@ class Node:
         self.parents = tuple([_source(x) if isinstance(x, Tensor) else None for x in inputs])
         self.inputs: tuple | None = primitive.keep(inputs)
         self.output = output if primitive.keeps_output else None
-        self.saved = saved
+        self.saved = saved if primitive.rule else None  # only a rule reads it
         self.shape = output.shape
         self.dtype = output.dtype
         self.version = _version(self.inputs)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .backend import kernels_for
 from .nn.module import Module, Parameter, check_fits
 from .tensor import Tensor
 
@@ -39,7 +40,7 @@ class Optimizer:
         self.weight_decay = weight_decay
         self.steps = 0
         self.memory: list[dict[str, Any]] = [
-            {name: np.zeros_like(p.data) for name in self.remembers} for p in self.parameters
+            {name: np.zeros_like(p.data, order="C") for name in self.remembers} for p in self.parameters
         ]
 
     def zero_grad(self) -> None:
@@ -98,10 +99,14 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """Kingma & Ba 2015, algorithm 1: steps of the gradient's running mean over the root of its running square.
 
-    `weight_decay` is added to the gradient, as in PyTorch; for the decoupled kind see `AdamW`.
+    `weight_decay` is added to the gradient, as in PyTorch; for the decoupled kind see `AdamW`. Everything that a step
+    does to a parameter is done in one pass over memory, and that can take in what else is usual around a step:
+    `max_norm` scales the gradients down as `clip_grad_norm_` does (but leaves `p.grad` as it is), and an `ema` is
+    updated at the end of each step (do not call its `update` as well).
     """
 
     remembers = ("mean", "square")
+    decoupled = False
 
     def __init__(
         self,
@@ -110,29 +115,57 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        max_norm: float | None = None,
+        ema: EMA | None = None,
     ):
         super().__init__(parameters, lr, weight_decay)
         if np.shape(betas) != (2,) or not all(0 <= b < 1 for b in betas):
             raise ValueError(f"{type(self).__name__}: betas must be two numbers from 0 up to 1 (excluded), got {betas}")
-        self.betas, self.eps = betas, eps
+        if max_norm is not None and not max_norm > 0:
+            raise ValueError(f"{type(self).__name__}: max_norm must be positive, got {max_norm}")
+        self.betas, self.eps, self.max_norm, self.ema = betas, eps, max_norm, ema
         for memory in self.memory:
-            memory["updates"] = np.zeros((), np.int64)
+            memory["updates"] = np.zeros((), np.int64)  # of this parameter: one may start later than others
 
-    def updated(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
-        if self.weight_decay:
-            g = g + self.weight_decay * p
-        b1, b2 = self.betas
-        mean, square = memory["mean"], memory["square"]
-        mean += (1 - b1) * (g - mean)
-        square += (1 - b2) * (g * g - square)
-        memory["updates"] = memory["updates"] + 1  # of this parameter: one may have started later than others
-        t = int(memory["updates"])
-        unbiased_root = np.sqrt(square) / math.sqrt(1 - b2**t)
-        return p - (self.lr / (1 - b1**t)) * mean / (unbiased_root + self.eps)
+    def step(self) -> None:
+        self.steps += 1
+        parameters, gradients, memories = [], [], []
+        for p, memory in zip(self.parameters, self.memory, strict=True):
+            if p.grad is not None:
+                parameters.append(p)
+                gradients.append(p.grad.data)
+                memories.append(memory)
+                memory["updates"] = memory["updates"] + 1
+        scale = 1.0
+        if self.max_norm is not None and (norm := _norm(gradients)) > self.max_norm:
+            scale = self.max_norm / norm
+        averages, decay = [None] * len(parameters), 0.0
+        if self.ema is not None:
+            averages, decay = self.ema.averages_of(parameters), self.ema.decay_now()
+        if parameters:
+            kernels_for(parameters[0].data).adam_(
+                [p.change_() for p in parameters],
+                gradients,
+                [memory["mean"] for memory in memories],
+                [memory["square"] for memory in memories],
+                [int(memory["updates"]) for memory in memories],
+                self.lr,
+                self.betas,
+                self.eps,
+                self.weight_decay,
+                self.decoupled,
+                scale,
+                averages,
+                decay,
+            )
+        if self.ema is not None:
+            self.ema.update(done=averages)
 
 
 class AdamW(Adam):
     """Adam, with weights that also shrink by lr weight_decay at each step (Loshchilov & Hutter 2019)."""
+
+    decoupled = True
 
     def __init__(
         self,
@@ -141,12 +174,10 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        max_norm: float | None = None,
+        ema: EMA | None = None,
     ):
-        super().__init__(parameters, lr, betas, eps, weight_decay)
-        self.weight_decay, self.decoupled_decay = 0.0, weight_decay
-
-    def updated(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
-        return super().updated(p * (1 - self.lr * self.decoupled_decay), g, memory)
+        super().__init__(parameters, lr, betas, eps, weight_decay, max_norm, ema)
 
 
 def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
@@ -154,11 +185,14 @@ def clip_grad_norm_(parameters: Iterable[Parameter], max_norm: float) -> float:
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm must be positive, got {max_norm}")
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(float(np.vdot(g.data, g.data)) for g in gradients))
+    norm = _norm([g.data for g in gradients])
     if norm > max_norm:
-        for g in gradients:
-            g.data = g.data * (max_norm / norm)
+        kernels_for(gradients[0].data).scale_([g.change_() for g in gradients], max_norm / norm)
     return norm
+
+
+def _norm(arrays: list[Any]) -> float:
+    return kernels_for(arrays[0]).global_norm(arrays) if arrays else 0.0
 
 
 class CosineLR:
@@ -215,16 +249,29 @@ class EMA:
         self.module, self.decay, self.updates = module, decay, 0
         self.average = module.state_dict()
 
-    def update(self) -> None:
-        """Takes one step towards the module's present values."""
+    def decay_now(self) -> float:
+        """d of the next update."""
+        return min(self.decay, (2 + self.updates) / (11 + self.updates))
+
+    def averages_of(self, tensors: Iterable[Tensor]) -> list[Any]:
+        """For each tensor the array with its average; None if it is not the module's."""
+        found = {id(t): self.average[name] for name, t in self.module.named_tensors()}
+        return [found.get(id(t)) for t in tensors]
+
+    def update(self, done: Iterable[Any] = ()) -> None:
+        """Takes one step towards the module's present values; averages in `done` have taken it already."""
+        d, skipped = self.decay_now(), {id(average) for average in done}
         self.updates += 1
-        d = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        averages, values = [], []
         for name, t in self.module.named_tensors():
             average = self.average[name]
-            if average.dtype.kind == "f":
-                average += (1 - d) * (t.data - average)
-            else:
+            if average.dtype.kind != "f":
                 average[...] = t.data
+            elif id(average) not in skipped:
+                averages.append(average)
+                values.append(t.data)
+        if averages:
+            kernels_for(averages[0]).lerp_(averages, values, 1 - d)
 
     @contextmanager
     def applied(self) -> Iterator[Module]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import getrefcount
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ class Tensor:
         self.data = data
         self.grad: Tensor | None = None
         self.requires_grad = requires_grad
-        self.version = 0  # counts the calls of assign_
+        self.version = 0  # counts the calls of assign_ and change_
         self._node = _node
 
     # What it is
@@ -109,6 +110,17 @@ class Tensor:
         self.data = array
         self.version += 1
         return self
+
+    def change_(self) -> Array:
+        """The array, for its values to be changed in place. A graph notices, as it does after `assign_`.
+
+        If anything else holds that memory, such as a view on a graph or a user's variable, the tensor first gets a copy
+        for itself: nothing but the tensor changes.
+        """
+        if getrefcount(self.data) > _ONE_HOLDER or self.data.base is not None or not self.data.flags.carray:
+            self.data = self.data.copy(order="C")
+        self.version += 1
+        return self.data
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array, sharing memory with a tensor that is on the CPU."""
@@ -300,6 +312,10 @@ class Tensor:
 
     def gather(self, indices: Any, axis: int) -> Tensor:
         return minigen.gather(self, indices, axis)
+
+
+_alone = Tensor(np.empty(0))
+_ONE_HOLDER = getrefcount(_alone.data)  # what it says of an array that a tensor alone holds
 
 
 def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:

@@ -288,3 +288,12 @@ def test_backward_works_inside_no_grad_and_records_nothing():
         y.backward()
     same(x.grad, 6)
     assert not x.grad.requires_grad and x.grad.is_leaf
+
+
+def test_what_no_rule_reads_is_not_kept():
+    """`add_noise` gives its noise beside the output and has no rule: the tape makes the noise again where needed."""
+    x_t, noise = mg.add_noise(mg.tensor(np.ones((2, 3)), requires_grad=True), np.ones(2), np.ones(2), seed=0, draw=0)
+    gone = weakref.ref(noise.data)
+    assert x_t.requires_grad and gone() is not None
+    del noise
+    assert gone() is None

@@ -147,6 +147,12 @@ CASES += [
     ("betas", lambda: optim.Adam(weights, betas=(0.9, 1.0)), ValueError, "Adam: betas must be.*got (0.9, 1.0)"),
     ("weight decay", lambda: optim.AdamW(weights, weight_decay=-1), ValueError, "AdamW: weight_decay must not.*got -1"),
     ("nesterov", lambda: optim.SGD(weights, nesterov=True), ValueError, "SGD: momentum .*positive for nesterov, got 0"),
+    (
+        "Adam's max_norm",
+        lambda: optim.Adam(weights, max_norm=-1),
+        ValueError,
+        "Adam: max_norm must be positive, got -1",
+    ),
     ("max_norm", lambda: optim.clip_grad_norm_(weights, 0), ValueError, "clip_grad_norm_: max_norm .*got 0"),
     ("schedule", lambda: optim.CosineLR(optim.SGD(weights), 5, 5), ValueError, "CosineLR: needs 0 <= warmup.*5 and 5"),
     ("decay", lambda: optim.EMA(nn.Linear(1, 1), 1.0), ValueError, "EMA: decay must be.*got 1.0"),

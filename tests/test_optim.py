@@ -142,6 +142,112 @@ def test_parameters_without_a_gradient_stay(make):
     assert p.grad is None
 
 
+def test_a_step_changes_nothing_but_the_parameters():
+    """They are updated in place, but what shared memory with one keeps its values."""
+    given = np.ones((2, 3), np.float32)
+    p = nn.Parameter(mg.Tensor(given))
+    optimizer = Adam([p], 0.1)
+    held = [given, p.numpy(), p.T.numpy(), p.detach().numpy(), p.numpy()[0]]
+    p.grad = mg.tensor(np.ones((2, 3), np.float32))
+    optimizer.step()
+    held += [p.numpy()]
+    before = [a.copy() for a in held]
+    optimizer.step()
+    for array, copy in zip(held, before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+    del array, held
+    own = p.numpy().ctypes.data
+    optimizer.step()
+    assert p.numpy().ctypes.data == own
+    np.testing.assert_allclose(p.numpy(), 0.7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("view", [lambda a: a[1:], lambda a: a.T, lambda a: a.reshape(-1)])
+def test_a_parameter_that_was_given_a_view_gets_an_array_of_its_own(view):
+    given = np.ones((2, 3), np.float32)
+    p = nn.Parameter(mg.Tensor(view(given)))
+    p.grad = mg.tensor(np.ones(p.shape, np.float32))
+    Adam([p], 0.1).step()
+    np.testing.assert_array_equal(given, 1)
+    np.testing.assert_allclose(p.numpy(), 0.9, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
+def test_a_graph_notices_a_step(make):
+    p = nn.Parameter(np.ones(3, np.float32))
+    optimizer = make([p])
+    for _ in range(2):  # the second time there is no one else who holds the values
+        y = (p * p).sum()
+        p.grad = mg.tensor(np.ones(3, np.float32))
+        optimizer.step()
+        with pytest.raises(RuntimeError, match="was given new values"):
+            y.backward()
+        del y
+
+
+def test_a_view_on_a_graph_keeps_the_values_it_was_recorded_with():
+    p, x = nn.Parameter(np.ones((1, 2), np.float32)), mg.tensor(np.ones((1, 2), np.float32), requires_grad=True)
+    optimizer = Adam([p], 0.1)
+    for step in range(3):
+        y = (x @ p.T).sum()
+        now = p.numpy().copy()
+        p.grad = mg.tensor(np.ones((1, 2), np.float32))
+        optimizer.step()
+        x.grad = None
+        y.backward()
+        np.testing.assert_array_equal(x.grad.numpy(), now, err_msg=f"step {step}")
+
+
+@pytest.mark.parametrize("dtypes", [[np.float32] * 3, [np.float64, np.float32, np.float64]])
+def test_a_network_steps_as_its_parameters_do_alone(dtypes):
+    rng = np.random.default_rng(0)
+    shapes = [(3, 5), (), (70, 1000)]
+    together, alone = ([nn.Parameter(np.zeros(s, d)) for s, d in zip(shapes, dtypes, strict=True)] for _ in range(2))
+    optimizer, optimizers = AdamW(together), [AdamW([p]) for p in alone]
+    for _ in range(3):
+        for p, q in zip(together, alone, strict=True):
+            g = rng.standard_normal(p.shape).astype(p.dtype)
+            p.grad, q.grad = mg.tensor(g), mg.tensor(g.T).T.detach()  # not contiguous
+        for o in (optimizer, *optimizers):
+            o.step()
+    for p, q in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(p.numpy(), q.numpy())
+
+
+def test_clipping_and_averaging_in_the_step():
+    """One pass does what `clip_grad_norm_`, `step` and `EMA.update` do one after the other."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+            self.same, self.frozen = self.first, nn.Linear(2, 2)
+
+    one, other = Tied(), Tied()
+    other.load_state_dict(one.state_dict())
+    apart = nn.Parameter([1.0])  # not the module's
+    average, reference = EMA(one, 0.9), EMA(other, 0.9)
+    fused = Adam([*one.first.parameters(), apart], 0.1, max_norm=0.5, ema=average)
+    plain = Adam(list(other.first.parameters()), 0.1)
+    for step in range(4):
+        for p, q in zip(fused.parameters, plain.parameters, strict=False):
+            g = np.random.default_rng(step).standard_normal(p.shape).astype(p.dtype) * 10 ** (step - 2)
+            p.grad, q.grad = mg.tensor(g), mg.tensor(g)
+        for module in (one, other):
+            module.first[1].running_mean.assign_(np.full(3, step, np.float32))
+        before = [p.grad.numpy().copy() for p in fused.parameters if p.grad is not None]
+        fused.step()
+        for g, p in zip(before, fused.parameters, strict=False):
+            np.testing.assert_array_equal(p.grad.numpy(), g)
+        clip_grad_norm_(plain.parameters, 0.5)
+        plain.step()
+        reference.update()
+    assert average.updates == reference.updates == 4
+    for name, expected in reference.average.items():
+        np.testing.assert_allclose(average.average[name], expected, rtol=1e-5, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(one.state_dict()[name], other.state_dict()[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 def test_a_state_must_fit():
     state = Adam([nn.Parameter([1.0])]).state_dict()
     for parameters, words in [
@@ -169,6 +275,16 @@ def test_clipping_scales_all_gradients_together(scale, max_norm):
     np.testing.assert_allclose(p.grad.numpy(), [scale * factor, 2 * scale * factor])
     np.testing.assert_allclose(q.grad.numpy(), [[-2 * scale * factor]])
     assert r.grad is None
+
+
+def test_clipping_does_not_overflow_and_passes_nan_on():
+    p, q = nn.Parameter(np.zeros(3)), nn.Parameter(np.zeros(3, np.float32))
+    p.grad, q.grad = mg.tensor(np.zeros(3)), mg.tensor(np.full(3, 1e30, np.float32))
+    assert clip_grad_norm_([p, q], 1.0) == pytest.approx(math.sqrt(3) * 1e30)
+    np.testing.assert_allclose(q.grad.numpy(), math.sqrt(1 / 3), rtol=1e-6)
+    q.grad = mg.tensor(np.array([1, np.nan, 2], np.float32))
+    assert math.isnan(clip_grad_norm_([p, q], 1.0))
+    assert clip_grad_norm_([nn.Parameter([1.0])], 1.0) == 0
 
 
 def test_clipping_gradients_that_came_from_one_sum():

@@ -9,9 +9,11 @@ from kernels.cpu.elementwise import erf
 from kernels.cpu.matmul import matmul
 from kernels.cpu.noise import add_noise, ddim_step, ddpm_step
 from kernels.cpu.norm import group_norm, group_norm_backward
+from kernels.cpu.optimizer import adam_, global_norm, lerp_, scale_
 from kernels.cpu.philox import normal, philox, uniform
 
 __all__ = [
+    "adam_",
     "add_noise",
     "attention",
     "attention_backward",
@@ -21,10 +23,13 @@ __all__ = [
     "ddim_step",
     "ddpm_step",
     "erf",
+    "global_norm",
     "group_norm",
     "group_norm_backward",
+    "lerp_",
     "matmul",
     "normal",
     "philox",
+    "scale_",
     "uniform",
 ]

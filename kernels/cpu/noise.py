@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from kernels import checks
-from kernels.cpu.jit import old_parallel_kernel, plain
-from kernels.cpu.philox import BLOCKS_PER_TASK, normals, rows_of, store, tasks_per_row
+from kernels.cpu.jit import parallel_kernel, plain, share
+from kernels.cpu.philox import COST, address_of_draw, fill_normal, run_at, runs_in
+from kernels.cpu.vector import lanes, larger, load_first, smaller, store_first
 
 
 def add_noise(
@@ -25,23 +25,21 @@ def add_noise(
     """(x_t, noise), x_t[n] = alpha[n] x0[n] + sigma[n] noise[n]: Ho et al. 2020, arXiv:2006.11239, eq. 4."""
     checks.add_noise(x0, alpha, sigma, seed, draw, first_row)
     x_t, noise = np.empty(x0.shape, x0.dtype), np.empty(x0.shape, x0.dtype)
-    _add_noise(
-        rows_of(plain(x0)), plain(alpha), plain(sigma), np.uint64(seed), np.uint64(draw),
-        np.uint64(first_row), rows_of(x_t), rows_of(noise),
-    )  # fmt: skip
+    x0, address = plain(x0).reshape(-1), address_of_draw(seed, draw, first_row)
+    _add_noise(COST * x0.size, x0, plain(alpha), plain(sigma), address, x_t.reshape(-1), noise.reshape(-1))
     return x_t, noise
 
 
-@old_parallel_kernel()
-def _add_noise(x0, alpha, sigma, seed, draw, first_row, x_t, noise):
-    rows, elements = x0.shape
-    tasks = tasks_per_row(elements)
-    for task in prange(rows * tasks):
-        r, part = task // tasks, task % tasks
-        for block in range(part * BLOCKS_PER_TASK, min((part + 1) * BLOCKS_PER_TASK, (elements + 3) // 4)):
-            store(noise[r], block, normals(seed, draw, first_row + np.uint64(r), np.uint64(block)))
-            for i in range(4 * block, min(4 * block + 4, elements)):
-                x_t[r, i] = alpha[r] * x0[r, i] + sigma[r] * noise[r, i]
+@parallel_kernel
+def _add_noise(part, parts, x0, alpha, sigma, address, x_t, noise):
+    elements = x0.size // max(alpha.size, 1)
+    runs = runs_in(alpha.size, elements)
+    for i in range(share(runs, part, parts), share(runs, part + 1, parts)):
+        row, begin, end = run_at(i, elements)
+        fill_normal(noise, row, begin, end, elements, address)
+        for at in range(row * elements + begin, row * elements + end, lanes(x0)):
+            n = row * elements + end - at
+            store_first(x_t, at, alpha[row] * load_first(x0, at, n) + sigma[row] * load_first(noise, at, n), n)
 
 
 def ddpm_step(
@@ -111,33 +109,37 @@ def x0_coefficients(prediction: str, alpha_bar: float) -> tuple[float, float]:
 def step(x, out, out_uncond, guidance, clip, levels, seed, draw, first_row) -> np.ndarray:
     """One pass with the levels (c_x, c_m, A, B, deviation)."""
     x_prev = np.empty(x.shape, x.dtype)
-    out = rows_of(plain(out))
+    out = plain(out).reshape(-1)
     _step(
-        rows_of(plain(x)),
+        (COST if levels[-1] else 3) * x.size,
+        plain(x).reshape(-1),
         out,
-        out if out_uncond is None else rows_of(plain(out_uncond)),
+        out if out_uncond is None else plain(out_uncond).reshape(-1),
+        out_uncond is not None,
         np.array([*levels, guidance, math.inf if clip is None else clip]).astype(x.dtype),
-        np.uint64(seed),
-        np.uint64(draw),
-        np.uint64(first_row),
-        rows_of(x_prev),
+        len(x),
+        address_of_draw(seed, draw, first_row),
+        x_prev.reshape(-1),
     )
     return x_prev
 
 
-@old_parallel_kernel()
-def _step(x, out, out_uncond, numbers, seed, draw, first_row, x_prev):
+@parallel_kernel
+def _step(part, parts, x, out, out_uncond, guided, numbers, rows, address, x_prev):
     c_x, c_m, from_x0, from_x, deviation, guidance, clip = numbers
-    rows, elements = x.shape
-    tasks = tasks_per_row(elements)
-    for task in prange(rows * tasks):
-        r, part = task // tasks, task % tasks
-        first, last = part * BLOCKS_PER_TASK, min((part + 1) * BLOCKS_PER_TASK, (elements + 3) // 4)
+    elements = x.size // max(rows, 1)
+    runs = runs_in(rows, elements)
+    for i in range(share(runs, part, parts), share(runs, part + 1, parts)):
+        row, begin, end = run_at(i, elements)
         if deviation != 0:  # the noise goes where the result will be
-            for block in range(first, last):
-                store(x_prev[r], block, normals(seed, draw, first_row + np.uint64(r), np.uint64(block)))
-        for i in range(4 * first, min(4 * last, elements)):
-            m = out_uncond[r, i] + guidance * (out[r, i] - out_uncond[r, i])
-            x0 = min(max(c_x * x[r, i] + c_m * m, -clip), clip)
-            value = from_x0 * x0 + from_x * x[r, i]
-            x_prev[r, i] = value + deviation * x_prev[r, i] if deviation != 0 else value
+            fill_normal(x_prev, row, begin, end, elements, address)
+        for at in range(row * elements + begin, row * elements + end, lanes(x)):
+            n = row * elements + end - at
+            now, m = load_first(x, at, n), load_first(out, at, n)
+            if guided:
+                uncond = load_first(out_uncond, at, n)
+                m = uncond + guidance * (m - uncond)
+            value = from_x0 * smaller(larger(c_x * now + c_m * m, -clip), clip) + from_x * now
+            if deviation != 0:
+                value = value + deviation * load_first(x_prev, at, n)
+            store_first(x_prev, at, value, n)

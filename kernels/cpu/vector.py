@@ -159,8 +159,8 @@ def load_first(typing, x, at, n):
 
 @intrinsic
 def store(typing, x, at, value):
-    """Writes the vector `value`, or a number in all its lanes, to x[at] and after."""
-    vector = VectorType(x.dtype)
+    """Writes the vector `value`, or a number in all lanes of one, to x[at] and after."""
+    vector = value if isinstance(value, VectorType) else VectorType(x.dtype)
 
     def write(context, builder, signature, values):
         address = address_of(context, builder, signature.args[0], *values[:2], vector.llvm)
@@ -173,7 +173,7 @@ def store(typing, x, at, value):
 @intrinsic
 def store_first(typing, x, at, value, n):
     """Writes the first n of its numbers."""
-    vector = VectorType(x.dtype)
+    vector = value if isinstance(value, VectorType) else VectorType(x.dtype)
 
     def write(context, builder, signature, values):
         address = address_of(context, builder, signature.args[0], *values[:2], vector.llvm)
@@ -237,6 +237,7 @@ _operation(operator.mul, 2, lambda b, v, x, y: b.fmul(x, y, flags=FUSE) if _is_f
 _operation(operator.truediv, 2, lambda b, v, x, y: b.fdiv(x, y, flags=FUSE))
 _operation(operator.neg, 1, lambda b, v, x: b.fneg(x) if _is_float(v) else b.neg(x))
 _operation(operator.and_, 2, lambda b, v, x, y: b.and_(x, y))
+_operation(operator.or_, 2, lambda b, v, x, y: b.or_(x, y))
 _operation(operator.xor, 2, lambda b, v, x, y: b.xor(x, y))
 _operation(operator.lshift, 2, lambda b, v, x, y: b.shl(x, y))
 _operation(operator.rshift, 2, lambda b, v, x, y: b.ashr(x, y) if v.dtype.signed else b.lshr(x, y))
@@ -316,6 +317,75 @@ def highest(typing, v):
         return call(builder, f"vector.reduce.fmax.{v.suffix}", v.llvm.element, *values, flags=("nnan",))
 
     return v.dtype(v), write
+
+
+@intrinsic
+def in_float64(typing, v):
+    """The same numbers in float64, as many lanes: in two registers where v is float32."""
+    wide = VectorType(types.float64, v.count)
+
+    def write(context, builder, signature, values):
+        return values[0] if v == wide else builder.fpext(values[0], wide.llvm)
+
+    return wide(v), write
+
+
+@intrinsic
+def in_dtype_of(typing, x, v):
+    """A vector of unsigned whole numbers in the dtype of the array x."""
+    vector = VectorType(x.dtype, v.count)
+    return vector(x, v), lambda context, builder, signature, values: builder.uitofp(values[1], vector.llvm)
+
+
+@intrinsic
+def split_power_of_two(typing, v):
+    """(n, m) with v = 2^n m and m from sqrt(1/2) to sqrt(2), for positive normal numbers, read from their bits."""
+    mantissa, root_half = (23, 0x3F3504F3) if v.dtype == types.float32 else (52, 0x3FE6A09E667F3BCD)
+
+    def write(context, builder, signature, values):
+        whole = ir.VectorType(ir.IntType(v.dtype.bitwidth), v.count)
+        every = lambda n: ir.Constant(whole, [n] * v.count)  # noqa: E731
+        bits = builder.bitcast(values[0], whole)
+        exponent = builder.ashr(builder.sub(bits, every(root_half)), every(mantissa))
+        m = builder.bitcast(builder.sub(bits, builder.shl(exponent, every(mantissa))), v.llvm)
+        narrow = exponent if v.dtype == types.float32 else builder.trunc(exponent, ir.VectorType(_i32, v.count))
+        n = builder.sitofp(narrow, v.llvm)
+        return context.make_tuple(builder, signature.return_type, [n, m])
+
+    return types.UniTuple(v, 2)(v), write
+
+
+@intrinsic
+def counting(typing, first):
+    """A uint64 vector first, first + 1, ..."""
+    vector = VectorType(types.uint64)
+
+    def write(context, builder, signature, values):
+        return builder.add(
+            broadcast(builder, values[0], vector.count), ir.Constant(vector.llvm, list(range(vector.count)))
+        )
+
+    return vector(types.uint64), write
+
+
+@intrinsic
+def halves(typing, low, high):
+    """uint64 vectors of numbers below 2^32 as one uint32 vector, low[0], high[0], low[1], high[1], ..."""
+    vector = VectorType(types.uint32, 2 * low.count)
+
+    def write(context, builder, signature, values):
+        shifted = builder.shl(values[1], ir.Constant(low.llvm, [32] * low.count))
+        return builder.bitcast(builder.or_(values[0], shifted), vector.llvm)
+
+    return vector(low, high), write
+
+
+@intrinsic
+def interleave(typing, a, b):
+    """The vector a[0], b[0], a[1], b[1], ..."""
+    vector = VectorType(a.dtype, 2 * a.count)
+    order = ir.Constant(ir.VectorType(_i32, vector.count), [i // 2 + i % 2 * a.count for i in range(vector.count)])
+    return vector(a, b), lambda context, builder, signature, values: builder.shuffle_vector(*values, order)
 
 
 @intrinsic

@@ -192,6 +192,42 @@ def ddim_step(draw):
 
 
 @st.composite
+def array_lists(draw, lists, largest=5):
+    """Lists of arrays of the same shapes and dtypes, which differ from one place to the next."""
+    shapes = draw(st.lists(sampled_from([(), (0,), (1,), (7,), (16,), (3, 11), (131, 127)]), max_size=largest))
+    arrays = [Arrays(draw) for _ in shapes]
+    return [[np.asarray(a.rng.standard_normal(s), a.dtype) for a, s in zip(arrays, shapes)] for _ in range(lists)]
+
+
+@st.composite
+def adam_(draw):
+    parameters, gradients, means, squares, averages = draw(array_lists(5))
+    squares = [np.asarray(s * s) for s in squares]
+    gradients = [np.asarray(g.T.copy().T, order="K") for g in gradients]
+    updates = [draw(integers(1, 2000)) for _ in parameters]
+    averages = draw(sampled_from([None, averages, [None, *averages[1:]][: len(averages)]]))
+    settings = dict(weight_decay=draw(sampled_from([0.0, 0.3])), decoupled=draw(booleans()))
+    settings.update(scale=draw(sampled_from([1.0, 0.1])), averages=averages, average_decay=0.9)
+    return (parameters, gradients, means, squares, updates, 0.1, (draw(sampled_from([0.0, 0.9])), 0.99), 1e-8), settings
+
+
+@st.composite
+def global_norm(draw):
+    (arrays,) = draw(array_lists(1))
+    return ([np.asarray(a.T.copy().T, order="K") for a in arrays],), {}
+
+
+@st.composite
+def scale_(draw):
+    return (*draw(array_lists(1)), draw(sampled_from([0.0, 0.3]))), {}
+
+
+@st.composite
+def lerp_(draw):
+    return (*draw(array_lists(2)), draw(sampled_from([0.0, 0.3, 1.0]))), {}
+
+
+@st.composite
 def erf(draw):
     shape = draw(sampled_from([(), (0,), (7,), (3, 5)]))
     return (Arrays(draw).rng.standard_normal(shape).astype(draw(sampled_from(["float32", "float64"]))),), {}
@@ -212,6 +248,10 @@ CALLS = {
     "add_noise": add_noise(),
     "ddpm_step": ddpm_step(),
     "ddim_step": ddim_step(),
+    "adam_": adam_(),
+    "global_norm": global_norm(),
+    "scale_": scale_(),
+    "lerp_": lerp_(),
     "erf": erf(),
 }
 
@@ -222,6 +262,8 @@ def in_float64(name, args, kwargs):
     def widened(value):
         if isinstance(value, np.dtype):
             return np.dtype(np.float64)
+        if isinstance(value, list):
+            return [widened(item) for item in value]
         is_float = isinstance(value, np.ndarray) and value.dtype.kind == "f"
         return value.astype(np.float64) if is_float else value
 

@@ -66,6 +66,11 @@ def uniform(**given):
     return "uniform", dict(shape=(2, 3), seed=0, draw=0) | given
 
 
+def adam(**given):
+    lists = {argument: [zeros(2, 3)] for argument in ("parameters", "gradients", "means", "squares")}
+    return "adam_", lists | dict(updates=[1], lr=0.1, betas=(0.9, 0.99), eps=1e-8) | given
+
+
 REFUSED = [
     # convolution: channels, ranks, shapes
     (
@@ -178,6 +183,24 @@ REFUSED = [
     (ddim(guidance=3.0), "ddim_step: guidance 3.0 needs out_uncond"),
     (ddim(clip=0.0), "ddim_step: clip must be positive; got 0.0"),
     (ddim(first_row=-1), "ddim_step: row must lie in [0, 2**32); got -1"),
+    # optimisers
+    (adam(gradients=[zeros(3)]), "adam_: gradients[0] must be (2, 3) float32; got (3,) float32"),
+    (adam(gradients=[None]), "adam_: gradients[0] must be (2, 3) float32; got NoneType"),
+    (adam(squares=[]), "adam_: needs squares for 1 arrays; got 0"),
+    (adam(updates=[]), "adam_: needs updates for 1 arrays; got 0"),
+    (adam(averages=[None, None]), "adam_: needs averages for 1 arrays; got 2"),
+    (adam(averages=[zeros(2, 3, dtype=f64)]), "adam_: averages[0] must be (2, 3) float32; got (2, 3) float64"),
+    (adam(updates=[0]), "adam_: updates must count from 1; got [0]"),
+    (adam(parameters=[zeros(3, 2).T]), "adam_: parameters[0] is changed in place: it must be contiguous and writable"),
+    (adam(means=[zeros(3, 2).T]), "adam_: means[0] is changed in place: it must be contiguous and writable"),
+    (adam(parameters=[zeros(2, dtype=int)]), TypeError("adam_: parameters[0] must be a float32 or float64 array")),
+    (
+        ("global_norm", dict(arrays=[1.0])),
+        TypeError("global_norm: arrays[0] must be a float32 or float64 array; got f"),
+    ),
+    (("scale_", dict(arrays=[zeros(4)[::2]], factor=2.0)), "scale_: arrays[0] is changed in place"),
+    (("lerp_", dict(arrays=[zeros(2)], targets=[zeros(3)], weight=0.5)), "lerp_: targets[0] must be (2,) float32"),
+    (("lerp_", dict(arrays=[zeros(4)[::2]], targets=[zeros(2)], weight=0.5)), "lerp_: arrays[0] is changed in place"),
     # elementwise
     (("erf", dict(x=zeros(2, dtype=int))), TypeError("erf: x is int64; it must be float32 or float64")),
 ]
