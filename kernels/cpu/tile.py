@@ -206,3 +206,70 @@ def tile_store(typing, tile, array, table, first, shift, width):
         return context.get_dummy_value()
 
     return types.void(tile, array, table, types.intp, types.intp, types.intp), write
+
+
+# ---- tiles of matrices whose rows lie evenly: row i begins at array[at + i stride] -----------------------------
+
+
+@intrinsic
+def zero_tile(typing, array):
+    """A tile of zeros, of the array's dtype."""
+    tile = TileType(array.dtype)
+    zeros = ir.Constant(ir.ArrayType(tile.vector, ROWS * VECTORS), None)
+    return tile(array), lambda context, builder, signature, values: zeros
+
+
+@intrinsic
+def tile_load_even(typing, array, at, stride):
+    """A tile whose row i is array[at + i stride :]."""
+    tile = TileType(array.dtype)
+
+    def write(context, builder, signature, values):
+        array, at, stride = values
+        rows = ir.Constant(ir.ArrayType(tile.vector, ROWS * VECTORS), ir.Undefined)
+        for i, v in np.ndindex(ROWS, VECTORS):
+            address = _even_address(context, builder, signature.args[0], array, at, stride, i, v)
+            rows = builder.insert_value(rows, builder.load(address, align=tile.dtype.bitwidth // 8), i * VECTORS + v)
+        return rows
+
+    return tile(array, types.intp, types.intp), write
+
+
+@intrinsic
+def tile_store_even(typing, tile, array, at, stride):
+    """Writes row i to array[at + i stride :]."""
+
+    def write(context, builder, signature, values):
+        rows, array, at, stride = values
+        for i, v in np.ndindex(ROWS, VECTORS):
+            address = _even_address(context, builder, signature.args[1], array, at, stride, i, v)
+            builder.store(builder.extract_value(rows, i * VECTORS + v), address, align=tile.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(tile, array, types.intp, types.intp), write
+
+
+@intrinsic
+def add_even_product(typing, tile, a, at, stride, b, b_at):
+    """tile[i] += a[at + i stride] b[b_at :]: the rows of a lie evenly, or with stride 1, its columns do."""
+
+    def write(context, builder, signature, values):
+        w = _Writer(context, builder, tile)
+        sums, a, at, stride, b, b_at = values
+        vectors = [builder.load(w.address(signature.args[4], b, b_at, v), align=4) for v in range(VECTORS)]
+        for i in range(ROWS):
+            row = builder.add(at, builder.mul(stride, _i64(i)))
+            number = w.broadcast(builder.load(w.address(signature.args[1], a, row)))
+            for v in range(VECTORS):
+                j = i * VECTORS + v
+                total = w.vector_function("fma", tile.vector, number, vectors[v], builder.extract_value(sums, j))
+                sums = builder.insert_value(sums, total, j)
+        return sums
+
+    return tile(tile, a, types.intp, types.intp, b, types.intp), write
+
+
+def _even_address(context, builder, array_type, array, at, stride, i, v):
+    """Of vector v of row i."""
+    w = _Writer(context, builder, TileType(array_type.dtype))
+    return w.address(array_type, array, builder.add(at, builder.mul(stride, _i64(i))), v)
