@@ -22,7 +22,7 @@ import math
 import numpy as np
 
 from kernels import checks
-from kernels.cpu.functions import exp
+from kernels.cpu.functions import exp_below_one
 from kernels.cpu.jit import kernel_part, parallel_kernel, plain, share
 from kernels.cpu.tile import (
     ROWS,
@@ -33,12 +33,24 @@ from kernels.cpu.tile import (
     tile_store_even,
     zero_tile,
 )
-from kernels.cpu.vector import choose, lanes, larger, load, load_first, spread, store, store_first, total
+from kernels.cpu.vector import (
+    choose,
+    lanes,
+    larger,
+    load,
+    load_first,
+    spread,
+    store,
+    store_first,
+    store_transposed,
+    total,
+)
 
 QUERIES = 64  # of a block, which has 17 kB in float32: half of the first-level cache
 KEYS = -(-64 // ROWS) * ROWS  # whole tiles
 QUERY_ROWS = -(-QUERIES // ROWS) * ROWS  # of sums for the queries of a block; what is beyond QUERIES is not used
-TASK = 256  # queries that a task of the forward pass answers, of one head
+TASK = 256  # queries of a head that a task of the forward pass answers, and the fewest keys of one of the backward pass
+FEW_HEADS = 8
 
 
 def attention(
@@ -61,7 +73,7 @@ def attention(
     lse = np.empty((samples, heads, length), q.dtype)
     work = samples * heads * length * keys * (d + e) // 16
     sizes = (samples, length, keys, heads, d, e)
-    inputs = (*flat(q), *flat(k), *flat(v), added_mask(mask, q, k), bool(is_causal), q.dtype.type(scale))
+    inputs = (*flat(q), *flat(k), *flat(v), *added_mask(mask, q, k), bool(is_causal), q.dtype.type(scale))
     _attention(work, sizes, *inputs, out.reshape(-1), lse.reshape(-1))
     return out, lse
 
@@ -85,13 +97,20 @@ def attention_backward(
     scale = checks.attention_backward(g, out, lse, q, k, v, mask, scale)
     samples, length, heads, d = q.shape
     keys, e = k.shape[1], v.shape[3]
-    dq, dk, dv = np.empty(q.shape, q.dtype), np.empty(k.shape, k.dtype), np.empty(v.shape, v.dtype)
+    spans = key_spans(samples * heads, keys)
+    dq, dk, dv = np.empty((spans, *q.shape), q.dtype), np.empty(k.shape, k.dtype), np.empty(v.shape, v.dtype)
     work = samples * heads * length * keys * (3 * d + 2 * e) // 16
-    sizes = (samples, length, keys, heads, d, e)
-    inputs = (*flat(q), *flat(k), *flat(v), added_mask(mask, q, k), bool(is_causal), q.dtype.type(scale))
+    sizes = (samples, length, keys, heads, d, e, spans)
+    inputs = (*flat(q), *flat(k), *flat(v), *added_mask(mask, q, k), bool(is_causal), q.dtype.type(scale))
     outputs = (dq.reshape(-1), dk.reshape(-1), dv.reshape(-1))
     _attention_backward(work, sizes, *flat(g), *flat(out), plain(lse).reshape(-1), *inputs, *outputs)
-    return dq, dk, dv
+    return dq[0] if spans == 1 else dq.sum(axis=0), dk, dv
+
+
+def key_spans(heads: int, keys: int) -> int:
+    """Into how many spans the keys of a head are cut, each a task of the backward pass: more than one only where
+    there are few heads (those of all samples) for the threads to share."""
+    return max(1, min(FEW_HEADS // max(1, heads), keys // TASK))
 
 
 def flat(x: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -108,82 +127,94 @@ def flat(x: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
     return numbers, (steps[0], steps[1], steps[2])
 
 
-def added_mask(mask: np.ndarray | None, q: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """What is added to the scores, (N or 1, H or 1, L or 1, S); empty if there is no mask."""
+def added_mask(mask: np.ndarray | None, q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """(numbers, steps): numbers[n steps[0] + l steps[1] + h steps[2] + s] is added to a score; empty without a mask."""
     if mask is None:
-        return np.empty((0, 0, 0, 0), q.dtype)
+        return np.empty(0, q.dtype), (0, 0, 0)
     if mask.dtype == bool:
         mask = np.where(mask, q.dtype.type(0), q.dtype.type(-np.inf))
     mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
-    return plain(np.broadcast_to(mask, (*mask.shape[:3], k.shape[1])))
+    mask = plain(np.broadcast_to(mask, (*mask.shape[:3], k.shape[1])))
+    n, h, l = (0 if size == 1 else step // mask.itemsize for size, step in zip(mask.shape, mask.strides[:3]))
+    return mask.reshape(-1), (n, l, h)
 
 
 # ---- forward -------------------------------------------------------------------------------------------
 
 
 @parallel_kernel
-def _attention(part, parts, sizes, q, q_steps, k, k_steps, v, v_steps, mask, is_causal, scale, out, lse):
+def _attention(part, parts, sizes, q, q_steps, k, k_steps, v, v_steps, mask, mask_steps, is_causal, scale, out, lse):
     samples, length, keys, heads, d, e = sizes
-    key_rows, d_wide, e_wide = whole(keys, ROWS), whole(d, tile_columns(q)), whole(e, tile_columns(q))
-    k_panels, v_panels = scratch(q, key_rows * d_wide), scratch(q, key_rows * e_wide)
-    q_t, sums = scratch(q, d * QUERIES), scratch(q, QUERY_ROWS * e_wide)
-    block = scratch(q, (KEYS + 1) * QUERIES)  # the last tile of columns reaches beyond the last row
-    top, mass, shrink = scratch(q, QUERIES), scratch(q, QUERIES), scratch(q, QUERIES)
+    width, one = tile_columns(q), q.dtype.type(1)
+    key_rows, d_wide, e_wide = whole(keys, ROWS), whole(d, width), whole(e, width)
+    k_panels = 0  # where things are in the scratch memory
+    v_panels = k_panels + key_rows * d_wide
+    q_t = v_panels + key_rows * e_wide
+    sums = q_t + d_wide * QUERIES
+    block = sums + QUERY_ROWS * e_wide  # the last tile of its columns reaches beyond the last row
+    top = block + KEYS * QUERIES
+    mass = top + QUERIES
+    shrink = mass + QUERIES
+    memory = scratch(q, shrink + QUERIES)
+
     spans = (length + TASK - 1) // TASK
     tasks = samples * heads * spans
     for task in range(share(tasks, part, parts), share(tasks, part + 1, parts)):
         n, h, span = task // spans // heads, task // spans % heads, task % spans
-        pack(k, at(k_steps, n, 0, h), k_steps[1], keys, d, 1, k_panels, key_rows)
-        pack(v, at(v_steps, n, 0, h), v_steps[1], keys, e, 1, v_panels, key_rows)
+        pack(k, at(k_steps, n, 0, h), k_steps[1], keys, d, one, memory, k_panels, key_rows)
+        pack(v, at(v_steps, n, 0, h), v_steps[1], keys, e, one, memory, v_panels, key_rows)
         for first in range(span * TASK, min(length, span * TASK + TASK), QUERIES):
             queries = min(QUERIES, length - first)
-            pack_transposed(q, at(q_steps, n, first, h), q_steps[1], queries, d, scale, q_t)
-            sums[:] = 0
-            top[:] = -np.inf
-            mass[:] = 0
+            pack_transposed(q, at(q_steps, n, first, h), q_steps[1], queries, d, scale, memory, q_t)
+            fill(memory, sums, QUERY_ROWS * e_wide, 0)
+            fill(memory, top, QUERIES, -np.inf)
+            fill(memory, mass, QUERIES, 0)
             for start in range(0, min(keys, first + queries) if is_causal else keys, KEYS):
                 seen = min(KEYS, keys - start)
-                set_products(k_panels, start, key_rows, d, q_t, seen, queries, block)
-                hide(block, seen, queries, mask, is_causal, n, h, first, start)
-                _online_softmax(block, seen, queries, top, mass, shrink)
-                _scale_rows(sums, queries, e_wide, shrink)
-                add_for_queries(block, seen, queries, v_panels, start, key_rows, e, sums)
+                set_products(memory, k_panels + start * width, key_rows, d, q_t, seen, queries, block)
+                hide(memory, block, seen, queries, mask, at(mask_steps, n, first, h) + start, mask_steps[1])
+                if is_causal:
+                    hide_future(memory, block, seen, queries, start - first)
+                _online_softmax(memory, block, seen, queries, top, mass, shrink)
+                _scale_rows(memory, sums, queries, e_wide, shrink)
+                add_for_queries(memory, block, seen, queries, v_panels + start * width, key_rows, e, sums)
             for i in range(queries):
-                lse[(n * heads + h) * length + first + i] = top[i] + math.log(mass[i])  # -inf + -inf: saw nothing
-                shrink[i] = 1 / mass[i] if mass[i] != 0 else 0
-            _scale_rows(sums, queries, e_wide, shrink)
-            unpack(sums, QUERY_ROWS, queries, e, 1, out, ((n * length + first) * heads + h) * e, heads * e)
+                total_mass = memory[mass + i]
+                lse[(n * heads + h) * length + first + i] = memory[top + i] + math.log(total_mass)  # -inf: saw nothing
+                memory[shrink + i] = 1 / total_mass if total_mass != 0 else 0
+            _scale_rows(memory, sums, queries, e_wide, shrink)
+            unpack(memory, sums, QUERY_ROWS, queries, e, one, out, ((n * length + first) * heads + h) * e, heads * e)
 
 
 @kernel_part()
-def _online_softmax(block, keys, queries, top, mass, shrink):
+def _online_softmax(memory, block, keys, queries, top, mass, shrink):
     """Scores become exp(score - top) of a new top; shrink is what the old sums are to be multiplied with."""
-    for c in range(0, queries, lanes(block)):
-        old = load(top, c)
+    for c in range(0, queries, lanes(memory)):
+        old = load(memory, top + c)
         new = old
         for s in range(keys):
-            new = larger(new, load(block, s * QUERIES + c))
+            new = larger(new, load(memory, block + s * QUERIES + c))
         shift = finite(new)
-        factor = exp(old - shift)
-        sums = load(mass, c) * factor
+        factor = exp_below_one(old - shift)
+        sums = load(memory, mass + c) * factor
         for s in range(keys):
-            p = exp(load(block, s * QUERIES + c) - shift)
+            p = exp_below_one(load(memory, block + s * QUERIES + c) - shift)
             sums = sums + p
-            store(block, s * QUERIES + c, p)
-        store(top, c, new)
-        store(mass, c, sums)
-        store(shrink, c, factor)
+            store(memory, block + s * QUERIES + c, p)
+        store(memory, top + c, new)
+        store(memory, mass + c, sums)
+        store(memory, shrink + c, factor)
 
 
 @kernel_part()
-def _scale_rows(sums, rows, columns, factors):
-    """Row i of the panels times factors[i]."""
-    width = tile_columns(sums)
+def _scale_rows(memory, sums, rows, columns, factors):
+    """Row i of the panels times factor i."""
+    width = tile_columns(memory)
     for p in range(0, columns, width):
         for i in range(rows):
-            for c in range(0, width, lanes(sums)):
-                here = p * QUERY_ROWS + i * width + c
-                store(sums, here, load(sums, here) * factors[i])
+            for c in range(0, width, lanes(memory)):
+                here = sums + p * QUERY_ROWS + i * width + c
+                store(memory, here, load(memory, here) * memory[factors + i])
 
 
 # ---- backward ------------------------------------------------------------------------------------------
@@ -191,58 +222,73 @@ def _scale_rows(sums, rows, columns, factors):
 
 @parallel_kernel
 def _attention_backward(
-    part, parts, sizes, g, g_steps, out, out_steps, lse, q, q_steps, k, k_steps, v, v_steps, mask, is_causal, scale,
-    dq, dk, dv,
+    part, parts, sizes, g, g_steps, out, out_steps, lse, q, q_steps, k, k_steps, v, v_steps, mask, mask_steps,
+    is_causal, scale, dq, dk, dv,
 ):  # fmt: skip
-    samples, length, keys, heads, d, e = sizes
-    key_rows, d_wide, e_wide = whole(keys, ROWS), whole(d, tile_columns(q)), whole(e, tile_columns(q))
-    k_panels, v_panels = scratch(q, key_rows * d_wide), scratch(q, key_rows * e_wide)
-    dk_sums, dv_sums = scratch(q, key_rows * d_wide), scratch(q, key_rows * e_wide)
-    q_t, g_t, dq_sums = scratch(q, d * QUERIES), scratch(q, e * QUERIES), scratch(q, QUERY_ROWS * d_wide)
-    q_panels, g_panels = scratch(q, QUERIES * d_wide), scratch(q, QUERIES * e_wide)
-    p, ds = scratch(q, (KEYS + 1) * QUERIES), scratch(q, (KEYS + 1) * QUERIES)
-    shift, row_sums = scratch(q, QUERIES), scratch(q, QUERIES)
-    tasks = samples * heads
+    samples, length, keys, heads, d, e, spans = sizes
+    width, one = tile_columns(q), q.dtype.type(1)
+    span_keys = whole((keys + spans - 1) // spans, KEYS)
+    d_wide, e_wide = whole(d, width), whole(e, width)
+    k_panels = 0  # where things are in the scratch memory
+    v_panels = k_panels + span_keys * d_wide
+    dk_sums = v_panels + span_keys * e_wide
+    dv_sums = dk_sums + span_keys * d_wide
+    q_t = dv_sums + span_keys * e_wide
+    g_t = q_t + d_wide * QUERIES
+    q_panels = g_t + e_wide * QUERIES
+    g_panels = q_panels + QUERIES * d_wide
+    dq_sums = g_panels + QUERIES * e_wide
+    p = dq_sums + QUERY_ROWS * d_wide
+    ds = p + KEYS * QUERIES  # the last tile of its columns reaches beyond the last row
+    row_sums = ds + KEYS * QUERIES
+    memory = scratch(q, row_sums + QUERIES)
+
+    tasks = samples * heads * spans
     for task in range(share(tasks, part, parts), share(tasks, part + 1, parts)):
-        n, h = task // heads, task % heads
-        pack(k, at(k_steps, n, 0, h), k_steps[1], keys, d, 1, k_panels, key_rows)
-        pack(v, at(v_steps, n, 0, h), v_steps[1], keys, e, 1, v_panels, key_rows)
-        dk_sums[:] = 0
-        dv_sums[:] = 0
+        n, h, span = task // spans // heads, task // spans % heads, task % spans
+        begin = min(keys, span * span_keys)
+        end = min(keys, begin + span_keys)
+        pack(k, at(k_steps, n, begin, h), k_steps[1], end - begin, d, one, memory, k_panels, span_keys)
+        pack(v, at(v_steps, n, begin, h), v_steps[1], end - begin, e, one, memory, v_panels, span_keys)
+        fill(memory, dk_sums, span_keys * (d_wide + e_wide), 0)
         for first in range(0, length, QUERIES):
             queries = min(QUERIES, length - first)
-            pack_transposed(q, at(q_steps, n, first, h), q_steps[1], queries, d, scale, q_t)
-            pack_transposed(g, at(g_steps, n, first, h), g_steps[1], queries, e, 1, g_t)
-            pack(q, at(q_steps, n, first, h), q_steps[1], queries, d, scale, q_panels, QUERIES)
-            pack(g, at(g_steps, n, first, h), g_steps[1], queries, e, 1, g_panels, QUERIES)
+            q_at, g_at, out_at = at(q_steps, n, first, h), at(g_steps, n, first, h), at(out_steps, n, first, h)
+            pack_transposed(q, q_at, q_steps[1], queries, d, scale, memory, q_t)
+            pack_transposed(g, g_at, g_steps[1], queries, e, one, memory, g_t)
+            pack(q, q_at, q_steps[1], queries, d, scale, memory, q_panels, QUERIES)
+            pack(g, g_at, g_steps[1], queries, e, one, memory, g_panels, QUERIES)
             for i in range(queries):
-                shift[i] = lse[(n * heads + h) * length + first + i]
-                row_sums[i] = _dot(g, at(g_steps, n, first + i, h), out, at(out_steps, n, first + i, h), e)
-            dq_sums[:] = 0
-            for start in range(0, min(keys, first + queries) if is_causal else keys, KEYS):
-                seen = min(KEYS, keys - start)
-                set_products(k_panels, start, key_rows, d, q_t, seen, queries, p)
-                hide(p, seen, queries, mask, is_causal, n, h, first, start)
-                set_products(v_panels, start, key_rows, e, g_t, seen, queries, ds)
-                _softmax_backward(p, ds, seen, queries, shift, row_sums)
-                add_for_keys(p, seen, queries, g_panels, e, dv_sums, start, key_rows)
-                add_for_keys(ds, seen, queries, q_panels, d, dk_sums, start, key_rows)
-                add_for_queries(ds, seen, queries, k_panels, start, key_rows, d, dq_sums)
-            unpack(dq_sums, QUERY_ROWS, queries, d, scale, dq, ((n * length + first) * heads + h) * d, heads * d)
-        unpack(dk_sums, key_rows, keys, d, 1, dk, (n * keys * heads + h) * d, heads * d)
-        unpack(dv_sums, key_rows, keys, e, 1, dv, (n * keys * heads + h) * e, heads * e)
+                memory[row_sums + i] = _dot(g, g_at + i * g_steps[1], out, out_at + i * out_steps[1], e)
+            fill(memory, dq_sums, QUERY_ROWS * d_wide, 0)
+            for start in range(begin, min(end, first + queries) if is_causal else end, KEYS):
+                seen, row = min(KEYS, end - start), (start - begin) * width
+                set_products(memory, k_panels + row, span_keys, d, q_t, seen, queries, p)
+                hide(memory, p, seen, queries, mask, at(mask_steps, n, first, h) + start, mask_steps[1])
+                if is_causal:
+                    hide_future(memory, p, seen, queries, start - first)
+                set_products(memory, v_panels + row, span_keys, e, g_t, seen, queries, ds)
+                _softmax_backward(memory, p, ds, seen, queries, lse, (n * heads + h) * length + first, row_sums)
+                add_for_keys(memory, p, seen, queries, g_panels, e, dv_sums + row, span_keys)
+                add_for_keys(memory, ds, seen, queries, q_panels, d, dk_sums + row, span_keys)
+                add_for_queries(memory, ds, seen, queries, k_panels + row, span_keys, d, dq_sums)
+            dq_at = (((span * samples + n) * length + first) * heads + h) * d
+            unpack(memory, dq_sums, QUERY_ROWS, queries, d, scale, dq, dq_at, heads * d)
+        row = (n * keys + begin) * heads + h
+        unpack(memory, dk_sums, span_keys, end - begin, d, one, dk, row * d, heads * d)
+        unpack(memory, dv_sums, span_keys, end - begin, e, one, dv, row * e, heads * e)
 
 
 @kernel_part()
-def _softmax_backward(p, ds, keys, queries, lse, row_sums):
+def _softmax_backward(memory, p, ds, keys, queries, lse, lse_at, row_sums):
     """In place: scores p become probabilities, dP in ds becomes dS = P (dP - sum of the row's P dP)."""
-    for c in range(0, queries, lanes(p)):
-        shift, row_sum = finite(load(lse, c)), load(row_sums, c)
+    for c in range(0, queries, lanes(memory)):
+        shift, row_sum = finite(load_first(lse, lse_at + c, queries - c)), load(memory, row_sums + c)
         for s in range(keys):
             here = s * QUERIES + c
-            probability = exp(load(p, here) - shift)
-            store(p, here, probability)
-            store(ds, here, probability * (load(ds, here) - row_sum))
+            probability = exp_below_one(load(memory, p + here) - shift)
+            store(memory, p + here, probability)
+            store(memory, ds + here, probability * (load(memory, ds + here) - row_sum))
 
 
 @kernel_part()
@@ -254,60 +300,66 @@ def _dot(a, a_at, b, b_at, size):
 
 
 # ---- products with a block -----------------------------------------------------------------------------
+# Matrices are in panels; those of `rows`, `panels` and `sums` are `height` rows high, and begin at the first row used.
 
 
 @kernel_part()
-def set_products(rows, start, row_count, size, columns, keys, queries, block):
-    """block = rows[start : start + keys] @ columns: rows (row_count, size) and columns (size, QUERIES) in panels."""
-    width = tile_columns(rows)
+def set_products(memory, rows, height, size, columns, keys, queries, block):
+    """block = rows @ columns: rows (keys, size), columns (size, queries)."""
+    width, depth = tile_columns(memory), whole(size, lanes(memory))
     for c in range(0, queries, width):
         for r in range(0, keys, ROWS):
-            tile = zero_tile(rows)
+            tile = zero_tile(memory)
             for p in range(0, size, width):
-                here = p * row_count + (start + r) * width
+                row, column = rows + p * height + r * width, columns + c * depth + p * width
                 for i in range(min(width, size - p)):
-                    tile = add_even_product(tile, rows, here + i, width, columns, c * size + (p + i) * width)
-            tile_store_even(tile, block, r * QUERIES + c, QUERIES)
+                    tile = add_even_product(tile, memory, row + i, width, memory, column + i * width)
+            tile_store_even(tile, memory, block + r * QUERIES + c, QUERIES)
 
 
 @kernel_part()
-def add_for_keys(block, keys, queries, panels, size, sums, start, row_count):
-    """sums[start : start + keys] += block @ panels: panels (QUERIES, size), sums (row_count, size)."""
-    width = tile_columns(block)
+def add_for_keys(memory, block, keys, queries, panels, size, sums, height):
+    """sums += block @ panels: panels (queries, size), sums (keys, size)."""
+    width = tile_columns(memory)
     for p in range(0, size, width):
         for r in range(0, keys, ROWS):
-            here = p * row_count + (start + r) * width
-            tile = tile_load_even(sums, here, width)
+            here = sums + p * height + r * width
+            tile = tile_load_even(memory, here, width)
             for i in range(queries):
-                tile = add_even_product(tile, block, r * QUERIES + i, QUERIES, panels, p * QUERIES + i * width)
-            tile_store_even(tile, sums, here, width)
+                number, row = block + r * QUERIES + i, panels + p * QUERIES + i * width
+                tile = add_even_product(tile, memory, number, QUERIES, memory, row)
+            tile_store_even(tile, memory, here, width)
 
 
 @kernel_part()
-def add_for_queries(block, keys, queries, panels, start, row_count, size, sums):
-    """sums += block^T @ panels[start : start + keys]: panels (row_count, size), sums (QUERY_ROWS, size)."""
-    width = tile_columns(block)
+def add_for_queries(memory, block, keys, queries, panels, height, size, sums):
+    """sums += block^T @ panels: panels (keys, size), sums (queries, size)."""
+    width = tile_columns(memory)
     for p in range(0, size, width):
         for r in range(0, queries, ROWS):
-            here = p * QUERY_ROWS + r * width
-            tile = tile_load_even(sums, here, width)
+            here = sums + p * QUERY_ROWS + r * width
+            tile = tile_load_even(memory, here, width)
             for i in range(keys):
-                row = p * row_count + (start + i) * width
-                tile = add_even_product(tile, block, i * QUERIES + r, 1, panels, row)
-            tile_store_even(tile, sums, here, width)
+                number, row = block + i * QUERIES + r, panels + p * height + i * width
+                tile = add_even_product(tile, memory, number, 1, memory, row)
+            tile_store_even(tile, memory, here, width)
 
 
 @kernel_part()
-def hide(block, keys, queries, mask, is_causal, n, h, first, start):
-    """Scores (keys from `start`, queries from `first`) plus the mask; -inf where a key is hidden."""
+def hide(memory, block, keys, queries, mask, start, step):
+    """Adds the mask to the scores, if there is one; that of query i begins at mask[start + i step]."""
     if mask.size > 0:
-        for i in range(queries):
-            added = mask[n % mask.shape[0], h % mask.shape[1], (first + i) % mask.shape[2]]
-            for s in range(keys):
-                block[s * QUERIES + i] += added[start + s]
-    if is_causal and start + keys > first:
-        for s in range(max(first + 1 - start, 0), keys):
-            block[s * QUERIES : s * QUERIES + min(start + s - first, queries)] = -np.inf
+        for s in range(keys):
+            for i in range(queries):
+                memory[block + s * QUERIES + i] += mask[start + i * step + s]
+
+
+@kernel_part()
+def hide_future(memory, block, keys, queries, ahead):
+    """-inf for the keys after a query, where the first key is `ahead` of the first query."""
+    for s in range(max(0, 1 - ahead), keys):
+        for i in range(min(queries, s + ahead)):
+            memory[block + s * QUERIES + i] = -np.inf
 
 
 @kernel_part(inline="always")
@@ -316,7 +368,7 @@ def finite(v):
     return choose(v == -np.inf, 0.0, v)
 
 
-# ---- scratch -------------------------------------------------------------------------------------------
+# ---- scratch memory ------------------------------------------------------------------------------------
 
 
 @kernel_part(inline="always")
@@ -338,7 +390,7 @@ def at(steps, n, row, h):
 
 @kernel_part()
 def scratch(x, size):
-    """An empty array of the dtype of x that starts on a cache line, so that no vector of a panel straddles two."""
+    """Memory for numbers of the dtype of x that starts on a cache line, so that no vector of a panel straddles two."""
     line = 64 // x.itemsize
     memory = np.empty(size + line, x.dtype)
     start = -(memory.ctypes.data // x.itemsize) % line
@@ -346,32 +398,36 @@ def scratch(x, size):
 
 
 @kernel_part()
-def pack(x, start, step, rows, columns, scale, panels, panel_rows):
-    """scale x (rows, columns), whose row i begins at x[start + i step], as panels of panel_rows rows."""
-    width = tile_columns(x)
-    for c in range(0, whole(columns, width), lanes(x)):
-        here = c // width * panel_rows * width + c % width
-        for i in range(rows):
-            store(panels, here + i * width, load_first(x, start + i * step + c, columns - c) * scale)
-        for i in range(rows, panel_rows):
-            store(panels, here + i * width, spread(x, 0))
+def fill(memory, start, size, value):
+    for i in range(start, start + size, lanes(memory)):
+        store(memory, i, spread(memory, value))
 
 
 @kernel_part()
-def unpack(panels, panel_rows, rows, columns, scale, x, start, step):
+def pack(x, start, step, rows, columns, scale, memory, panels, height):
+    """scale x (rows, columns), whose row i begins at x[start + i step], in panels of `height` rows."""
+    width = tile_columns(x)
+    for i in range(height):
+        for c in range(0, whole(columns, width), lanes(x)):
+            here = panels + c // width * height * width + i * width + c % width
+            store(memory, here, load_first(x, start + i * step + c, columns - c if i < rows else 0) * scale)
+
+
+@kernel_part()
+def unpack(memory, panels, height, rows, columns, scale, x, start, step):
     """The inverse of `pack`."""
     width = tile_columns(x)
-    for c in range(0, columns, lanes(x)):
-        here = c // width * panel_rows * width + c % width
-        for i in range(rows):
-            store_first(x, start + i * step + c, load(panels, here + i * width) * scale, columns - c)
+    for i in range(rows):
+        for c in range(0, columns, lanes(x)):
+            here = panels + c // width * height * width + i * width + c % width
+            store_first(x, start + i * step + c, load(memory, here) * scale, columns - c)
 
 
 @kernel_part()
-def pack_transposed(x, start, step, rows, columns, scale, panels):
-    """scale x^T (columns, rows up to QUERIES) as panels."""
-    width = tile_columns(x)
-    for i in range(QUERIES):
-        here = i // width * columns * width + i % width
-        for c in range(columns):
-            panels[here + c * width] = x[start + i * step + c] * scale if i < rows else 0
+def pack_transposed(x, start, step, rows, columns, scale, memory, panels):
+    """scale x^T (columns, rows) in panels, whose height is the columns rounded up to whole vectors."""
+    width, n = tile_columns(x), lanes(x)
+    for i in range(0, whole(rows, width), n):
+        for c in range(0, columns, n):
+            here = panels + i // width * whole(columns, n) * width + c * width + i % width
+            store_transposed(x, start + i * step + c, step, rows - i, columns - c, scale, memory, here, width)
