@@ -48,7 +48,6 @@ from kernels.cpu.vector import (
 
 QUERIES = 64  # of a block, which has 17 kB in float32: half of the first-level cache
 KEYS = -(-64 // ROWS) * ROWS  # whole tiles
-QUERY_ROWS = -(-QUERIES // ROWS) * ROWS  # of sums for the queries of a block; what is beyond QUERIES is not used
 TASK = 256  # queries of a head that a task of the forward pass answers, and the fewest keys of one of the backward pass
 FEW_HEADS = 8
 
@@ -145,17 +144,17 @@ def added_mask(mask: np.ndarray | None, q: np.ndarray, k: np.ndarray) -> tuple[n
 @parallel_kernel
 def _attention(part, parts, sizes, q, q_steps, k, k_steps, v, v_steps, mask, mask_steps, is_causal, scale, out, lse):
     samples, length, keys, heads, d, e = sizes
-    width, one = tile_columns(q), q.dtype.type(1)
-    key_rows, d_wide, e_wide = whole(keys, ROWS), whole(d, width), whole(e, width)
-    k_panels = 0  # where things are in the scratch memory
-    v_panels = k_panels + key_rows * d_wide
-    q_t = v_panels + key_rows * e_wide
-    sums = q_t + d_wide * QUERIES
-    block = sums + QUERY_ROWS * e_wide  # the last tile of its columns reaches beyond the last row
-    top = block + KEYS * QUERIES
+    width, one, zero, lowest = tile_columns(q), q.dtype.type(1), q.dtype.type(0), q.dtype.type(-np.inf)
+    key_rows, query_rows, d_wide, e_wide = whole(keys, ROWS), whole(QUERIES, ROWS), whole(d, width), whole(e, width)
+    shrink = 0  # where things are in the scratch memory
+    top = shrink + QUERIES
     mass = top + QUERIES
-    shrink = mass + QUERIES
-    memory = scratch(q, shrink + QUERIES)
+    sums = mass + QUERIES
+    block = sums + query_rows * e_wide
+    q_t = block + KEYS * QUERIES  # the last tile of the columns of the block reaches beyond it
+    k_panels = q_t + d_wide * QUERIES
+    v_panels = k_panels + key_rows * d_wide
+    memory = scratch(q, v_panels + key_rows * e_wide)
 
     spans = (length + TASK - 1) // TASK
     tasks = samples * heads * spans
@@ -166,9 +165,8 @@ def _attention(part, parts, sizes, q, q_steps, k, k_steps, v, v_steps, mask, mas
         for first in range(span * TASK, min(length, span * TASK + TASK), QUERIES):
             queries = min(QUERIES, length - first)
             pack_transposed(q, at(q_steps, n, first, h), q_steps[1], queries, d, scale, memory, q_t)
-            fill(memory, sums, QUERY_ROWS * e_wide, 0)
-            fill(memory, top, QUERIES, -np.inf)
-            fill(memory, mass, QUERIES, 0)
+            fill(memory, top, mass, lowest)
+            fill(memory, mass, block, zero)
             for start in range(0, min(keys, first + queries) if is_causal else keys, KEYS):
                 seen = min(KEYS, keys - start)
                 set_products(memory, k_panels + start * width, key_rows, d, q_t, seen, queries, block)
@@ -176,14 +174,14 @@ def _attention(part, parts, sizes, q, q_steps, k, k_steps, v, v_steps, mask, mas
                 if is_causal:
                     hide_future(memory, block, seen, queries, start - first)
                 _online_softmax(memory, block, seen, queries, top, mass, shrink)
-                _scale_rows(memory, sums, queries, e_wide, shrink)
-                add_for_queries(memory, block, seen, queries, v_panels + start * width, key_rows, e, sums)
+                _scale_rows(memory, sums, query_rows, queries, e_wide, shrink)
+                add_for_queries(memory, block, seen, queries, v_panels + start * width, key_rows, e, sums, query_rows)
             for i in range(queries):
                 total_mass = memory[mass + i]
                 lse[(n * heads + h) * length + first + i] = memory[top + i] + math.log(total_mass)  # -inf: saw nothing
                 memory[shrink + i] = 1 / total_mass if total_mass != 0 else 0
-            _scale_rows(memory, sums, queries, e_wide, shrink)
-            unpack(memory, sums, QUERY_ROWS, queries, e, one, out, ((n * length + first) * heads + h) * e, heads * e)
+            _scale_rows(memory, sums, query_rows, queries, e_wide, shrink)
+            unpack(memory, sums, query_rows, queries, e, one, out, ((n * length + first) * heads + h) * e, heads * e)
 
 
 @kernel_part()
@@ -207,13 +205,13 @@ def _online_softmax(memory, block, keys, queries, top, mass, shrink):
 
 
 @kernel_part()
-def _scale_rows(memory, sums, rows, columns, factors):
+def _scale_rows(memory, sums, height, rows, columns, factors):
     """Row i of the panels times factor i."""
     width = tile_columns(memory)
     for p in range(0, columns, width):
         for i in range(rows):
             for c in range(0, width, lanes(memory)):
-                here = sums + p * QUERY_ROWS + i * width + c
+                here = sums + p * height + i * width + c
                 store(memory, here, load(memory, here) * memory[factors + i])
 
 
@@ -226,22 +224,22 @@ def _attention_backward(
     is_causal, scale, dq, dk, dv,
 ):  # fmt: skip
     samples, length, keys, heads, d, e, spans = sizes
-    width, one = tile_columns(q), q.dtype.type(1)
+    width, one, zero = tile_columns(q), q.dtype.type(1), q.dtype.type(0)
     span_keys = whole((keys + spans - 1) // spans, KEYS)
-    d_wide, e_wide = whole(d, width), whole(e, width)
-    k_panels = 0  # where things are in the scratch memory
+    query_rows, d_wide, e_wide = whole(QUERIES, ROWS), whole(d, width), whole(e, width)
+    row_sums = 0  # where things are in the scratch memory
+    p = row_sums + QUERIES
+    ds = p + KEYS * QUERIES
+    q_t = ds + KEYS * QUERIES  # the last tile of the columns of ds reaches beyond it
+    g_t = q_t + d_wide * QUERIES
+    q_panels = g_t + e_wide * QUERIES
+    g_panels = q_panels + query_rows * d_wide
+    dq_sums = g_panels + query_rows * e_wide
+    k_panels = dq_sums + query_rows * d_wide
     v_panels = k_panels + span_keys * d_wide
     dk_sums = v_panels + span_keys * e_wide
     dv_sums = dk_sums + span_keys * d_wide
-    q_t = dv_sums + span_keys * e_wide
-    g_t = q_t + d_wide * QUERIES
-    q_panels = g_t + e_wide * QUERIES
-    g_panels = q_panels + QUERIES * d_wide
-    dq_sums = g_panels + QUERIES * e_wide
-    p = dq_sums + QUERY_ROWS * d_wide
-    ds = p + KEYS * QUERIES  # the last tile of its columns reaches beyond the last row
-    row_sums = ds + KEYS * QUERIES
-    memory = scratch(q, row_sums + QUERIES)
+    memory = scratch(q, dv_sums + span_keys * e_wide)
 
     tasks = samples * heads * spans
     for task in range(share(tasks, part, parts), share(tasks, part + 1, parts)):
@@ -250,17 +248,17 @@ def _attention_backward(
         end = min(keys, begin + span_keys)
         pack(k, at(k_steps, n, begin, h), k_steps[1], end - begin, d, one, memory, k_panels, span_keys)
         pack(v, at(v_steps, n, begin, h), v_steps[1], end - begin, e, one, memory, v_panels, span_keys)
-        fill(memory, dk_sums, span_keys * (d_wide + e_wide), 0)
+        fill(memory, dk_sums, memory.size, zero)
         for first in range(0, length, QUERIES):
             queries = min(QUERIES, length - first)
             q_at, g_at, out_at = at(q_steps, n, first, h), at(g_steps, n, first, h), at(out_steps, n, first, h)
             pack_transposed(q, q_at, q_steps[1], queries, d, scale, memory, q_t)
             pack_transposed(g, g_at, g_steps[1], queries, e, one, memory, g_t)
-            pack(q, q_at, q_steps[1], queries, d, scale, memory, q_panels, QUERIES)
-            pack(g, g_at, g_steps[1], queries, e, one, memory, g_panels, QUERIES)
+            pack(q, q_at, q_steps[1], queries, d, scale, memory, q_panels, query_rows)
+            pack(g, g_at, g_steps[1], queries, e, one, memory, g_panels, query_rows)
             for i in range(queries):
                 memory[row_sums + i] = _dot(g, g_at + i * g_steps[1], out, out_at + i * out_steps[1], e)
-            fill(memory, dq_sums, QUERY_ROWS * d_wide, 0)
+            fill(memory, dq_sums, k_panels, zero)
             for start in range(begin, min(end, first + queries) if is_causal else end, KEYS):
                 seen, row = min(KEYS, end - start), (start - begin) * width
                 set_products(memory, k_panels + row, span_keys, d, q_t, seen, queries, p)
@@ -269,11 +267,11 @@ def _attention_backward(
                     hide_future(memory, p, seen, queries, start - first)
                 set_products(memory, v_panels + row, span_keys, e, g_t, seen, queries, ds)
                 _softmax_backward(memory, p, ds, seen, queries, lse, (n * heads + h) * length + first, row_sums)
-                add_for_keys(memory, p, seen, queries, g_panels, e, dv_sums + row, span_keys)
-                add_for_keys(memory, ds, seen, queries, q_panels, d, dk_sums + row, span_keys)
-                add_for_queries(memory, ds, seen, queries, k_panels + row, span_keys, d, dq_sums)
+                add_for_keys(memory, p, seen, queries, g_panels, query_rows, e, dv_sums + row, span_keys)
+                add_for_keys(memory, ds, seen, queries, q_panels, query_rows, d, dk_sums + row, span_keys)
+                add_for_queries(memory, ds, seen, queries, k_panels + row, span_keys, d, dq_sums, query_rows)
             dq_at = (((span * samples + n) * length + first) * heads + h) * d
-            unpack(memory, dq_sums, QUERY_ROWS, queries, d, scale, dq, dq_at, heads * d)
+            unpack(memory, dq_sums, query_rows, queries, d, scale, dq, dq_at, heads * d)
         row = (n * keys + begin) * heads + h
         unpack(memory, dk_sums, span_keys, end - begin, d, one, dk, row * d, heads * d)
         unpack(memory, dv_sums, span_keys, end - begin, e, one, dv, row * e, heads * e)
@@ -300,7 +298,7 @@ def _dot(a, a_at, b, b_at, size):
 
 
 # ---- products with a block -----------------------------------------------------------------------------
-# Matrices are in panels; those of `rows`, `panels` and `sums` are `height` rows high, and begin at the first row used.
+# Matrices are in panels of as many rows as the argument after them says; they begin at the first row that is used.
 
 
 @kernel_part()
@@ -318,26 +316,26 @@ def set_products(memory, rows, height, size, columns, keys, queries, block):
 
 
 @kernel_part()
-def add_for_keys(memory, block, keys, queries, panels, size, sums, height):
+def add_for_keys(memory, block, keys, queries, panels, height, size, sums, sums_height):
     """sums += block @ panels: panels (queries, size), sums (keys, size)."""
     width = tile_columns(memory)
     for p in range(0, size, width):
         for r in range(0, keys, ROWS):
-            here = sums + p * height + r * width
+            here = sums + p * sums_height + r * width
             tile = tile_load_even(memory, here, width)
             for i in range(queries):
-                number, row = block + r * QUERIES + i, panels + p * QUERIES + i * width
+                number, row = block + r * QUERIES + i, panels + p * height + i * width
                 tile = add_even_product(tile, memory, number, QUERIES, memory, row)
             tile_store_even(tile, memory, here, width)
 
 
 @kernel_part()
-def add_for_queries(memory, block, keys, queries, panels, height, size, sums):
+def add_for_queries(memory, block, keys, queries, panels, height, size, sums, sums_height):
     """sums += block^T @ panels: panels (keys, size), sums (queries, size)."""
     width = tile_columns(memory)
     for p in range(0, size, width):
         for r in range(0, queries, ROWS):
-            here = sums + p * QUERY_ROWS + r * width
+            here = sums + p * sums_height + r * width
             tile = tile_load_even(memory, here, width)
             for i in range(keys):
                 number, row = block + i * QUERIES + r, panels + p * height + i * width
@@ -398,8 +396,8 @@ def scratch(x, size):
 
 
 @kernel_part()
-def fill(memory, start, size, value):
-    for i in range(start, start + size, lanes(memory)):
+def fill(memory, start, end, value):
+    for i in range(start, end, lanes(memory)):
         store(memory, i, spread(memory, value))
 
 
