@@ -339,11 +339,14 @@ def store_transposed(typing, x, at, step, rows, columns, scale, y, y_at, y_step)
             for i in [i for i in range(n) if not i & half]:
                 a, b = lines[i], lines[i + half]
                 lines[i], lines[i + half] = [
-                    builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_i32, n), order)) for order in (first, second)
+                    builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_i32, n), order))
+                    for order in (first, second)
                 ]
             half //= 2
         for j, line in enumerate(lines):
-            address = address_of(context, builder, y_type, y, builder.add(y_at, builder.mul(y_step, _i64(j))), vector.llvm)
+            address = address_of(
+                context, builder, y_type, y, builder.add(y_at, builder.mul(y_step, _i64(j))), vector.llvm
+            )
             builder.store(line, address, align=_align(vector))
         return context.get_dummy_value()
 

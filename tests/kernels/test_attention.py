@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 from kernels import cpu, reference
+from kernels.cpu.attention import flat, key_spans
+from kernels.cpu.functions import exp_below_one
+from kernels.cpu.jit import get_num_threads, kernel_part, set_num_threads
+from kernels.cpu.vector import lanes, load, store
 
 from .numeric import assert_gradients_match, gradients
 
@@ -87,3 +91,75 @@ def test_rising_scores_over_many_tiles():
     expected, expected_lse = reference.attention(q, keys, v, scale=1.0)
     np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(lse, expected_lse, rtol=1e-14)
+
+
+def test_views_of_one_projection_are_read_where_they_are():
+    qkv = np.random.default_rng(3).standard_normal((2, 70, 3, 2, 5)).astype(np.float32)
+    views = [qkv[:, :, i] for i in range(3)]
+    assert all(np.shares_memory(flat(view)[0], qkv) for view in views)
+    copies = [view.copy() for view in views]
+    got, expected = cpu.attention(*views), cpu.attention(*copies)
+    g = got[0][:, ::-1]
+    got += cpu.attention_backward(g, *got, *views)
+    expected += cpu.attention_backward(g.copy(), *expected, *copies)
+    for a, b in zip(got, expected):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 2e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize("settings", [dict(), dict(is_causal=True), dict(mask=RNG.random((330, 1100)) < 0.01)])
+def test_long_sequences_of_few_heads(settings, dtype, tolerance):
+    """Longer than a task: the keys of a head are cut into spans, whose parts of dq are summed."""
+    rng = np.random.default_rng(4)
+    q, k, v, g = (
+        rng.standard_normal((1, n, 1, d)).astype(dtype) for n, d in ((330, 9), (1100, 9), (1100, 33), (330, 33))
+    )
+    assert key_spans(1, 1100) > 2
+    out, lse = reference.attention(q.astype(float), k.astype(float), v.astype(float), **settings)
+    expected = reference.attention_backward(*(a.astype(float) for a in (g, out, lse, q, k, v)), **settings)
+    results, threads = [], get_num_threads()
+    for n in {1, threads}:
+        set_num_threads(n)
+        got = cpu.attention(q, k, v, **settings)
+        results.append((*got, *cpu.attention_backward(g, *got, q, k, v, **settings)))
+    for a, b in zip(results[0], results[-1]):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(results[0], (out, lse, *expected)):
+        finite = np.isfinite(b)
+        np.testing.assert_array_equal(a[~finite], b[~finite])
+        assert np.abs(a[finite] - b[finite]).max() <= tolerance * max(1, np.abs(b[finite]).max())
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+def test_a_query_that_is_not_finite_spoils_its_own_row_only(what):
+    rng = np.random.default_rng(5)
+    q, k, v = (rng.standard_normal((1, 70, 1, 4)).astype(np.float32) for _ in range(3))
+    out, lse = cpu.attention(q, k, v)
+    dq, *_ = cpu.attention_backward(out, out, lse, q, k, v)
+    q[0, [5, 63]] = what
+    others = np.delete(np.arange(70), [5, 63])
+    with np.errstate(invalid="ignore"):
+        spoilt, lse = cpu.attention(q, k, v)
+        dq_spoilt, dk, dv = cpu.attention_backward(out, spoilt, lse, q, k, v)
+    for a, b in ((spoilt, out), (dq_spoilt, dq)):
+        np.testing.assert_array_equal(a[0, others], b[0, others])
+        assert np.isnan(a[0, [5, 63]]).all()
+    assert np.isnan(dk).all() and np.isnan(dv).all()
+
+
+@kernel_part()
+def _exp_below_one(x, y):
+    for at in range(0, x.size, lanes(x)):
+        store(y, at, exp_below_one(load(x, at)))
+
+
+@pytest.mark.parametrize("dtype, lowest, tolerance", [(np.float32, -87.3, 1.3e-7), (np.float64, -708.3, 3e-16)])
+def test_exp_below_one(dtype, lowest, tolerance):
+    x = np.concatenate([np.linspace(lowest, 0.1, 16_000), [-np.inf, -1e30, 5 * lowest, np.nan], np.zeros(12)]).astype(
+        dtype
+    )
+    y = np.empty_like(x)
+    _exp_below_one(x, y)
+    truth = np.exp(x.astype(np.longdouble))
+    assert np.abs(y[:16_000] / truth[:16_000] - 1).max() < tolerance
+    np.testing.assert_array_equal(y[16_000:], [0, 0, 0, np.nan, *np.ones(12)])
