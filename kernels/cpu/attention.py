@@ -22,7 +22,7 @@ import math
 import numpy as np
 
 from kernels import checks
-from kernels.cpu.functions import exp_below_one
+from kernels.cpu.functions import exp
 from kernels.cpu.jit import kernel_part, parallel_kernel, plain, share
 from kernels.cpu.tile import (
     ROWS,
@@ -193,10 +193,10 @@ def _online_softmax(memory, block, keys, queries, top, mass, shrink):
         for s in range(keys):
             new = larger(new, load(memory, block + s * QUERIES + c))
         shift = finite(new)
-        factor = exp_below_one(old - shift)
+        factor = exp(old - shift)
         sums = load(memory, mass + c) * factor
         for s in range(keys):
-            p = exp_below_one(load(memory, block + s * QUERIES + c) - shift)
+            p = exp(load(memory, block + s * QUERIES + c) - shift)
             sums = sums + p
             store(memory, block + s * QUERIES + c, p)
         store(memory, top + c, new)
@@ -284,7 +284,7 @@ def _softmax_backward(memory, p, ds, keys, queries, lse, lse_at, row_sums):
         shift, row_sum = finite(load_first(lse, lse_at + c, queries - c)), load(memory, row_sums + c)
         for s in range(keys):
             here = s * QUERIES + c
-            probability = exp_below_one(load(memory, p + here) - shift)
+            probability = exp(load(memory, p + here) - shift)
             store(memory, p + here, probability)
             store(memory, ds + here, probability * (load(memory, ds + here) - row_sum))
 

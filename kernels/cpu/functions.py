@@ -42,30 +42,20 @@ def _exp_float32(v):
     inside = smaller(larger(v, np.float32(-104)), np.float32(89))
     n = nearest(inside * _LOG2_E)
     r = (inside - n * _LN2_HIGH_32) - n * _LN2_LOW_32
-    return times_power_of_two(polynomial_float32(r), n, v)
-
-
-@kernel_part(inline="always")
-def polynomial_float32(r):
-    """exp(r) for |r| <= ln(2) / 2; the Cephes library's (Moshier 1989, expf.c)."""
-    p = (((1.9875691500e-4 * r + 1.3981999507e-3) * r + 8.3334519073e-3) * r + 4.1665795894e-2) * r + 1.6666665459e-1
-    return (p * r + 5.0000001201e-1) * (r * r) + r + 1.0
+    # The polynomial is the Cephes library's (Moshier 1989, expf.c).
+    p = ((((1.9875691500e-4 * r + 1.3981999507e-3) * r + 8.3334519073e-3) * r + 4.1665795894e-2) * r + 1.6666665459e-1) * r
+    p = (p + 5.0000001201e-1) * r * r + r + 1.0
+    return times_power_of_two(p, n, v)
 
 
 def _exp_float64(v):
     inside = smaller(larger(v, -746.0), 710.0)
     n = nearest(inside * _LOG2_E)
     r = (inside - n * _LN2_HIGH_64) - n * _LN2_LOW_64
-    return times_power_of_two(polynomial_float64(r), n, v)
-
-
-@kernel_part(inline="always")
-def polynomial_float64(r):
-    """The same, by the series."""
     p = r * _FACTORIALS[13] + _FACTORIALS[12]
     for k in range(11, -1, -1):
         p = p * r + _FACTORIALS[k]
-    return p
+    return times_power_of_two(p, n, v)
 
 
 @kernel_part(inline="always")
@@ -79,32 +69,3 @@ def times_power_of_two(p, n, v):
 def sigmoid(v):
     """1 / (1 + exp(-v))"""
     return 1.0 / (1.0 + exp(-v))
-
-
-def exp_below_one(v: Any) -> Any:
-    """exp(v) for v <= 0 (and to 88), as in a softmax, at two thirds of the price: 0 where it is not a normal number."""
-    return np.exp(v)
-
-
-@overload(exp_below_one)
-def _exp_below_one(v):
-    if isinstance(v, VectorType):
-        return _exp_below_one_float32 if v.dtype == types.float32 else _exp_below_one_float64
-    return None
-
-
-# power_of_two(-127) is a float32 without any bits set, as is power_of_two(-1023) in float64: 0, also for exp(-inf).
-
-
-def _exp_below_one_float32(v):
-    inside = larger(v, np.float32(-88.03))
-    n = nearest(inside * _LOG2_E)
-    r = (inside - n * _LN2_HIGH_32) - n * _LN2_LOW_32
-    return polynomial_float32(r) * power_of_two(n)
-
-
-def _exp_below_one_float64(v):
-    inside = larger(v, -709.09)
-    n = nearest(inside * _LOG2_E)
-    r = (inside - n * _LN2_HIGH_64) - n * _LN2_LOW_64
-    return polynomial_float64(r) * power_of_two(n)

@@ -7,9 +7,7 @@ import pytest
 
 from kernels import cpu, reference
 from kernels.cpu.attention import flat, key_spans
-from kernels.cpu.functions import exp_below_one
-from kernels.cpu.jit import get_num_threads, kernel_part, set_num_threads
-from kernels.cpu.vector import lanes, load, store
+from kernels.cpu.jit import get_num_threads, set_num_threads
 
 from .numeric import assert_gradients_match, gradients
 
@@ -145,21 +143,3 @@ def test_a_query_that_is_not_finite_spoils_its_own_row_only(what):
         np.testing.assert_array_equal(a[0, others], b[0, others])
         assert np.isnan(a[0, [5, 63]]).all()
     assert np.isnan(dk).all() and np.isnan(dv).all()
-
-
-@kernel_part()
-def _exp_below_one(x, y):
-    for at in range(0, x.size, lanes(x)):
-        store(y, at, exp_below_one(load(x, at)))
-
-
-@pytest.mark.parametrize("dtype, lowest, tolerance", [(np.float32, -87.3, 1.3e-7), (np.float64, -708.3, 3e-16)])
-def test_exp_below_one(dtype, lowest, tolerance):
-    x = np.concatenate([np.linspace(lowest, 0.1, 16_000), [-np.inf, -1e30, 5 * lowest, np.nan], np.zeros(12)]).astype(
-        dtype
-    )
-    y = np.empty_like(x)
-    _exp_below_one(x, y)
-    truth = np.exp(x.astype(np.longdouble))
-    assert np.abs(y[:16_000] / truth[:16_000] - 1).max() < tolerance
-    np.testing.assert_array_equal(y[16_000:], [0, 0, 0, np.nan, *np.ones(12)])
