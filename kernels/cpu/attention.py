@@ -6,13 +6,7 @@ o = sum exp(s - m) v; when a larger m' comes, scale both by exp(m - m'). In the 
 lse = m + log(l) is all that the backward pass needs to find any probability again, as exp(s - lse).
 
 A block holds the scores of KEYS keys, its rows, by QUERIES queries, side by side: a vector of it belongs to as many
-queries, and their softmaxes need no sums across a vector. Every product runs on the register tile of `tile.py`:
-
-    scores = k q^T             row by row of k, in panels of q^T
-    out   += block^T v         column by column of the block, in panels of v; likewise dq += dS^T k
-    dv    += block g           row by row of the block, in panels of g; likewise dk += dS q
-
-A panel of a matrix is as many of its columns as a tile is wide, row under row, the last one filled up with zeros.
+queries, and their softmaxes need no sums across a vector. Every product runs on the register tile, see `panels.py`.
 """
 
 from __future__ import annotations
@@ -24,15 +18,21 @@ import numpy as np
 from kernels import checks
 from kernels.cpu.functions import exp
 from kernels.cpu.jit import kernel_part, parallel_kernel, plain, share
-from kernels.cpu.tile import (
-    ROWS,
-    VECTOR_BYTES,
-    VECTORS,
-    add_even_product,
-    tile_load_even,
-    tile_store_even,
-    zero_tile,
+from kernels.cpu.panels import (
+    KEYS,
+    QUERIES,
+    add_for_keys,
+    add_for_queries,
+    fill,
+    pack,
+    pack_transposed,
+    scratch,
+    set_products,
+    tile_columns,
+    unpack,
+    whole,
 )
+from kernels.cpu.tile import ROWS
 from kernels.cpu.vector import (
     choose,
     lanes,
@@ -41,13 +41,9 @@ from kernels.cpu.vector import (
     load_first,
     spread,
     store,
-    store_first,
-    store_transposed,
     total,
 )
 
-QUERIES = 64  # of a block, which has 17 kB in float32: half of the first-level cache
-KEYS = -(-64 // ROWS) * ROWS  # whole tiles
 TASK = 256  # queries of a head that a task of the forward pass answers, and the fewest keys of one of the backward pass
 FEW_HEADS = 8
 
@@ -297,50 +293,7 @@ def _dot(a, a_at, b, b_at, size):
     return total(sums)
 
 
-# ---- products with a block -----------------------------------------------------------------------------
-# Matrices are in panels of as many rows as the argument after them says; they begin at the first row that is used.
-
-
-@kernel_part()
-def set_products(memory, rows, height, size, columns, keys, queries, block):
-    """block = rows @ columns: rows (keys, size), columns (size, queries)."""
-    width, depth = tile_columns(memory), whole(size, lanes(memory))
-    for c in range(0, queries, width):
-        for r in range(0, keys, ROWS):
-            tile = zero_tile(memory)
-            for p in range(0, size, width):
-                row, column = rows + p * height + r * width, columns + c * depth + p * width
-                for i in range(min(width, size - p)):
-                    tile = add_even_product(tile, memory, row + i, width, memory, column + i * width)
-            tile_store_even(tile, memory, block + r * QUERIES + c, QUERIES)
-
-
-@kernel_part()
-def add_for_keys(memory, block, keys, queries, panels, height, size, sums, sums_height):
-    """sums += block @ panels: panels (queries, size), sums (keys, size)."""
-    width = tile_columns(memory)
-    for p in range(0, size, width):
-        for r in range(0, keys, ROWS):
-            here = sums + p * sums_height + r * width
-            tile = tile_load_even(memory, here, width)
-            for i in range(queries):
-                number, row = block + r * QUERIES + i, panels + p * height + i * width
-                tile = add_even_product(tile, memory, number, QUERIES, memory, row)
-            tile_store_even(tile, memory, here, width)
-
-
-@kernel_part()
-def add_for_queries(memory, block, keys, queries, panels, height, size, sums, sums_height):
-    """sums += block^T @ panels: panels (keys, size), sums (queries, size)."""
-    width = tile_columns(memory)
-    for p in range(0, size, width):
-        for r in range(0, queries, ROWS):
-            here = sums + p * sums_height + r * width
-            tile = tile_load_even(memory, here, width)
-            for i in range(keys):
-                number, row = block + i * QUERIES + r, panels + p * height + i * width
-                tile = add_even_product(tile, memory, number, 1, memory, row)
-            tile_store_even(tile, memory, here, width)
+# ---- hidden scores and places ------------------------------------------------------------------------
 
 
 @kernel_part()
@@ -366,66 +319,7 @@ def finite(v):
     return choose(v == -np.inf, 0.0, v)
 
 
-# ---- scratch memory ------------------------------------------------------------------------------------
-
-
-@kernel_part(inline="always")
-def tile_columns(x):
-    return VECTORS * VECTOR_BYTES // x.itemsize
-
-
-@kernel_part(inline="always")
-def whole(n, unit):
-    """n, rounded up to a multiple of the unit."""
-    return (n + unit - 1) // unit * unit
-
-
 @kernel_part(inline="always")
 def at(steps, n, row, h):
     """Where the row of head h of sample n begins."""
     return n * steps[0] + row * steps[1] + h * steps[2]
-
-
-@kernel_part()
-def scratch(x, size):
-    """Memory for numbers of the dtype of x that starts on a cache line, so that no vector of a panel straddles two."""
-    line = 64 // x.itemsize
-    memory = np.empty(size + line, x.dtype)
-    start = -(memory.ctypes.data // x.itemsize) % line
-    return memory[start : start + size]
-
-
-@kernel_part()
-def fill(memory, start, end, value):
-    for i in range(start, end, lanes(memory)):
-        store(memory, i, spread(memory, value))
-
-
-@kernel_part()
-def pack(x, start, step, rows, columns, scale, memory, panels, height):
-    """scale x (rows, columns), whose row i begins at x[start + i step], in panels of `height` rows."""
-    width = tile_columns(x)
-    for i in range(height):
-        for c in range(0, whole(columns, width), lanes(x)):
-            here = panels + c // width * height * width + i * width + c % width
-            store(memory, here, load_first(x, start + i * step + c, columns - c if i < rows else 0) * scale)
-
-
-@kernel_part()
-def unpack(memory, panels, height, rows, columns, scale, x, start, step):
-    """The inverse of `pack`."""
-    width = tile_columns(x)
-    for i in range(rows):
-        for c in range(0, columns, lanes(x)):
-            here = panels + c // width * height * width + i * width + c % width
-            store_first(x, start + i * step + c, load(memory, here) * scale, columns - c)
-
-
-@kernel_part()
-def pack_transposed(x, start, step, rows, columns, scale, memory, panels):
-    """scale x^T (columns, rows) in panels, whose height is the columns rounded up to whole vectors."""
-    width, n = tile_columns(x), lanes(x)
-    for i in range(0, whole(rows, width), n):
-        for c in range(0, columns, n):
-            here = panels + i // width * whole(columns, n) * width + c * width + i % width
-            store_transposed(x, start + i * step + c, step, rows - i, columns - c, scale, memory, here, width)
