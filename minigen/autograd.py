@@ -21,7 +21,7 @@ What a rule relies on:
 - An argument whose name starts with `_` is not kept for the backward pass: the rule sees its shape and dtype,
   not its values. This is what lets activations go early.
 - A rule returns one gradient per positional argument; None means that no gradient flows there. A gradient may
-  be a function without arguments, which is called only if that input needs one.
+  be a function without arguments, which is called only if that input needs one; that of a slice is a `Part`.
 - The engine undoes broadcasting: a gradient may have the broadcast shape.
 
 No two references form a circle: a Node knows its parents and the output *array*, never the output Tensor. So a
@@ -61,6 +61,20 @@ class Ghost:
         return len(self.shape)
 
 
+class Part:
+    """A gradient that is zero in most places. Called, it is a Tensor of its own; but where one tensor has several, as
+    after q, k, v = x[0], x[1], x[2], each further one is put in place by `add_to(array)`, which cannot be recorded."""
+
+    __slots__ = ("add_to", "whole")
+
+    def __init__(self, whole: Callable[[], Tensor], add_to: Callable[[Array], None]):
+        self.whole = whole
+        self.add_to = add_to
+
+    def __call__(self) -> Tensor:
+        return self.whole()
+
+
 class Node:
     """One recorded operation: its rule's arguments, and where the gradients go."""
 
@@ -78,7 +92,7 @@ class Node:
         self.version = _version(self.inputs)
         self.number = next(_clock)
 
-    def pull_back(self, g: Tensor, needed: set) -> Iterator[tuple[Node | Tensor, Tensor]]:
+    def pull_back(self, g: Tensor, needed: set) -> Iterator[tuple[Node | Tensor, Any]]:
         """Runs the rule; yields (parent, gradient) for the parents in `needed`."""
         name = self.primitive.name
         gradients = self.primitive.gradients(self, g)
@@ -86,6 +100,9 @@ class Node:
             raise TypeError(f"the rule of {name} gave {len(gradients)} gradients for {len(self.parents)} arguments")
         for parent, gradient in zip(self.parents, gradients, strict=True):
             if parent is None or gradient is None or parent not in needed:
+                continue
+            if isinstance(gradient, Part) and not (_recording.get() or _anomaly.get()):
+                yield parent, gradient
                 continue
             if callable(gradient):
                 gradient = gradient()
@@ -246,8 +263,9 @@ def walk(
                 nodes.append(node)
 
     gradients: dict[Any, Tensor] = {}
+    own: set = set()  # sources whose gradient so far is in an array that nobody else has
     for output, seed in zip(outputs, seeds, strict=True):
-        _accumulate(gradients, _source(output), seed)
+        _accumulate(gradients, own, _source(output), seed)
     pull_back = Node.pull_back_checked if _anomaly.get() else Node.pull_back
     with _set(_recording, create_graph):
         for node in reversed(nodes):
@@ -255,7 +273,7 @@ def walk(
                 continue
             g = gradients[node] if wanted and node in wanted else gradients.pop(node)
             for parent, gradient in pull_back(node, g, needed):
-                _accumulate(gradients, parent, gradient)
+                _accumulate(gradients, own, parent, gradient)
             if not retain_graph:
                 node.inputs = node.output = node.saved = None
     return {s: g for s, g in gradients.items() if (isinstance(s, Tensor) if wanted is None else s in wanted)}
@@ -401,7 +419,13 @@ def _version(inputs: tuple) -> int:
     return sum([x.version for x in inputs if isinstance(x, Tensor)])
 
 
-def _accumulate(gradients: dict, source: Node | Tensor | None, g: Tensor) -> None:
+def _accumulate(gradients: dict, own: set, source: Node | Tensor | None, g: Tensor | Part) -> None:
+    if isinstance(g, Part):
+        if source in own:
+            g.add_to(gradients[source].data)
+            return
+        own.add(source)
+        g = g()
     gradients[source] = gradients[source] + g if source in gradients else g
 
 

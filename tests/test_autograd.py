@@ -64,6 +64,36 @@ def test_gradients_add_up_within_a_call_and_over_calls():
     same(x.grad, [5 + 12, 7 + 27])  # + 3 x^2
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_slices_of_one_tensor_share_its_gradient(order, create_graph):
+    """Slices that overlap, that name an element twice, and a use of the whole, whichever comes first."""
+    x = mg.tensor(np.arange(6.0), requires_grad=True)
+    weights = np.array([1.0, 10.0, 100.0]), np.array([2.0, 3.0]), np.array([5.0, 7.0, 11.0]), np.arange(6.0)
+    uses = (lambda x: x[::2]), (lambda x: x[3:5]), (lambda x: x[np.array([0, 0, 5])]), (lambda x: x * 1)
+    y = sum((uses[i](x * x) * mg.tensor(weights[i])).sum() for i in order)
+    slope = np.array([1 + 5 + 7 + 0, 1, 10 + 2, 2 + 3, 100 + 3 + 4, 5 + 11])
+    y.backward(create_graph=create_graph)
+    same(x.grad, 2 * np.arange(6.0) * slope)
+    if create_graph:
+        same(mg.grad(x.grad.sum(), x)[0], 2 * slope)
+
+
+def test_a_gradient_that_slices_are_added_to_is_nobody_elses():
+    """The gradient given to backward, and those that grad returns, keep their values."""
+    x, weight = leaf(1.0, 2.0, 3.0), mg.tensor(np.array([1.0, 1.0, 1.0]))
+    y = x * 1
+    z = y * 1  # passes its gradient on as it came
+    total = mg.concatenate([z, y[:2], y[1:], x[:1], x[2:]])
+    (whole, middle, start) = mg.grad(total, [z, y, x], mg.tensor(np.array([1.0] * 9)))
+    same(whole, [1, 1, 1])
+    same(middle, [2, 3, 2])
+    same(start, [3, 3, 3])
+    y = x * 1
+    mg.grad([y, y[:2], y[:1]], [x], [weight, weight[:2], weight[:1]])
+    same(weight, [1, 1, 1])
+
+
 def test_a_chain_of_ten_thousand_operations():
     x = leaf(1.0)
     y = x

@@ -1,13 +1,12 @@
-"""Attention in tiles of scores that stay in cache; memory grows with the length, not with its square.
+"""Attention in blocks of scores that stay in cache; memory grows with the length, not with its square.
 
 The softmax of a row is taken while its keys go by (Rabe & Staats 2021, arXiv:2112.05682; FlashAttention,
 Dao et al. 2022, arXiv:2205.14135, algorithm 1): with the largest score m so far, keep l = sum exp(s - m) and
 o = sum exp(s - m) v; when a larger m' comes, scale both by exp(m - m'). In the end out = o / l, and
 lse = m + log(l) is all that the backward pass needs to find any probability again, as exp(s - lse).
 
-Arrays that loops run along are TILE wide, a constant, so that a row is a fixed number of vector registers:
-queries side by side in the forward pass, where their softmaxes then need no sums across a register, and keys
-in the backward pass. What is left of a last tile is zero, and its results are dropped.
+A block holds the scores of KEYS keys, its rows, by QUERIES queries, side by side: a vector of it belongs to as many
+queries, and their softmaxes need no sums across a vector. Every product runs on the register tile, see `panels.py`.
 """
 
 from __future__ import annotations
@@ -15,13 +14,38 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from kernels import checks
-from kernels.cpu.elementwise import exp
-from kernels.cpu.jit import kernel_part, old_parallel_kernel, plain
+from kernels.cpu.functions import exp
+from kernels.cpu.jit import kernel_part, parallel_kernel, plain, share
+from kernels.cpu.panels import (
+    KEYS,
+    QUERIES,
+    add_for_keys,
+    add_for_queries,
+    fill,
+    pack,
+    pack_transposed,
+    scratch,
+    set_products,
+    tile_columns,
+    unpack,
+    whole,
+)
+from kernels.cpu.tile import ROWS
+from kernels.cpu.vector import (
+    choose,
+    lanes,
+    larger,
+    load,
+    load_first,
+    spread,
+    store,
+    total,
+)
 
-TILE = 64  # queries or keys; a tile of scores is 16 kB in float32, half of the first-level cache
+TASK = 256  # queries of a head that a task of the forward pass answers, and the fewest keys of one of the backward pass
+FEW_HEADS = 8
 
 
 def attention(
@@ -38,11 +62,14 @@ def attention(
     True attends, a float is added. Causal: query l sees keys s <= l. A row that sees nothing gives 0.
     """
     scale = checks.attention(q, k, v, mask, scale)
-    samples, length, heads, _ = q.shape
-    out = np.empty((samples, length, heads, v.shape[3]), q.dtype)
+    samples, length, heads, d = q.shape
+    keys, e = k.shape[1], v.shape[3]
+    out = np.empty((samples, length, heads, e), q.dtype)
     lse = np.empty((samples, heads, length), q.dtype)
-    added = added_mask(mask, q, k)
-    _attention(plain(q), plain(k), plain(v), added, is_causal, q.dtype.type(scale), out, lse)
+    work = samples * heads * length * keys * (d + e) // 16
+    sizes = (samples, length, keys, heads, d, e)
+    inputs = (*flat(q), *flat(k), *flat(v), *added_mask(mask, q, k), bool(is_causal), q.dtype.type(scale))
+    _attention(work, sizes, *inputs, out.reshape(-1), lse.reshape(-1))
     return out, lse
 
 
@@ -59,210 +86,240 @@ def attention_backward(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(dq, dk, dv) for the gradient g of out. `kernels.reference.attention_backward` derives it.
 
-    P = exp(scale q k^T + mask - lse) is made again tile by tile; with dP = g v^T and dS = P (dP - g . out),
+    P = exp(scale q k^T + mask - lse) is made again block by block; with dP = g v^T and dS = P (dP - g . out),
     dv = P^T g, dk = scale dS^T q, dq = scale dS k.
     """
     scale = checks.attention_backward(g, out, lse, q, k, v, mask, scale)
-    dq, dk, dv = np.empty(q.shape, q.dtype), np.empty(k.shape, k.dtype), np.empty(v.shape, v.dtype)
-    added = added_mask(mask, q, k)
-    g, out, lse, q, k, v = (plain(array) for array in (g, out, lse, q, k, v))
-    _attention_backward(g, out, lse, q, k, v, added, is_causal, q.dtype.type(scale), dq, dk, dv)
-    return dq, dk, dv
+    samples, length, heads, d = q.shape
+    keys, e = k.shape[1], v.shape[3]
+    spans = key_spans(samples * heads, keys)
+    dq, dk, dv = np.empty((spans, *q.shape), q.dtype), np.empty(k.shape, k.dtype), np.empty(v.shape, v.dtype)
+    work = samples * heads * length * keys * (3 * d + 2 * e) // 16
+    sizes = (samples, length, keys, heads, d, e, spans)
+    inputs = (*flat(q), *flat(k), *flat(v), *added_mask(mask, q, k), bool(is_causal), q.dtype.type(scale))
+    outputs = (dq.reshape(-1), dk.reshape(-1), dv.reshape(-1))
+    _attention_backward(work, sizes, *flat(g), *flat(out), plain(lse).reshape(-1), *inputs, *outputs)
+    return dq[0] if spans == 1 else dq.sum(axis=0), dk, dv
 
 
-def added_mask(mask: np.ndarray | None, q: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """What is added to the scores, (N or 1, H or 1, L or 1, S); empty if there is no mask."""
+def key_spans(heads: int, keys: int) -> int:
+    """Into how many spans the keys of a head are cut, each a task of the backward pass: more than one only where
+    there are few heads (those of all samples) for the threads to share."""
+    return max(1, min(FEW_HEADS // max(1, heads), keys // TASK))
+
+
+def flat(x: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """(numbers, steps) with x[n, l, h, i] = numbers[n steps[0] + l steps[1] + h steps[2] + i].
+
+    A view whose last axis is contiguous, such as the q, k and v of one projection, is read where it is.
+    """
+    in_place = x.size and x.strides[3] == x.itemsize and min(x.strides) > 0 and x.flags.writeable and x.flags.aligned
+    if not in_place or any(step % x.itemsize for step in x.strides):
+        x = x.copy(order="C")
+    steps = [step // x.itemsize for step in x.strides]
+    extent = 1 + sum((n - 1) * step for n, step in zip(x.shape, steps)) if x.size else 0
+    numbers = np.lib.stride_tricks.as_strided(x, (extent,), (x.itemsize,))
+    return numbers, (steps[0], steps[1], steps[2])
+
+
+def added_mask(mask: np.ndarray | None, q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """(numbers, steps): numbers[n steps[0] + l steps[1] + h steps[2] + s] is added to a score; empty without a mask."""
     if mask is None:
-        return np.empty((0, 0, 0, 0), q.dtype)
+        return np.empty(0, q.dtype), (0, 0, 0)
     if mask.dtype == bool:
         mask = np.where(mask, q.dtype.type(0), q.dtype.type(-np.inf))
     mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
-    return plain(np.broadcast_to(mask, (*mask.shape[:3], k.shape[1])))
+    mask = plain(np.broadcast_to(mask, (*mask.shape[:3], k.shape[1])))
+    n, h, l = (0 if size == 1 else step // mask.itemsize for size, step in zip(mask.shape, mask.strides[:3]))
+    return mask.reshape(-1), (n, l, h)
 
 
 # ---- forward -------------------------------------------------------------------------------------------
 
 
-@old_parallel_kernel()
-def _attention(q, k, v, mask, is_causal, scale, out, lse):
-    samples, length, heads, _ = q.shape
-    tiles = (length + TILE - 1) // TILE
-    for task in prange(samples * heads * tiles):
-        n, h, first = task // tiles // heads, task // tiles % heads, task % tiles * TILE
-        last = min(first + TILE, length)
-        _attend(
-            q[n, first:last, h], k[n, :, h], v[n, :, h], mask, is_causal, scale, n, h, first,
-            out[n, first:last, h], lse[n, h, first:last],
-        )  # fmt: skip
+@parallel_kernel
+def _attention(part, parts, sizes, q, q_steps, k, k_steps, v, v_steps, mask, mask_steps, is_causal, scale, out, lse):
+    samples, length, keys, heads, d, e = sizes
+    width, one, zero, lowest = tile_columns(q), q.dtype.type(1), q.dtype.type(0), q.dtype.type(-np.inf)
+    key_rows, query_rows, d_wide, e_wide = whole(keys, ROWS), whole(QUERIES, ROWS), whole(d, width), whole(e, width)
+    shrink = 0  # where things are in the scratch memory
+    top = shrink + QUERIES
+    mass = top + QUERIES
+    sums = mass + QUERIES
+    block = sums + query_rows * e_wide
+    q_t = block + KEYS * QUERIES  # the last tile of the columns of the block reaches beyond it
+    k_panels = q_t + d_wide * QUERIES
+    v_panels = k_panels + key_rows * d_wide
+    memory = scratch(q, v_panels + key_rows * e_wide)
+
+    spans = (length + TASK - 1) // TASK
+    tasks = samples * heads * spans
+    for task in range(share(tasks, part, parts), share(tasks, part + 1, parts)):
+        n, h, span = task // spans // heads, task // spans % heads, task % spans
+        pack(k, at(k_steps, n, 0, h), k_steps[1], keys, d, one, memory, k_panels, key_rows)
+        pack(v, at(v_steps, n, 0, h), v_steps[1], keys, e, one, memory, v_panels, key_rows)
+        for first in range(span * TASK, min(length, span * TASK + TASK), QUERIES):
+            queries = min(QUERIES, length - first)
+            pack_transposed(q, at(q_steps, n, first, h), q_steps[1], queries, d, scale, memory, q_t)
+            fill(memory, top, mass, lowest)
+            fill(memory, mass, block, zero)
+            for start in range(0, min(keys, first + queries) if is_causal else keys, KEYS):
+                seen = min(KEYS, keys - start)
+                set_products(memory, k_panels + start * width, key_rows, d, q_t, seen, queries, block)
+                hide(memory, block, seen, queries, mask, at(mask_steps, n, first, h) + start, mask_steps[1])
+                if is_causal:
+                    hide_future(memory, block, seen, queries, start - first)
+                _online_softmax(memory, block, seen, queries, top, mass, shrink)
+                _scale_rows(memory, sums, query_rows, queries, e_wide, shrink)
+                add_for_queries(memory, block, seen, queries, v_panels + start * width, key_rows, e, sums, query_rows)
+            for i in range(queries):
+                total_mass = memory[mass + i]
+                lse[(n * heads + h) * length + first + i] = memory[top + i] + math.log(total_mass)  # -inf: saw nothing
+                memory[shrink + i] = 1 / total_mass if total_mass != 0 else 0
+            _scale_rows(memory, sums, query_rows, queries, e_wide, shrink)
+            unpack(memory, sums, query_rows, queries, e, one, out, ((n * length + first) * heads + h) * e, heads * e)
 
 
 @kernel_part()
-def _attend(q, k, v, mask, is_causal, scale, n, h, first, out, lse):
-    """One tile of queries of head h of sample n: q (rows,D), k (S,D), v (S,E) -> out (rows,E), lse (rows)."""
-    dtype, rows, keys = q.dtype, q.shape[0], k.shape[0]
-    q_t, out_t = np.empty((q.shape[1], TILE), dtype), np.zeros((v.shape[1], TILE), dtype)
-    top, total = np.full(TILE, -np.inf, dtype), np.zeros(TILE, dtype)
-    tile = np.empty((TILE, TILE), dtype)
-    pack_transposed(q, scale, q_t)
-    for start in range(0, min(keys, first + rows) if is_causal else keys, TILE):
-        stop = min(start + TILE, keys)
-        scores = tile[: stop - start]
-        scores[:] = 0
-        matmul_add(k[start:stop], q_t, scores)  # (keys,D) @ (D,queries) -> (keys,queries)
-        hide(scores.T[:rows], mask, is_causal, n, h, first, start)
-        _online_softmax(scores, top, total, out_t)
-        matmul_add(v[start:stop].T, scores, out_t)  # (E,keys) @ (keys,queries) -> (E,queries)
-    for i in range(rows):
-        lse[i] = top[i] + math.log(total[i])  # -inf + -inf for a query that saw nothing
-        for e in range(out.shape[1]):
-            out[i, e] = out_t[e, i] / total[i] if total[i] != 0 else dtype.type(0)
+def _online_softmax(memory, block, keys, queries, top, mass, shrink):
+    """Scores become exp(score - top) of a new top; shrink is what the old sums are to be multiplied with."""
+    for c in range(0, queries, lanes(memory)):
+        old = load(memory, top + c)
+        new = old
+        for s in range(keys):
+            new = larger(new, load(memory, block + s * QUERIES + c))
+        shift = finite(new)
+        factor = exp(old - shift)
+        sums = load(memory, mass + c) * factor
+        for s in range(keys):
+            p = exp(load(memory, block + s * QUERIES + c) - shift)
+            sums = sums + p
+            store(memory, block + s * QUERIES + c, p)
+        store(memory, top + c, new)
+        store(memory, mass + c, sums)
+        store(memory, shrink + c, factor)
 
 
 @kernel_part()
-def _online_softmax(scores, top, total, out_t):
-    """Scores (keys, queries) become exp(score - top) of a new top; the old sums are scaled over to it."""
-    shift = np.empty(TILE, top.dtype)  # what was subtracted so far, then top without its -inf
-    for j in range(TILE):
-        shift[j] = top[j]
-    for i in range(scores.shape[0]):
-        row = scores[i]
-        for j in range(TILE):
-            top[j] = max(top[j], row[j])
-    for j in range(TILE):
-        shrink = exp(shift[j] - finite(top[j]))
-        shift[j] = finite(top[j])
-        total[j] *= shrink
-        for e in range(out_t.shape[0]):
-            out_t[e, j] *= shrink
-    for i in range(scores.shape[0]):
-        row = scores[i]
-        for j in range(TILE):
-            row[j] = exp(row[j] - shift[j])
-            total[j] += row[j]
+def _scale_rows(memory, sums, height, rows, columns, factors):
+    """Row i of the panels times factor i."""
+    width = tile_columns(memory)
+    for p in range(0, columns, width):
+        for i in range(rows):
+            for c in range(0, width, lanes(memory)):
+                here = sums + p * height + i * width + c
+                store(memory, here, load(memory, here) * memory[factors + i])
 
 
 # ---- backward ------------------------------------------------------------------------------------------
 
 
-@old_parallel_kernel()
-def _attention_backward(g, out, lse, q, k, v, mask, is_causal, scale, dq, dk, dv):
-    samples, _, heads, _ = q.shape
-    for task in prange(samples * heads):
-        n, h = task // heads, task % heads
-        _attend_backward(
-            g[n, :, h], out[n, :, h], lse[n, h], q[n, :, h], k[n, :, h], v[n, :, h], mask, is_causal, scale,
-            n, h, dq[n, :, h], dk[n, :, h], dv[n, :, h],
-        )  # fmt: skip
+@parallel_kernel
+def _attention_backward(
+    part, parts, sizes, g, g_steps, out, out_steps, lse, q, q_steps, k, k_steps, v, v_steps, mask, mask_steps,
+    is_causal, scale, dq, dk, dv,
+):  # fmt: skip
+    samples, length, keys, heads, d, e, spans = sizes
+    width, one, zero = tile_columns(q), q.dtype.type(1), q.dtype.type(0)
+    span_keys = whole((keys + spans - 1) // spans, KEYS)
+    query_rows, d_wide, e_wide = whole(QUERIES, ROWS), whole(d, width), whole(e, width)
+    row_sums = 0  # where things are in the scratch memory
+    p = row_sums + QUERIES
+    ds = p + KEYS * QUERIES
+    q_t = ds + KEYS * QUERIES  # the last tile of the columns of ds reaches beyond it
+    g_t = q_t + d_wide * QUERIES
+    q_panels = g_t + e_wide * QUERIES
+    g_panels = q_panels + query_rows * d_wide
+    dq_sums = g_panels + query_rows * e_wide
+    k_panels = dq_sums + query_rows * d_wide
+    v_panels = k_panels + span_keys * d_wide
+    dk_sums = v_panels + span_keys * e_wide
+    dv_sums = dk_sums + span_keys * d_wide
+    memory = scratch(q, dv_sums + span_keys * e_wide)
+
+    tasks = samples * heads * spans
+    for task in range(share(tasks, part, parts), share(tasks, part + 1, parts)):
+        n, h, span = task // spans // heads, task // spans % heads, task % spans
+        begin = min(keys, span * span_keys)
+        end = min(keys, begin + span_keys)
+        pack(k, at(k_steps, n, begin, h), k_steps[1], end - begin, d, one, memory, k_panels, span_keys)
+        pack(v, at(v_steps, n, begin, h), v_steps[1], end - begin, e, one, memory, v_panels, span_keys)
+        fill(memory, dk_sums, memory.size, zero)
+        for first in range(0, length, QUERIES):
+            queries = min(QUERIES, length - first)
+            q_at, g_at, out_at = at(q_steps, n, first, h), at(g_steps, n, first, h), at(out_steps, n, first, h)
+            pack_transposed(q, q_at, q_steps[1], queries, d, scale, memory, q_t)
+            pack_transposed(g, g_at, g_steps[1], queries, e, one, memory, g_t)
+            pack(q, q_at, q_steps[1], queries, d, scale, memory, q_panels, query_rows)
+            pack(g, g_at, g_steps[1], queries, e, one, memory, g_panels, query_rows)
+            for i in range(queries):
+                memory[row_sums + i] = _dot(g, g_at + i * g_steps[1], out, out_at + i * out_steps[1], e)
+            fill(memory, dq_sums, k_panels, zero)
+            for start in range(begin, min(end, first + queries) if is_causal else end, KEYS):
+                seen, row = min(KEYS, end - start), (start - begin) * width
+                set_products(memory, k_panels + row, span_keys, d, q_t, seen, queries, p)
+                hide(memory, p, seen, queries, mask, at(mask_steps, n, first, h) + start, mask_steps[1])
+                if is_causal:
+                    hide_future(memory, p, seen, queries, start - first)
+                set_products(memory, v_panels + row, span_keys, e, g_t, seen, queries, ds)
+                _softmax_backward(memory, p, ds, seen, queries, lse, (n * heads + h) * length + first, row_sums)
+                add_for_keys(memory, p, seen, queries, g_panels, query_rows, e, dv_sums + row, span_keys)
+                add_for_keys(memory, ds, seen, queries, q_panels, query_rows, d, dk_sums + row, span_keys)
+                add_for_queries(memory, ds, seen, queries, k_panels + row, span_keys, d, dq_sums, query_rows)
+            dq_at = (((span * samples + n) * length + first) * heads + h) * d
+            unpack(memory, dq_sums, query_rows, queries, d, scale, dq, dq_at, heads * d)
+        row = (n * keys + begin) * heads + h
+        unpack(memory, dk_sums, span_keys, end - begin, d, one, dk, row * d, heads * d)
+        unpack(memory, dv_sums, span_keys, end - begin, e, one, dv, row * e, heads * e)
 
 
 @kernel_part()
-def _attend_backward(g, out, lse, q, k, v, mask, is_causal, scale, n, h, dq, dk, dv):
-    """Head h of sample n: g, out (L,E), lse (L), q (L,D), k (S,D), v (S,E) -> dq, dk, dv, like q, k, v."""
-    dtype, one, length, keys = q.dtype, q.dtype.type(1), q.shape[0], k.shape[0]
-    row_sums = np.empty(length, dtype)  # of P dP
-    for i in range(length):
-        row_sums[i] = _dot(g[i], out[i])
-    k_t, dk_t = np.empty((k.shape[1], TILE), dtype), np.empty((k.shape[1], TILE), dtype)
-    v_t, dv_t = np.empty((v.shape[1], TILE), dtype), np.empty((v.shape[1], TILE), dtype)
-    p_tile, ds_tile = np.empty((TILE, TILE), dtype), np.empty((TILE, TILE), dtype)
-    ds_t = np.empty((TILE, TILE), dtype)
-    dq_t = np.zeros(((length + TILE - 1) // TILE, q.shape[1], TILE), dtype)
-    for start in range(0, keys, TILE):
-        stop = min(start + TILE, keys)
-        pack_transposed(k[start:stop], scale, k_t)
-        pack_transposed(v[start:stop], one, v_t)
-        dk_t[:] = 0
-        dv_t[:] = 0
-        for first in range(start if is_causal else 0, length, TILE):
-            last = min(first + TILE, length)
-            p, ds = p_tile[: last - first], ds_tile[: last - first]
-            p[:] = 0
-            matmul_add(q[first:last], k_t, p)  # (queries,D) @ (D,keys) -> (queries,keys)
-            hide(p[:, : stop - start], mask, is_causal, n, h, first, start)
-            ds[:] = 0
-            matmul_add(g[first:last], v_t, ds)  # (queries,E) @ (E,keys) -> (queries,keys)
-            _softmax_backward(p, ds, lse[first:last], row_sums[first:last])
-            matmul_add(g[first:last].T, p, dv_t)  # (E,queries) @ (queries,keys) -> (E,keys)
-            matmul_add(q[first:last].T, ds, dk_t)  # (D,queries) @ (queries,keys) -> (D,keys)
-            pack_transposed(ds, one, ds_t)
-            matmul_add(k[start:stop].T, ds_t[: stop - start], dq_t[first // TILE])  # -> (D,queries)
-        unpack_transposed(dk_t, scale, dk[start:stop])
-        unpack_transposed(dv_t, one, dv[start:stop])
-    for first in range(0, length, TILE):
-        unpack_transposed(dq_t[first // TILE], scale, dq[first : first + TILE])
-
-
-@kernel_part()
-def _softmax_backward(p, ds, lse, row_sums):
+def _softmax_backward(memory, p, ds, keys, queries, lse, lse_at, row_sums):
     """In place: scores p become probabilities, dP in ds becomes dS = P (dP - sum of the row's P dP)."""
-    for i in range(p.shape[0]):
-        p_row, ds_row, shift, row_sum = p[i], ds[i], finite(lse[i]), row_sums[i]
-        for j in range(TILE):
-            p_row[j] = exp(p_row[j] - shift)
-            ds_row[j] = p_row[j] * (ds_row[j] - row_sum)
+    for c in range(0, queries, lanes(memory)):
+        shift, row_sum = finite(load_first(lse, lse_at + c, queries - c)), load(memory, row_sums + c)
+        for s in range(keys):
+            here = s * QUERIES + c
+            probability = exp(load(memory, p + here) - shift)
+            store(memory, p + here, probability)
+            store(memory, ds + here, probability * (load(memory, ds + here) - row_sum))
 
 
 @kernel_part()
-def _dot(a, b):
-    total = a.dtype.type(0)
-    for i in range(a.size):
-        total += a[i] * b[i]
-    return total
+def _dot(a, a_at, b, b_at, size):
+    sums = spread(a, 0)
+    for i in range(0, size, lanes(a)):
+        sums = sums + load_first(a, a_at + i, size - i) * load_first(b, b_at + i, size - i)
+    return total(sums)
 
 
-# ---- tiles ---------------------------------------------------------------------------------------------
-
-
-@kernel_part()
-def matmul_add(a, b, c):
-    """c (I,TILE) += a (I,K) @ b (K,TILE). Four rows of b per pass over a row of c: fewer loads and stores."""
-    inner = a.shape[1]
-    for i in range(c.shape[0]):
-        row = c[i]
-        for k in range(0, inner - 3, 4):
-            a0, a1, a2, a3 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
-            b0, b1, b2, b3 = b[k], b[k + 1], b[k + 2], b[k + 3]
-            for j in range(TILE):
-                row[j] += a0 * b0[j] + a1 * b1[j] + a2 * b2[j] + a3 * b3[j]
-        for k in range(inner - inner % 4, inner):
-            last, b_row = a[i, k], b[k]
-            for j in range(TILE):
-                row[j] += last * b_row[j]
+# ---- hidden scores and places ------------------------------------------------------------------------
 
 
 @kernel_part()
-def hide(scores, mask, is_causal, n, h, first, start):
-    """Scores (queries from `first`, keys from `start`) plus the mask; -inf where a key is hidden."""
-    rows, keys = scores.shape
+def hide(memory, block, keys, queries, mask, start, step):
+    """Adds the mask to the scores, if there is one; that of query i begins at mask[start + i step]."""
     if mask.size > 0:
-        for i in range(rows):
-            added = mask[n % mask.shape[0], h % mask.shape[1], (first + i) % mask.shape[2]]
-            for j in range(keys):
-                scores[i, j] += added[start + j]
-    if is_causal and start + keys > first:
-        for i in range(rows):
-            for j in range(max(first + i + 1 - start, 0), keys):
-                scores[i, j] = -np.inf
+        for s in range(keys):
+            for i in range(queries):
+                memory[block + s * QUERIES + i] += mask[start + i * step + s]
 
 
 @kernel_part()
-def finite(x):
+def hide_future(memory, block, keys, queries, ahead):
+    """-inf for the keys after a query, where the first key is `ahead` of the first query."""
+    for s in range(max(0, 1 - ahead), keys):
+        for i in range(min(queries, s + ahead)):
+            memory[block + s * QUERIES + i] = -np.inf
+
+
+@kernel_part(inline="always")
+def finite(v):
     """0 for the -inf of a row that saw nothing: exp(-inf - 0) is 0 as wanted, exp(-inf - -inf) is nan."""
-    return type(x)(0) if x == -np.inf else x
+    return choose(v == -np.inf, 0.0, v)
 
 
-@kernel_part()
-def pack_transposed(x, scale, x_t):
-    """x (rows,D) times scale -> x_t (D,TILE), zero beyond the rows."""
-    for i in range(x.shape[0]):
-        for d in range(x.shape[1]):
-            x_t[d, i] = x[i, d] * scale
-    x_t[:, x.shape[0] :] = 0
-
-
-@kernel_part()
-def unpack_transposed(x_t, scale, x):
-    """The inverse of pack_transposed: x_t (D,TILE) times scale -> x (rows,D)."""
-    for i in range(x.shape[0]):
-        for d in range(x.shape[1]):
-            x[i, d] = x_t[d, i] * scale
+@kernel_part(inline="always")
+def at(steps, n, row, h):
+    """Where the row of head h of sample n begins."""
+    return n * steps[0] + row * steps[1] + h * steps[2]

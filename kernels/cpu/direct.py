@@ -22,7 +22,7 @@ from kernels.checks import Window
 from kernels.cpu.gemm import BLOCK, K_BLOCK, panels_of, start_of, sum_products
 from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import aligned_empty
-from kernels.cpu.tile import ROWS, VECTORS, add_column_product, tile_load, tile_store, tile_width
+from kernels.cpu.tile import ROWS, VECTORS, add_product, tile_load, tile_store, tile_width
 from kernels.cpu.vector import lanes, load, load_first, spread, store, store_first
 
 POSITIONS = 128  # whose pixels and gradients go through a register tile at a time
@@ -167,16 +167,17 @@ def _convolve(part, parts, x, shape, panels, start, y, y_first, y_steps, columns
     runs = shape[0, 0] * shape[0, 1] * shape[0, 2]
     some = min(max(K_BLOCK // run, 1), runs)  # runs in a piece
     row_step = some * run + lanes(x)
-    piece, rows = aligned_empty(block * row_step, x), np.empty(block, np.int64)
+    piece = aligned_empty(block * row_step, x)
     for i in range(block):  # beyond the last position, the last one is computed again
         j = min(i, positions - 1)
-        rows[i] = j * row_step
         y_rows[i] = y_first + places[j, 0] * y_steps[0] + places[j, 1] * y_steps[1]
         y_rows[i] += places[j, 2] * y_steps[2] + places[j, 3] * y_steps[3]
     for r in range(0, runs, some):
         last = min(r + some, runs)
         for j in range(r, last):
             copy_run(x, shape, j, places, positions, piece, (j - r) * run, row_step)
+        for i in range(positions, min(block, (positions + ROWS - 1) // ROWS * ROWS)):
+            copy(piece, (positions - 1) * row_step, piece, i * row_step, (last - r) * run)
         for p in range(share(count, group, groups), share(count, group + 1, groups)):
             across, at = p * width, (p * steps + r * run) * width
             for i in range(0, positions, ROWS):
@@ -184,7 +185,7 @@ def _convolve(part, parts, x, shape, panels, start, y, y_first, y_steps, columns
                     tile = tile_load(start, same, 0, across, columns - across)
                 else:
                     tile = tile_load(y, y_rows, i, across, columns - across)
-                tile = sum_products(tile, piece, rows, i, 0, weights, at, (last - r) * run)
+                tile = sum_products(tile, piece, i * row_step, row_step, weights, at, (last - r) * run)
                 tile_store(tile, y, y_rows, i, across, columns - across)
 
 
@@ -202,7 +203,7 @@ def _weight_grad(part, parts, x, shape, g, columns, some, strips, sums):
     row_step = (rows + ROWS + lanes(x)) // lanes(x) * lanes(x)  # the last tile reads beyond the rows
     piece, right = aligned_empty(POSITIONS * row_step, x), aligned_empty(POSITIONS * width, x)
     piece[:] = 0
-    places, table, same = np.empty((POSITIONS, 4), np.int64), np.empty(ROWS, np.int64), np.zeros(ROWS, np.int64)
+    places, table, same = np.empty((POSITIONS, 4), np.int64), np.empty(ROWS, np.int64)
     total = sums.reshape(-1)
     positions = x.shape[0] * shape[4, 0] * shape[4, 1] * shape[4, 2]
     start, end = share(positions, segment, segments), share(positions, segment + 1, segments)
@@ -222,5 +223,5 @@ def _weight_grad(part, parts, x, shape, g, columns, some, strips, sums):
                     table[i] = first_row + (row + i) * columns if row + i < rows else segment * size + size - columns
                 tile = tile_load(total, table, 0, across, columns - across if first > start else 0)
                 for i in range(count):
-                    tile = add_column_product(tile, piece, same, 0, i * row_step + row, right, i * width)
+                    tile = add_product(tile, piece, i * row_step + row, 1, right, i * width)
                 tile_store(tile, total, table, 0, across, columns - across)

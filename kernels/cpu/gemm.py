@@ -93,13 +93,13 @@ def _matmul(part, parts, a, row_step, k_step, panels, start, y, rows, columns, b
     first_row, group = part // groups * block, part % groups
     last_row = min(first_row + block, rows)
     piece, piece_row = aligned_empty(block * (K_BLOCK + lanes(b)), b), K_BLOCK + lanes(b)
-    a_rows, y_rows = np.arange(block) * piece_row, np.empty(block, np.int64)
+    y_rows = np.empty(block, np.int64)
     for i in range(block):
         y_rows[i] = min(first_row + i, rows - 1) * columns
     for k in range(0, max(steps, 1), K_BLOCK):
         some = min(K_BLOCK, steps - k)
         for i in range(block):
-            copy_row(a, min(first_row + i, rows - 1) * row_step + k * k_step, k_step, some, piece, a_rows[i])
+            copy_row(a, min(first_row + i, rows - 1) * row_step + k * k_step, k_step, some, piece, i * piece_row)
         for p in range(share(count, group, groups), share(count, group + 1, groups)):
             across, at = p * width, (p * steps + k) * width
             for row in range(first_row, last_row, ROWS):
@@ -108,7 +108,7 @@ def _matmul(part, parts, a, row_step, k_step, panels, start, y, rows, columns, b
                     tile = tile_load(start, same, 0, across, columns - across)
                 else:
                     tile = tile_load(y, y_rows, i, across, columns - across)
-                tile = sum_products(tile, piece, a_rows, i, 0, b, at, some)
+                tile = sum_products(tile, piece, i * piece_row, piece_row, b, at, some)
                 tile_store(tile, y, y_rows, i, across, columns - across)
 
 
@@ -125,14 +125,14 @@ def copy_row(a, at, step, count, piece, to):
 
 
 @kernel_part(inline="always")
-def sum_products(tile, a, a_rows, first, shift, b, at, steps):
-    """tile[i] += sum over k < steps of a[a_rows[first + i] + shift + k] b[at + k width]."""
+def sum_products(tile, a, a_at, stride, b, b_at, steps):
+    """tile[i] += sum over k < steps of a[a_at + i stride + k] b[b_at + k width :]."""
     width = VECTORS * lanes(b)
     k = 0
     while k + 4 <= steps:
-        tile = add_four_products(tile, a, a_rows, first, shift + k, b, at + k * width)
+        tile = add_four_products(tile, a, a_at + k, stride, b, b_at + k * width)
         k += 4
     while k < steps:
-        tile = add_product(tile, a, a_rows, first, shift + k, b, at + k * width)
+        tile = add_product(tile, a, a_at + k, stride, b, b_at + k * width)
         k += 1
     return tile

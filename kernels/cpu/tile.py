@@ -13,10 +13,11 @@ Each step of k loads 4 + 2 times and multiplies and adds 8 vectors: arithmetic, 
 rows of b are used 4 times and the numbers of a 16 times for each load. The larger the tile the better, until the
 registers run out: hence 13 x 2 for the 32 registers of AVX-512 (26 sums, 2 of b, 1 of a), 6 x 2 for the 16 of AVX2.
 
-Numba does not keep an array in registers by itself, so the four operations on a tile are written in LLVM's own
-language (`@intrinsic`). Row i of a tile is found through a table of positions, array[table[first + i] + shift]: rows
-may lie anywhere, and a tile that sticks out below repeats the last row's position (it is then computed twice, which
-does no harm). Columns that stick out to the right are zeros in b, and are left out when storing.
+Numba does not keep an array in registers by itself, so the operations on a tile are written in LLVM's own language
+(`@intrinsic`). The rows of a, as of scratch arrays, lie evenly. Those of results may lie anywhere: row i is found through
+a table of positions, array[table[first + i] + shift], and a tile that sticks out below repeats the last row's position
+(it is then computed twice, which does no harm). Columns that stick out to the right are zeros in b, and are left out
+when storing.
 """
 
 from __future__ import annotations
@@ -48,12 +49,6 @@ _i64 = ir.IntType(64)
 def tile_width(dtype: Any) -> int:
     """Columns of a tile of this dtype."""
     return VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
-
-
-def row_table(positions: np.ndarray) -> np.ndarray:
-    """The positions of rows as the table that tiles take: filled up to whole tiles with the last one."""
-    missing = -len(positions) % ROWS
-    return np.concatenate([positions, np.repeat(positions[-1:], missing)]).astype(np.int64)
 
 
 class TileType(types.Type):
@@ -133,50 +128,73 @@ def tile_store(typing, tile, array, table, first, shift, width):
     return types.void(tile, array, table, types.intp, types.intp, types.intp), write
 
 
-def _add_products(tile: Any, steps: int, in_table: bool) -> Any:
-    """Writes: tile[i] += sum over k < steps of number(i, k) b[at + k width]. The number is
-    a[table[first + i] + shift + k], or, not `in_table`, a[shift + i + k]."""
-    vector = tile.vector
+# ---- tiles of matrices whose rows lie evenly: row i begins at array[at + i stride] -----------------------------
 
-    def write(context, builder, signature, arguments):
-        sums, _, _, first, shift, _, at = arguments
-        a, table, b = [(signature.args[i], arguments[i]) for i in (1, 2, 5)]
-        if in_table:
-            rows = [_Row(context, builder, a, table, first, shift, i).position for i in range(ROWS)]
-        else:
-            rows = [builder.add(shift, _i64(i)) for i in range(ROWS)]
-        starts = [address_of(context, builder, *a, row) for row in rows]
+
+def _even_address(context: Any, builder: Any, array: tuple, at: Any, stride: Any, i: int, v: int, tile: TileType) -> Any:
+    """Of vector v of row i."""
+    position = builder.add(builder.add(at, builder.mul(stride, _i64(i))), _i64(v * tile.vector.count))
+    return address_of(context, builder, *array, position, tile.vector.llvm)
+
+
+@intrinsic
+def tile_load_even(typing, array, at, stride):
+    """A tile whose row i is array[at + i stride :]."""
+    tile = TileType(array.dtype)
+
+    def write(context, builder, signature, values):
+        rows = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for i, v in np.ndindex(ROWS, VECTORS):
+            address = _even_address(context, builder, (array, values[0]), *values[1:], i, v, tile)
+            rows = builder.insert_value(rows, builder.load(address, align=4), i * VECTORS + v)
+        return rows
+
+    return tile(array, types.intp, types.intp), write
+
+
+@intrinsic
+def tile_store_even(typing, tile, array, at, stride):
+    """Writes row i to array[at + i stride :]."""
+
+    def write(context, builder, signature, values):
+        for i, v in np.ndindex(ROWS, VECTORS):
+            address = _even_address(context, builder, (array, values[1]), *values[2:], i, v, tile)
+            builder.store(builder.extract_value(values[0], i * VECTORS + v), address, align=4)
+        return context.get_dummy_value()
+
+    return types.void(tile, array, types.intp, types.intp), write
+
+
+def _add_products(steps: int) -> Any:
+    """Writes: tile[i] += sum over k < steps of a[at + i stride + k] b[b_at + k width :]."""
+
+    def write(context, builder, signature, values):
+        sums, a, at, stride, b, b_at = values
+        tile, a_type, _, _, b_type, _ = signature.args
+        vector = tile.vector
+        rows = [builder.add(at, builder.mul(stride, _i64(i))) for i in range(ROWS)]
+        starts = [address_of(context, builder, a_type, a, row) for row in rows]
         for k in range(steps):
-            places = [builder.add(at, _i64((k * VECTORS + v) * vector.count)) for v in range(VECTORS)]
-            vectors = [builder.load(address_of(context, builder, *b, place, vector.llvm), align=4) for place in places]
+            places = [builder.add(b_at, _i64((k * VECTORS + v) * vector.count)) for v in range(VECTORS)]
+            vectors = [builder.load(address_of(context, builder, b_type, b, p, vector.llvm), align=4) for p in places]
             for i in range(ROWS):
                 number = broadcast(builder, builder.load(builder.gep(starts[i], [_i64(k)])), vector.count)
                 for v in range(VECTORS):
-                    j = i * VECTORS + v
-                    old = builder.extract_value(sums, j)
+                    old = builder.extract_value(sums, i * VECTORS + v)
                     new = call(builder, f"fma.{vector.suffix}", vector.llvm, number, vectors[v], old)
-                    sums = builder.insert_value(sums, new, j)
+                    sums = builder.insert_value(sums, new, i * VECTORS + v)
         return sums
 
     return write
 
 
 @intrinsic
-def add_product(typing, tile, a, table, first, shift, b, at):
-    """tile[i] += a[table[first + i] + shift] b[at :]."""
-    signature = tile(tile, a, table, types.intp, types.intp, b, types.intp)
-    return signature, _add_products(tile, 1, in_table=True)
+def add_product(typing, tile, a, at, stride, b, b_at):
+    """tile[i] += a[at + i stride] b[b_at :]. With stride 1, the rows' numbers are neighbours: a product with a^T."""
+    return tile(tile, a, types.intp, types.intp, b, types.intp), _add_products(1)
 
 
 @intrinsic
-def add_four_products(typing, tile, a, table, first, shift, b, at):
+def add_four_products(typing, tile, a, at, stride, b, b_at):
     """Four steps of `add_product` along neighbouring numbers of each row, and neighbouring rows of b."""
-    signature = tile(tile, a, table, types.intp, types.intp, b, types.intp)
-    return signature, _add_products(tile, 4, in_table=True)
-
-
-@intrinsic
-def add_column_product(typing, tile, a, table, first, shift, b, at):
-    """tile[i] += a[shift + i] b[at :]: `add_product` where the rows' numbers are neighbours. Takes no table."""
-    signature = tile(tile, a, table, types.intp, types.intp, b, types.intp)
-    return signature, _add_products(tile, 1, in_table=False)
+    return tile(tile, a, types.intp, types.intp, b, types.intp), _add_products(4)

@@ -399,3 +399,44 @@ def power_of_two(typing, v):
         return builder.bitcast(builder.shl(exponent, ir.Constant(whole, [mantissa] * v.count)), v.llvm)
 
     return v(v), write
+
+
+@intrinsic
+def store_transposed(typing, x, at, step, rows, columns, scale, y, y_at, y_step):
+    """y[y_at + j y_step + i] = scale x[at + i step + j] for a square of as many rows and columns as a vector has lanes;
+    0 from row `rows` and column `columns` of x on.
+
+    The square is swapped with its mirror image by halves, then quarters, ...:   a b  ->  a c    of vectors i, i + half
+                                                                                 c d      b d
+    """
+    vector = VectorType(x.dtype)
+    n = vector.count
+
+    def write(context, builder, signature, values):
+        x, at, step, rows, columns, scale, y, y_at, y_step = values
+        x_type, y_type = signature.args[0], signature.args[6]
+        lines = []
+        for i in range(n):
+            address = address_of(context, builder, x_type, x, builder.add(at, builder.mul(step, _i64(i))), vector.llvm)
+            there = builder.select(builder.icmp_signed("<", _i64(i), rows), columns, _i64(0))
+            lines.append(builder.fmul(masked_load(builder, vector, address, below(builder, vector, there)), scale))
+        half = n // 2
+        while half:
+            first = [j if not j & half else n + j - half for j in range(n)]
+            second = [j + half if not j & half else n + j for j in range(n)]
+            for i in [i for i in range(n) if not i & half]:
+                a, b = lines[i], lines[i + half]
+                lines[i], lines[i + half] = [
+                    builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(_i32, n), order))
+                    for order in (first, second)
+                ]
+            half //= 2
+        for j, line in enumerate(lines):
+            address = address_of(
+                context, builder, y_type, y, builder.add(y_at, builder.mul(y_step, _i64(j))), vector.llvm
+            )
+            builder.store(line, address, align=_align(vector))
+        return context.get_dummy_value()
+
+    i = types.intp
+    return types.void(x, i, i, i, i, vector, y, i, i), write

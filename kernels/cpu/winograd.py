@@ -27,15 +27,7 @@ import numpy as np
 from kernels.cpu.gemm import sum_products
 from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import aligned, aligned_empty, odd_lines
-from kernels.cpu.tile import (
-    ROWS,
-    add_column_product,
-    tile_load,
-    tile_store,
-    tile_width,
-    tile_zeros,
-    VECTORS,
-)
+from kernels.cpu.tile import ROWS, VECTORS, add_product, tile_load_even, tile_store_even, tile_width, tile_zeros
 from kernels.cpu.vector import lanes, load, load_first, prefetch, store, store_first
 
 BLOCK = 2 * ROWS  # tiles that a thread takes through all stages together
@@ -101,7 +93,6 @@ def _winograd(part, parts, x, u, bias, top, left, groups, y):
     v_plane, m_plane = whole_vectors(BLOCK * v_row, x) + lanes(x), whole_vectors(BLOCK * m_row, x) + lanes(x)
     v, m, weights = aligned_empty(36 * v_plane, x), aligned_empty(36 * m_plane, x), u.reshape(-1)
     patch, half = aligned_empty(36 * max(v_row, panel_width), x), aligned_empty(36 * lanes(x), x)
-    v_rows, m_rows = np.arange(BLOCK) * v_row, np.arange(BLOCK) * m_row
     for t in range(count):
         i, h, w = place(first + t, down, across)
         transform_input(x, i, h - top, w - left, patch, half, v, t * v_row, v_plane)
@@ -109,8 +100,8 @@ def _winograd(part, parts, x, u, bias, top, left, groups, y):
         for p in range(first_panel, last_panel):
             for row in range(0, count, ROWS):
                 at, to = k * u_plane + p * channels * panel_width, k * m_plane + (p - first_panel) * panel_width
-                tile = sum_products(tile_zeros(x), v, v_rows, row, k * v_plane, weights, at, channels)
-                tile_store(tile, m, m_rows, row, to, panel_width)
+                tile = sum_products(tile_zeros(x), v, k * v_plane + row * v_row, v_row, weights, at, channels)
+                tile_store_even(tile, m, to + row * m_row, m_row)
     for t in range(count):
         i, h, w = place(first + t, down, across)
         for p in range(first_panel, last_panel):
@@ -229,18 +220,18 @@ def _transform_tiles(part, parts, x, g, top, left, first, count, v, v_row, w, w_
 def _add_tile_products(part, parts, v, v_row, w, w_row, count, m, fresh):
     """m[k] += v[k]^T w[k], or = where `fresh`; part by part, tile by tile of m."""
     _, panels, rows, width = m.shape
-    sums, left, right, table = m.reshape(-1), v.reshape(-1), w.reshape(-1), np.arange(ROWS) * width
+    sums, left, right = m.reshape(-1), v.reshape(-1), w.reshape(-1)
     for k in range(share(36, part, parts), share(36, part + 1, parts)):
         for first in range(0, count, SUM_BLOCK):
             last = min(first + SUM_BLOCK, count)
             for p in range(panels):
                 for row in range(0, rows, ROWS):
                     at = ((k * panels + p) * rows + row) * width
-                    tile = tile_load(sums, table, 0, at, 0 if fresh and first == 0 else width)
+                    tile = tile_zeros(v) if fresh and first == 0 else tile_load_even(sums, at, width)
                     a, b = k * v.shape[1] + row, k * w.shape[1] + p * width
                     for t in range(first, last):
-                        tile = add_column_product(tile, left, table, 0, a + t * v_row, right, b + t * w_row)
-                    tile_store(tile, sums, table, 0, at, width)
+                        tile = add_product(tile, left, a + t * v_row, 1, right, b + t * w_row)
+                    tile_store_even(tile, sums, at, width)
 
 
 @kernel_part()

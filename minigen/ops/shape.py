@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ..autograd import primitive
+from ..autograd import Part, primitive
 from ..tensor import Tensor, array_of
 from .elementwise import operands
 
@@ -93,23 +93,27 @@ def _getitem(x, *, index):
 
 @_getitem.vjp
 def _(g, _y, _x, *, index):
-    return _scatter(g, index=index, shape=_x.shape)
+    return Part(lambda: _scatter(g, index=index, shape=_x.shape), lambda total: _add_at(total, index, g.data))
 
 
 @primitive
 def _scatter(g, *, index, shape):
     """Zeros of `shape` with `g` added at `index`: the transpose of slicing."""
     y = np.zeros_like(g, shape=shape)
-    if _may_repeat(index):
-        np.add.at(y, index, g)
-    else:
-        y[index] = g
+    _add_at(y, index, g)
     return y
 
 
 @_scatter.vjp
 def _(h, _y, _g, *, index, shape):
     return _getitem(h, index=index)
+
+
+def _add_at(y: np.ndarray, index: Any, g: np.ndarray) -> None:
+    if _may_repeat(index):
+        np.add.at(y, index, g)
+    else:
+        y[index] += g
 
 
 def _may_repeat(index: Any) -> bool:

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from kernels import cpu, reference
+from kernels.cpu.attention import flat, key_spans
+from kernels.cpu.jit import get_num_threads, set_num_threads
 
 from .numeric import assert_gradients_match, gradients
 
@@ -87,3 +89,57 @@ def test_rising_scores_over_many_tiles():
     expected, expected_lse = reference.attention(q, keys, v, scale=1.0)
     np.testing.assert_allclose(out, expected, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(lse, expected_lse, rtol=1e-14)
+
+
+def test_views_of_one_projection_are_read_where_they_are():
+    qkv = np.random.default_rng(3).standard_normal((2, 70, 3, 2, 5)).astype(np.float32)
+    views = [qkv[:, :, i] for i in range(3)]
+    assert all(np.shares_memory(flat(view)[0], qkv) for view in views)
+    copies = [view.copy() for view in views]
+    got, expected = cpu.attention(*views), cpu.attention(*copies)
+    g = got[0][:, ::-1]
+    got += cpu.attention_backward(g, *got, *views)
+    expected += cpu.attention_backward(g.copy(), *expected, *copies)
+    for a, b in zip(got, expected):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(np.float32, 2e-5), (np.float64, 1e-12)])
+@pytest.mark.parametrize("settings", [dict(), dict(is_causal=True), dict(mask=RNG.random((330, 1100)) < 0.01)])
+def test_long_sequences_of_few_heads(settings, dtype, tolerance):
+    """Longer than a task: the keys of a head are cut into spans, whose parts of dq are summed."""
+    rng = np.random.default_rng(4)
+    q, k, v, g = (
+        rng.standard_normal((1, n, 1, d)).astype(dtype) for n, d in ((330, 9), (1100, 9), (1100, 33), (330, 33))
+    )
+    assert key_spans(1, 1100) > 2
+    out, lse = reference.attention(q.astype(float), k.astype(float), v.astype(float), **settings)
+    expected = reference.attention_backward(*(a.astype(float) for a in (g, out, lse, q, k, v)), **settings)
+    results, threads = [], get_num_threads()
+    for n in {1, threads}:
+        set_num_threads(n)
+        got = cpu.attention(q, k, v, **settings)
+        results.append((*got, *cpu.attention_backward(g, *got, q, k, v, **settings)))
+    for a, b in zip(results[0], results[-1]):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(results[0], (out, lse, *expected)):
+        finite = np.isfinite(b)
+        np.testing.assert_array_equal(a[~finite], b[~finite])
+        assert np.abs(a[finite] - b[finite]).max() <= tolerance * max(1, np.abs(b[finite]).max())
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+def test_a_query_that_is_not_finite_spoils_its_own_row_only(what):
+    rng = np.random.default_rng(5)
+    q, k, v = (rng.standard_normal((1, 70, 1, 4)).astype(np.float32) for _ in range(3))
+    out, lse = cpu.attention(q, k, v)
+    dq, *_ = cpu.attention_backward(out, out, lse, q, k, v)
+    q[0, [5, 63]] = what
+    others = np.delete(np.arange(70), [5, 63])
+    with np.errstate(invalid="ignore"):
+        spoilt, lse = cpu.attention(q, k, v)
+        dq_spoilt, dk, dv = cpu.attention_backward(out, spoilt, lse, q, k, v)
+    for a, b in ((spoilt, out), (dq_spoilt, dq)):
+        np.testing.assert_array_equal(a[0, others], b[0, others])
+        assert np.isnan(a[0, [5, 63]]).all()
+    assert np.isnan(dk).all() and np.isnan(dv).all()
