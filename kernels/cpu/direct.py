@@ -203,7 +203,7 @@ def _weight_grad(part, parts, x, shape, g, columns, some, strips, sums):
     row_step = (rows + ROWS + lanes(x)) // lanes(x) * lanes(x)  # the last tile reads beyond the rows
     piece, right = aligned_empty(POSITIONS * row_step, x), aligned_empty(POSITIONS * width, x)
     piece[:] = 0
-    places, table, same = np.empty((POSITIONS, 4), np.int64), np.empty(ROWS, np.int64)
+    places, table = np.empty((POSITIONS, 4), np.int64), np.empty(ROWS, np.int64)
     total = sums.reshape(-1)
     positions = x.shape[0] * shape[4, 0] * shape[4, 1] * shape[4, 2]
     start, end = share(positions, segment, segments), share(positions, segment + 1, segments)
