@@ -42,20 +42,30 @@ def _exp_float32(v):
     inside = smaller(larger(v, np.float32(-104)), np.float32(89))
     n = nearest(inside * _LOG2_E)
     r = (inside - n * _LN2_HIGH_32) - n * _LN2_LOW_32
-    # The polynomial is the Cephes library's (Moshier 1989, expf.c).
-    p = ((((1.9875691500e-4 * r + 1.3981999507e-3) * r + 8.3334519073e-3) * r + 4.1665795894e-2) * r + 1.6666665459e-1) * r
-    p = (p + 5.0000001201e-1) * r * r + r + 1.0
-    return times_power_of_two(p, n, v)
+    return times_power_of_two(_exp_polynomial_32(r), n, v)
 
 
 def _exp_float64(v):
     inside = smaller(larger(v, -746.0), 710.0)
     n = nearest(inside * _LOG2_E)
     r = (inside - n * _LN2_HIGH_64) - n * _LN2_LOW_64
+    return times_power_of_two(_exp_polynomial_64(r), n, v)
+
+
+@kernel_part(inline="always")
+def _exp_polynomial_32(r):
+    """The Cephes library's (Moshier 1989, expf.c)."""
+    p = ((((1.9875691500e-4 * r + 1.3981999507e-3) * r + 8.3334519073e-3) * r + 4.1665795894e-2) * r + 1.6666665459e-1) * r
+    return (p + 5.0000001201e-1) * r * r + r + 1.0
+
+
+@kernel_part(inline="always")
+def _exp_polynomial_64(r):
+    """Taylor's."""
     p = r * _FACTORIALS[13] + _FACTORIALS[12]
     for k in range(11, -1, -1):
         p = p * r + _FACTORIALS[k]
-    return times_power_of_two(p, n, v)
+    return p
 
 
 @kernel_part(inline="always")
@@ -65,7 +75,31 @@ def times_power_of_two(p, n, v):
     return choose(v == v, p * power_of_two(half) * power_of_two(n - half), v)
 
 
-@kernel_part(inline="always")
-def sigmoid(v):
-    """1 / (1 + exp(-v))"""
-    return 1.0 / (1.0 + exp(-v))
+def sigmoid(v: Any) -> Any:
+    """1 / (1 + exp(-v)), as precise as exp; 0 and 1 far out."""
+    return 1 / (1 + np.exp(-v))
+
+
+@overload(sigmoid)
+def _sigmoid(v):
+    if isinstance(v, VectorType):
+        return _sigmoid_float32 if v.dtype == types.float32 else _sigmoid_float64
+    return None
+
+
+# exp(-v) again, but where it would be a subnormal number, anything small will do for it, and where it is nearly the
+# largest number, infinity: 2^n is then one factor, made from its bits.
+
+
+def _sigmoid_float32(v):
+    inside = smaller(larger(-v, np.float32(-87)), np.float32(89))
+    n = nearest(inside * _LOG2_E)
+    r = (inside - n * _LN2_HIGH_32) - n * _LN2_LOW_32
+    return 1.0 / (1.0 + _exp_polynomial_32(r) * power_of_two(n))
+
+
+def _sigmoid_float64(v):
+    inside = smaller(larger(-v, -708.0), 710.0)
+    n = nearest(inside * _LOG2_E)
+    r = (inside - n * _LN2_HIGH_64) - n * _LN2_LOW_64
+    return 1.0 / (1.0 + _exp_polynomial_64(r) * power_of_two(n))

@@ -53,6 +53,11 @@ def _lanes(x):
     return lambda x: n
 
 
+def whole_vectors(x: np.ndarray, n: int) -> int:
+    """n, rounded up to whole vectors of the array's dtype."""
+    return -(-n // lanes(x)) * lanes(x)
+
+
 # ---- the type ------------------------------------------------------------------------------------------
 
 
@@ -177,6 +182,20 @@ def store_first(typing, x, at, value, n):
     return types.void(x, types.intp, vector, types.intp), write
 
 
+@intrinsic
+def add_widened(typing, sums, at, v):
+    """sums[at + i] += v[i], in the float64 of the flat array `sums`."""
+    wide = VectorType(types.float64, v.count)
+
+    def write(context, builder, signature, values):
+        address = address_of(context, builder, signature.args[0], *values[:2], wide.llvm)
+        addend = values[2] if v.dtype == types.float64 else builder.fpext(values[2], wide.llvm)
+        builder.store(builder.fadd(builder.load(address, align=8), addend), address, align=8)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.intp, v), write
+
+
 def _align(x: Any) -> int:
     return x.dtype.bitwidth // 8  # that of a number: a vector may start anywhere
 
@@ -213,9 +232,12 @@ def _is_float(vector: VectorType) -> bool:
     return isinstance(vector.dtype, types.Float)
 
 
-_operation(operator.add, 2, lambda b, v, x, y: b.fadd(x, y, flags=FUSE) if _is_float(v) else b.add(x, y))
-_operation(operator.sub, 2, lambda b, v, x, y: b.fsub(x, y, flags=FUSE) if _is_float(v) else b.sub(x, y))
-_operation(operator.mul, 2, lambda b, v, x, y: b.fmul(x, y, flags=FUSE) if _is_float(v) else b.mul(x, y))
+for _add in (operator.add, operator.iadd):
+    _operation(_add, 2, lambda b, v, x, y: b.fadd(x, y, flags=FUSE) if _is_float(v) else b.add(x, y))
+for _sub in (operator.sub, operator.isub):
+    _operation(_sub, 2, lambda b, v, x, y: b.fsub(x, y, flags=FUSE) if _is_float(v) else b.sub(x, y))
+for _mul in (operator.mul, operator.imul):
+    _operation(_mul, 2, lambda b, v, x, y: b.fmul(x, y, flags=FUSE) if _is_float(v) else b.mul(x, y))
 _operation(operator.truediv, 2, lambda b, v, x, y: b.fdiv(x, y, flags=FUSE))
 _operation(operator.neg, 1, lambda b, v, x: b.fneg(x) if _is_float(v) else b.neg(x))
 _operation(operator.and_, 2, lambda b, v, x, y: b.and_(x, y))
@@ -243,6 +265,16 @@ def choose(typing, mask, a, b):
     vector = a if isinstance(a, VectorType) else b
     write = lambda context, builder, signature, values: builder.select(*values)  # noqa: E731
     return vector(mask, vector, vector), write
+
+
+@intrinsic
+def keep_first(typing, v, n):
+    """The first n numbers of v, then zeros."""
+
+    def write(context, builder, signature, values):
+        return builder.select(below(builder, v, values[1]), values[0], ir.Constant(v.llvm, None))
+
+    return v(v, types.intp), write
 
 
 @intrinsic
