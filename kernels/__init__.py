@@ -26,5 +26,8 @@ KERNELS = (
     "add_noise",
     "ddpm_step",
     "ddim_step",
-    "erf",
+    "activation",
+    "activation_backward",
+    "arithmetic",
+    "sum_positions",
 )

@@ -3,16 +3,20 @@
 The first call of each with a dtype compiles it, which takes seconds; the machine code is kept in __pycache__.
 """
 
+from kernels.cpu.activation import activation, activation_backward
 from kernels.cpu.attention import attention, attention_backward
 from kernels.cpu.conv import conv, conv_transpose, conv_weight_grad
-from kernels.cpu.elementwise import erf
+from kernels.cpu.elementwise import arithmetic, sum_positions
 from kernels.cpu.gemm import matmul
 from kernels.cpu.noise import add_noise, ddim_step, ddpm_step
 from kernels.cpu.norm import group_norm, group_norm_backward
 from kernels.cpu.philox import normal, philox, uniform
 
 __all__ = [
+    "activation",
+    "activation_backward",
     "add_noise",
+    "arithmetic",
     "attention",
     "attention_backward",
     "conv",
@@ -20,11 +24,11 @@ __all__ = [
     "conv_weight_grad",
     "ddim_step",
     "ddpm_step",
-    "erf",
     "group_norm",
     "group_norm_backward",
     "matmul",
     "normal",
     "philox",
+    "sum_positions",
     "uniform",
 ]

@@ -24,7 +24,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast, models, overload, register_model
 
-from kernels.cpu.jit import intrinsic
+from kernels.cpu.jit import intrinsic, kernel_part, share
 
 
 def _register_file() -> tuple[int, int]:
@@ -56,6 +56,12 @@ def _lanes(x):
 def whole_vectors(x: np.ndarray, n: int) -> int:
     """n, rounded up to whole vectors of the array's dtype."""
     return -(-n // lanes(x)) * lanes(x)
+
+
+@kernel_part(inline="always")
+def first_of_part(x, part, parts):
+    """Where the part's share of the flat array x begins: the shares are whole vectors."""
+    return min(x.size, share(-(-x.size // lanes(x)), part, parts) * lanes(x))
 
 
 # ---- the type ------------------------------------------------------------------------------------------
@@ -343,3 +349,15 @@ def power_of_two(typing, v):
         return builder.bitcast(builder.shl(exponent, ir.Constant(whole, [mantissa] * v.count)), v.llvm)
 
     return v(v), write
+
+
+@intrinsic
+def scaled(typing, v, n):
+    """v 2^n for whole numbers n, rounded once; nan where v is nan. An instruction of AVX-512's."""
+    name = f"x86.avx512.mask.scalef.{'ps' if v.dtype == types.float32 else 'pd'}.512"
+
+    def write(context, builder, signature, values):
+        every_lane, as_usual = ir.IntType(v.count)(-1), _i32(4)  # the lanes to compute; how to round
+        return call(builder, name, v.llvm, *values, values[0], every_lane, as_usual)
+
+    return v(v, n), write

@@ -214,7 +214,7 @@ def _(g, y, _x):
 def erf(x):
     """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     x = floating(x)
-    return kernels_for(x).erf(x)
+    return kernels_for(x).activation(x, "erf")
 
 
 @erf.vjp
