@@ -13,9 +13,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..autograd import primitive
 from ..backend import kernels_for
-from ..tensor import Tensor, array_of
+from ..tensor import Tensor
 from .activation import silu as silu_of
 from .elementwise import sqrt
 from .reduce import mean, var
@@ -111,9 +113,10 @@ def batch_norm(
         raise ValueError(f"batch_norm: training needs at least 2 values for each channel, x has shape {x.shape}")
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: give both running_mean and running_var, or neither")
+    over_batch = reshape(x, 1, count, channels)  # one sample, whose channels are groups of their own
+    y, (batch_mean, rstd) = _group_norm.run(over_batch, weight, bias, num_groups=channels, eps=eps, silu=False)
     if running_mean is not None and running_var is not None:
-        values = array_of(x)
-        unbiased = values.var(axis=axes) * (count / (count - 1))
-        for running, now in ((running_mean, values.mean(axis=axes)), (running_var, unbiased)):
+        unbiased = np.maximum(rstd[0] ** -2 - x.dtype.type(eps), 0) * (count / (count - 1))
+        for running, now in ((running_mean, batch_mean[0]), (running_var, unbiased)):
             running.assign_((1 - momentum) * running.data + momentum * now)
-    return _affine(_normalise(x, axes, eps), weight, bias)
+    return reshape(y, x.shape)
