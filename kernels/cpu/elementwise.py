@@ -10,7 +10,7 @@ from numba.extending import overload
 
 from kernels import checks
 from kernels.cpu.jit import kernel_part, parallel_kernel, plain, share
-from kernels.cpu.vector import add_widened, lanes, load_first, spread, store_first, whole_vectors
+from kernels.cpu.vector import add_widened, lanes, load_first, prefetch, spread, store_first, whole_vectors
 
 ROW = 2**12  # numbers that are gone through at a time where two arrays have the same shape
 BLOCK = 16  # rows whose sum is taken in the array's own precision, before they are added up in float64
@@ -79,6 +79,7 @@ def _sum_positions(part, parts, x, positions, channels, units, sums):
             for c in range(0, channels, lanes(x)):
                 sum_x = spread(x, 0)
                 for m in range(start, min(start + BLOCK, last)):
+                    prefetch(x, (m + BLOCK) * channels + c)
                     sum_x += load_first(x, m * channels + c, channels - c)
                 add_widened(sums[unit], c, sum_x)
 

@@ -42,6 +42,7 @@ from llvmlite import ir
 from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic as numba_intrinsic
+from numba.np.ufunc.parallel import _launch_threads
 
 # Its first argument, the typing context, is not for the caller to give: type checkers do not know that.
 intrinsic: Any = numba_intrinsic
@@ -151,6 +152,7 @@ class ParallelKernel:
         if any(isinstance(a, np.ndarray) and not a.flags.carray for a in arguments):
             raise TypeError(f"{self.name}: kernels take contiguous writable arrays only")
         signature = (types.intp, types.intp, *[numba.typeof(a) for a in arguments])
+        _launch_threads()  # Numba forgets to where `_call` comes from disk: it is `_run`, within it, that needs them
         _announce(self.body)
         self.body.compile(signature)
         compiled = self.body.overloads[signature]

@@ -22,7 +22,7 @@ from kernels import checks
 from kernels.cpu import layer_norm
 from kernels.cpu.functions import sigmoid
 from kernels.cpu.jit import kernel_part, parallel_kernel, plain, share
-from kernels.cpu.vector import add_widened, lanes, load, load_first, spread, store, store_first, whole_vectors
+from kernels.cpu.vector import add_widened, lanes, load, load_first, prefetch, spread, store, store_first, whole_vectors
 
 BLOCK = 16  # positions whose sums are taken in the array's own precision, before they are added up in float64
 CACHED = 2**18  # numbers in a sample that stays in a core's cache
@@ -149,6 +149,7 @@ def _moments(x, first, last, channels, pivot, moments):
             center = load(pivot, c)
             sum_d, sum_d2 = spread(x, 0), spread(x, 0)
             for m in range(start, min(start + BLOCK, last)):
+                prefetch(x, (m + BLOCK) * channels + c)
                 d = load_first(x, m * channels + c, channels - c) - center
                 sum_d += d
                 sum_d2 += d * d
@@ -224,6 +225,8 @@ def _sums(g, x, first, last, channels, center, scale, weight, bias, silu, du, su
             sum_du, sum_du_n = spread(x, 0), spread(x, 0)
             for m in range(start, min(start + BLOCK, last)):
                 at = m * channels + c
+                prefetch(x, at + BLOCK * channels)
+                prefetch(g, at + BLOCK * channels)
                 n = (load_first(x, at, channels - c) - middle) * deviation
                 d = load_first(g, at, channels - c)
                 if silu:
