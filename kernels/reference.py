@@ -7,7 +7,7 @@ axes. Arrays are float32 or float64, one dtype per call, and the results have th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -472,10 +472,10 @@ def activation(x: Array, name: str, slope: float | None = None) -> Array:
 
 
 def activation_backward(g: Array, v: Array, name: str, slope: float | None = None) -> Array:
-    """g times the derivative of the function called `name`: v is its output for relu, sigmoid and tanh, else its input."""
+    """g times the derivative of function `name`; v is its output for relu, sigmoid and tanh, else its input."""
     checks.activation_backward(g, v, name, slope)
     with np.errstate(over="ignore", under="ignore"):
-        return in_order(g * (SLOPES[name](v) if slope is None else np.where(v > 0, v.dtype.type(1), v.dtype.type(slope))))
+        return in_order(g * SLOPES[name](v) if slope is None else np.where(v > 0, g, g * g.dtype.type(slope)))
 
 
 def erf(x: Array) -> Array:
@@ -497,7 +497,7 @@ def tanh_cdf_slope(x: Array) -> Array:
     return 2 * p * (1 - p) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
 
 
-ACTIVATIONS = dict(
+ACTIVATIONS: dict[str, Callable] = dict(
     relu=lambda x: np.maximum(x, 0),
     sigmoid=lambda x: 1 / (1 + np.exp(-x)),
     tanh=np.tanh,
@@ -508,7 +508,7 @@ ACTIVATIONS = dict(
     gelu=lambda x: x * normal_cdf(x),
     gelu_tanh=lambda x: x * tanh_cdf(x),
 )
-SLOPES = dict(
+SLOPES: dict[str, Callable] = dict(
     relu=lambda y: y > 0,
     sigmoid=lambda y: y * (1 - y),
     tanh=lambda y: 1 - y * y,

@@ -42,7 +42,7 @@ def kernels_for(array: Array) -> ModuleType:
 
 
 def pays(size: int, *arrays: Any) -> bool:
-    """Whether a kernel that takes the place of NumPy's functions takes these arrays, and has enough to do: the first one
+    """Whether a kernel that takes the place of NumPy's functions takes these arrays, and has enough to do: the first
     has at least `size` numbers. Below that, the call costs more than it saves."""
     first = arrays[0]
     return (

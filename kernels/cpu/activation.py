@@ -26,7 +26,7 @@ def activation(x: np.ndarray, name: str, slope: float | None = None) -> np.ndarr
 
 
 def activation_backward(g: np.ndarray, v: np.ndarray, name: str, slope: float | None = None) -> np.ndarray:
-    """g times the derivative of the function called `name`: v is its output for relu, sigmoid and tanh, else its input."""
+    """g times the derivative of function `name`; v is its output for relu, sigmoid and tanh, else its input."""
     checks.activation_backward(g, v, name, slope)
     g, v = plain(g), plain(v)
     dx = np.empty(v.shape, v.dtype)
@@ -141,7 +141,7 @@ def _leaky_relu_backward(part, parts, g, x, dx, slope):
         store_first(dx, at, choose(load_first(x, at, x.size - at) > 0.0, d, d * slope), x.size - at)
 
 
-_FUNCTIONS = dict(
+_FUNCTIONS: dict[str, tuple[Callable, Callable]] = dict(
     relu=(relu, relu_slope),
     sigmoid=(sigmoid, sigmoid_slope),
     tanh=(tanh, tanh_slope),

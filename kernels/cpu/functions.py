@@ -18,7 +18,17 @@ from numba.core import cgutils
 from numba.extending import overload
 
 from kernels.cpu.jit import intrinsic, kernel_part
-from kernels.cpu.vector import VECTOR_BYTES, VectorType, absolute, choose, larger, nearest, power_of_two, scaled, smaller
+from kernels.cpu.vector import (
+    VECTOR_BYTES,
+    VectorType,
+    absolute,
+    choose,
+    larger,
+    nearest,
+    power_of_two,
+    scaled,
+    smaller,
+)
 
 
 def exp(v: Any) -> Any:
@@ -33,9 +43,9 @@ def _exp(v):
     return None
 
 
-# exp(v) = 2^n exp(r) with n = round(v / ln 2) and |r| <= ln(2) / 2. ln 2 is taken off in two pieces, of which n times the
-# first is exact. AVX-512 has an instruction for times 2^n; elsewhere 2^n is made from its bits, in two factors as n may
-# lie beyond the exponents of normal numbers.
+# exp(v) = 2^n exp(r) with n = round(v / ln 2) and |r| <= ln(2) / 2. ln 2 is taken off in two pieces, of which n times
+# the first is exact. AVX-512 has an instruction for times 2^n; elsewhere 2^n is made from its bits, in two factors as
+# n may lie beyond the exponents of normal numbers.
 
 _LN2_HIGH_32, _LN2_LOW_32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _LN2_HIGH_64, _LN2_LOW_64 = 6.93147180369123816490e-01, 1.90821492927058770002e-10

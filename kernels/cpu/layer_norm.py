@@ -6,13 +6,14 @@ A row stays in the nearest cache: what is done with it is a few passes over it, 
 from __future__ import annotations
 
 import math
+
 import numpy as np
 
 from kernels.cpu.functions import sigmoid
 from kernels.cpu.jit import parallel_kernel, share
 from kernels.cpu.vector import add_widened, keep_first, lanes, load, load_first, spread, store, store_first, total
 
-CHUNKS = 64  # shares of the rows, whose sums over rows are then added up in this order
+CHUNKS = 64  # at most, shares of the rows, whose sums over rows are then added up in this order
 BLOCK = 16  # rows whose sums are taken in the array's own precision
 
 
@@ -22,8 +23,8 @@ def forward(work: int, x: np.ndarray, weight, bias, eps: float, silu: bool, y, m
 
 
 def backward(work: int, g: np.ndarray, x, weight, bias, mean, rstd, silu: bool, dx) -> np.ndarray:
-    """Writes dx (N C,); gives (CHUNKS, 2, C), the sums of du and of du n over shares of the rows."""
-    sums = np.zeros((CHUNKS, 2, weight.size))
+    """Writes dx (N C,); gives (chunks, 2, C), the sums of du and of du n over shares of the rows."""
+    sums = np.zeros((min(CHUNKS, -(-mean.size // BLOCK)), 2, weight.size))
     _backward(2 * work, g, x, weight, bias, mean, rstd, silu, dx, sums)
     return sums
 

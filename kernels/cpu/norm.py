@@ -6,8 +6,8 @@ sample that stays in a core's cache between the stages is a single unit, and mem
 cut into many units for the threads to share, and each stage is a call of its own. How a sample is cut depends on
 its size only, so that results do not depend on the number of threads.
 
-Within a unit, BLOCK positions at a time, the rows of a vector's width of channels are gone through with everything
-that belongs to the channels kept in registers. Per-channel scratch is padded to whole vectors.
+Memory is gone through row by row, as it likes it best; what belongs to the channels waits in the nearest cache, in
+scratch that is padded to whole vectors.
 
 Layer norm, one group and no positions, has kernels of its own, in `layer_norm.py`.
 """
@@ -22,7 +22,7 @@ from kernels import checks
 from kernels.cpu import layer_norm
 from kernels.cpu.functions import sigmoid
 from kernels.cpu.jit import kernel_part, parallel_kernel, plain, share
-from kernels.cpu.vector import add_widened, lanes, load, load_first, prefetch, spread, store, store_first, whole_vectors
+from kernels.cpu.vector import add_widened, lanes, load, load_first, spread, store, store_first, whole_vectors
 
 BLOCK = 16  # positions whose sums are taken in the array's own precision, before they are added up in float64
 CACHED = 2**18  # numbers in a sample that stays in a core's cache
@@ -51,10 +51,14 @@ def group_norm(
     if x.size == x.shape[0] * x.shape[-1] and num_groups == 1:
         layer_norm.forward(x.size, *flat)
     else:
-        shape, stages = _plan(x, num_groups)
-        moments = np.empty((len(x) * shape[-1], 2, weight.size))
-        for stage in stages:
-            _group_norm(x.size, stage, *shape, *flat, moments)
+        positions, units = math.prod(x.shape[1:-1]), _units(x)
+        shape = positions, x.shape[-1], num_groups, units
+        moments = np.empty((len(x) * units, 2, weight.size))
+        if units == 1:
+            _group_norm(x.size, SUMS | OUTPUT, *shape, *flat, moments, moments)
+        else:
+            _group_norm(x.size, SUMS, *shape, *flat, moments, moments)
+            _group_norm(x.size, OUTPUT, *shape, *flat, moments, _pooled(moments, positions, units))
     return y, mean, rstd
 
 
@@ -83,10 +87,15 @@ def group_norm_backward(
     if x.size == x.shape[0] * x.shape[-1] and num_groups == 1:
         sums = layer_norm.backward(x.size, *flat)
     else:
-        shape, stages = _plan(x, num_groups)
-        sums = np.empty((len(x) * shape[-1], 2, scale.size))
-        for stage in stages:
-            _group_norm_backward(2 * x.size, stage, *shape, *flat, sums)
+        units = _units(x)
+        shape = math.prod(x.shape[1:-1]), x.shape[-1], num_groups, units
+        sums = np.empty((len(x) * units, 2, scale.size))
+        if units == 1:
+            _group_norm_backward(2 * x.size, SUMS | OUTPUT, *shape, *flat, sums, sums)
+        else:
+            _group_norm_backward(2 * x.size, SUMS, *shape, *flat, sums, sums)
+            totals = sums.reshape(len(x), units, 2, scale.size).sum(1)
+            _group_norm_backward(2 * x.size, OUTPUT, *shape, *flat, sums, totals)
     dbias, dweight = sums.sum(0)[:, : x.shape[-1]].astype(x.dtype)
     return dx, None if weight is None else dweight, None if bias is None else dbias
 
@@ -100,39 +109,48 @@ def scale_and_shift(weight: np.ndarray | None, bias: np.ndarray | None, x: np.nd
     return scale, shift
 
 
-def _plan(x: np.ndarray, groups: int) -> tuple[tuple[int, int, int, int], tuple[int, ...]]:
-    """((M, C, groups, units of a sample), the stages of each call)."""
-    positions, channels = math.prod(x.shape[1:-1]), x.shape[-1]
-    if positions * channels <= CACHED and (len(x) >= 8 or positions * channels <= UNIT):
-        return (positions, channels, groups, 1), (SUMS | OUTPUT,)
-    return (positions, channels, groups, min(positions, -(-positions * channels // UNIT))), (SUMS, OUTPUT)
+def _units(x: np.ndarray) -> int:
+    """How many units a sample is cut into."""
+    positions, numbers = math.prod(x.shape[1:-1]), math.prod(x.shape[1:])
+    whole = numbers <= UNIT or (numbers <= CACHED and len(x) >= 8)
+    return 1 if whole else min(positions, -(-numbers // UNIT))
+
+
+def _pooled(moments: np.ndarray, positions: int, units: int) -> np.ndarray:
+    """Mean and squared distances of each channel, of units -> of samples (Chan et al. 1979)."""
+    mean, squares = np.moveaxis(moments.reshape(-1, units, 2, moments.shape[-1]), 2, 0)
+    starts = np.arange(units + 1) * positions // units
+    count = np.diff(starts)[:, None]
+    together = (count * mean).sum(1, keepdims=True) / positions
+    return np.stack([together[:, 0], (squares + count * (mean - together) ** 2).sum(1)], axis=1)
 
 
 @parallel_kernel
 def _group_norm(
-    part, parts, stage, positions, channels, groups, units, x, weight, bias, eps, silu, y, mean, rstd, moments
+    part, parts, stage, positions, channels, groups, units, x, weight, bias, eps, silu, y, mean, rstd, sums, totals
 ):
-    scratch = np.empty((2, weight.size), x.dtype)
+    scratch = np.zeros((4, weight.size), x.dtype)
     center, scale = scratch[0], scratch[1]
     size = channels // groups
-    for unit in range(share(len(moments), part, parts), share(len(moments), part + 1, parts)):
+    for unit in range(share(len(sums), part, parts), share(len(sums), part + 1, parts)):
         n, k = unit // units, unit % units
         first, last = n * positions + share(positions, k, units), n * positions + share(positions, k + 1, units)
         if stage & SUMS:
-            _moments(x, first, last, channels, center, moments[unit])
+            _moments(x, first, last, channels, center, scratch[2], scratch[3], sums[unit])
         if stage & OUTPUT:
-            scratch[:] = 0
             for j in range(groups):
-                average, variance = _pooled(moments[n * units : (n + 1) * units], positions, j * size, (j + 1) * size)
+                average, variance = _group_moments(totals[n], positions, j * size, (j + 1) * size)
                 center[j * size : (j + 1) * size] = average
                 scale[j * size : (j + 1) * size] = 1.0 / math.sqrt(variance + eps)
                 if k == 0:
                     mean[n * groups + j], rstd[n * groups + j] = center[j * size], scale[j * size]
-            _normalise(x, first, last, channels, center, scale, weight, bias, silu, y)
+            for c in range(channels):
+                scale[c] *= weight[c]
+            _normalise(x, first, last, channels, center, scale, bias, silu, y)
 
 
 @kernel_part()
-def _moments(x, first, last, channels, pivot, moments):
+def _moments(x, first, last, channels, pivot, sum_d, sum_d2, moments):
     """The mean of each channel over the positions first to last, and the sum of squared distances from it.
 
     Distances are first taken from the mean of the first block: however large the numbers, what is squared is small.
@@ -145,16 +163,16 @@ def _moments(x, first, last, channels, pivot, moments):
             sum_x += load_first(x, m * channels + c, channels - c)
         store(pivot, c, sum_x / block)
     for start in range(first, last, BLOCK):
+        sum_d[:] = 0
+        sum_d2[:] = 0
+        for m in range(start, min(start + BLOCK, last)):
+            for c in range(0, channels, lanes(x)):
+                d = load_first(x, m * channels + c, channels - c) - load(pivot, c)
+                store(sum_d, c, load(sum_d, c) + d)
+                store(sum_d2, c, load(sum_d2, c) + d * d)
         for c in range(0, channels, lanes(x)):
-            center = load(pivot, c)
-            sum_d, sum_d2 = spread(x, 0), spread(x, 0)
-            for m in range(start, min(start + BLOCK, last)):
-                prefetch(x, (m + BLOCK) * channels + c)
-                d = load_first(x, m * channels + c, channels - c) - center
-                sum_d += d
-                sum_d2 += d * d
-            add_widened(moments[0], c, sum_d)
-            add_widened(moments[1], c, sum_d2)
+            add_widened(moments[0], c, load(sum_d, c))
+            add_widened(moments[1], c, load(sum_d2, c))
     for c in range(channels):
         d = moments[0, c] / (last - first)
         moments[0, c] = d + pivot[c]
@@ -162,41 +180,33 @@ def _moments(x, first, last, channels, pivot, moments):
 
 
 @kernel_part()
-def _pooled(moments, positions, low, high):
-    """Mean and variance over the channels low to high of a sample, of whose units these are the moments."""
-    units = len(moments)
+def _group_moments(moments, positions, low, high):
+    """Mean and variance over the channels low to high, whose moments these are."""
     average, squares = 0.0, 0.0
-    for k in range(units):
-        weight = (share(positions, k + 1, units) - share(positions, k, units)) / (positions * (high - low))
-        for c in range(low, high):
-            average += weight * moments[k, 0, c]
-    for k in range(units):
-        count = share(positions, k + 1, units) - share(positions, k, units)
-        for c in range(low, high):
-            d = moments[k, 0, c] - average
-            squares += moments[k, 1, c] + count * d * d
+    for c in range(low, high):
+        average += moments[0, c] / (high - low)
+    for c in range(low, high):
+        d = moments[0, c] - average
+        squares += moments[1, c] + positions * d * d
     return average, squares / (positions * (high - low))
 
 
 @kernel_part()
-def _normalise(x, first, last, channels, center, scale, weight, bias, silu, y):
-    for start in range(first, last, BLOCK):
+def _normalise(x, first, last, channels, center, scale, bias, silu, y):
+    for row in range(first * channels, last * channels, channels):
         for c in range(0, channels, lanes(x)):
-            middle, factor, shift = load(center, c), load(scale, c) * load(weight, c), load(bias, c)
-            for m in range(start, min(start + BLOCK, last)):
-                at = m * channels + c
-                u = (load_first(x, at, channels - c) - middle) * factor + shift
-                if silu:
-                    u = u * sigmoid(u)
-                store_first(y, at, u, channels - c)
+            u = (load_first(x, row + c, channels - c) - load(center, c)) * load(scale, c) + load(bias, c)
+            if silu:
+                u = u * sigmoid(u)
+            store_first(y, row + c, u, channels - c)
 
 
 @parallel_kernel
 def _group_norm_backward(
-    part, parts, stage, positions, channels, groups, units, g, x, weight, bias, mean, rstd, silu, dx, sums
+    part, parts, stage, positions, channels, groups, units, g, x, weight, bias, mean, rstd, silu, dx, sums, totals
 ):
     scratch = np.zeros((4, weight.size), x.dtype)
-    center, scale, average_dn, average_dn_n = scratch[0], scratch[1], scratch[2], scratch[3]
+    center, scale, a, b = scratch[0], scratch[1], scratch[2], scratch[3]
     size = channels // groups
     for unit in range(share(len(sums), part, parts), share(len(sums), part + 1, parts)):
         n, k = unit // units, unit % units
@@ -204,58 +214,54 @@ def _group_norm_backward(
         for c in range(channels):
             center[c], scale[c] = mean[n * groups + c // size], rstd[n * groups + c // size]
         if stage & SUMS:
-            _sums(g, x, first, last, channels, center, scale, weight, bias, silu, dx, sums[unit])
+            _sums(g, x, first, last, channels, center, scale, weight, bias, silu, dx, a, b, sums[unit])
         if stage & OUTPUT:
+            # dx = rstd (du weight - average_dn - n average_dn_n) = du scale - (x - center) b - a
             for j in range(groups):
-                own = slice(j * size, (j + 1) * size)
-                sample = sums[n * units : (n + 1) * units]
-                average_dn[own] = _weighted(sample[:, 0, own], weight[own]) / (positions * size)
-                average_dn_n[own] = _weighted(sample[:, 1, own], weight[own]) / (positions * size)
-            _input_gradient(x, first, last, channels, center, scale, weight, average_dn, average_dn_n, dx)
+                own, deviation = slice(j * size, (j + 1) * size), rstd[n * groups + j] / (positions * size)
+                a[own] = _dot(totals[n, 0, own], weight[own]) * deviation
+                b[own] = _dot(totals[n, 1, own], weight[own]) * deviation * rstd[n * groups + j]
+            for c in range(channels):
+                scale[c] *= weight[c]
+            _input_gradient(x, first, last, channels, center, scale, a, b, dx)
 
 
 @kernel_part()
-def _sums(g, x, first, last, channels, center, scale, weight, bias, silu, du, sums):
+def _sums(g, x, first, last, channels, center, scale, weight, bias, silu, du, sum_du, sum_du_n, sums):
     """du, kept where dx will be, and the sums of du and du n of each channel."""
     sums[:] = 0
     for start in range(first, last, BLOCK):
-        for c in range(0, channels, lanes(x)):
-            middle, deviation = load(center, c), load(scale, c)
-            factor, shift = load(weight, c), load(bias, c)
-            sum_du, sum_du_n = spread(x, 0), spread(x, 0)
-            for m in range(start, min(start + BLOCK, last)):
+        sum_du[:] = 0
+        sum_du_n[:] = 0
+        for m in range(start, min(start + BLOCK, last)):
+            for c in range(0, channels, lanes(x)):
                 at = m * channels + c
-                prefetch(x, at + BLOCK * channels)
-                prefetch(g, at + BLOCK * channels)
-                n = (load_first(x, at, channels - c) - middle) * deviation
+                n = (load_first(x, at, channels - c) - load(center, c)) * load(scale, c)
                 d = load_first(g, at, channels - c)
                 if silu:
-                    u = n * factor + shift
+                    u = n * load(weight, c) + load(bias, c)
                     s = sigmoid(u)
-                    d = d * s * (1 + u * (1 - s))
+                    d = d * s * (1.0 + u * (1.0 - s))
                 store_first(du, at, d, channels - c)
-                sum_du += d
-                sum_du_n += d * n
-            add_widened(sums[0], c, sum_du)
-            add_widened(sums[1], c, sum_du_n)
+                store(sum_du, c, load(sum_du, c) + d)
+                store(sum_du_n, c, load(sum_du_n, c) + d * n)
+        for c in range(0, channels, lanes(x)):
+            add_widened(sums[0], c, load(sum_du, c))
+            add_widened(sums[1], c, load(sum_du_n, c))
 
 
 @kernel_part()
-def _weighted(sums, weight):
+def _dot(sums, weight):
     total = 0.0
-    for k in range(len(sums)):
-        for c in range(weight.size):
-            total += sums[k, c] * weight[c]
+    for c in range(weight.size):
+        total += sums[c] * weight[c]
     return total
 
 
 @kernel_part()
-def _input_gradient(x, first, last, channels, center, scale, weight, average_dn, average_dn_n, dx):
-    for start in range(first, last, BLOCK):
+def _input_gradient(x, first, last, channels, center, scale, a, b, dx):
+    for row in range(first * channels, last * channels, channels):
         for c in range(0, channels, lanes(x)):
-            middle, deviation, factor = load(center, c), load(scale, c), load(scale, c) * load(weight, c)
-            a, b = load(average_dn, c) * deviation, load(average_dn_n, c) * deviation * deviation
-            for m in range(start, min(start + BLOCK, last)):
-                at = m * channels + c
-                d = load_first(x, at, channels - c) - middle
-                store_first(dx, at, load_first(dx, at, channels - c) * factor - (d * b + a), channels - c)
+            d = load_first(x, row + c, channels - c) - load(center, c)
+            du = load_first(dx, row + c, channels - c)
+            store_first(dx, row + c, du * load(scale, c) - (d * load(b, c) + load(a, c)), channels - c)

@@ -189,19 +189,6 @@ def store_first(typing, x, at, value, n):
 
 
 @intrinsic
-def prefetch(typing, x, at):
-    """Asks for x[at] to be brought to the nearest cache; it may lie outside of x."""
-
-    def write(context, builder, signature, values):
-        address = builder.bitcast(address_of(context, builder, x, *values), ir.IntType(8).as_pointer())
-        read, keep, data = _i32(0), _i32(3), _i32(1)
-        call(builder, "prefetch.p0", ir.VoidType(), address, read, keep, data)
-        return context.get_dummy_value()
-
-    return types.void(x, types.intp), write
-
-
-@intrinsic
 def add_widened(typing, sums, at, v):
     """sums[at + i] += v[i], in the float64 of the flat array `sums`."""
     wide = VectorType(types.float64, v.count)

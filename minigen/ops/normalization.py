@@ -71,6 +71,32 @@ def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-
     return group_norm(x, x.shape[-1], weight, bias, eps)
 
 
+def _plain_layer_norm(x, weight, bias, *, axes, eps):
+    return _affine(_normalise(x, tuple(range(x.ndim - axes, x.ndim)), eps), weight, bias)
+
+
+@primitive(plain=_plain_layer_norm, saves=True)
+def _layer_norm(x, weight, bias, *, axes, eps):
+    rows, weight, bias = _in_rows(axes, x, weight, bias)
+    y, x_mean, rstd = kernels_for(rows).group_norm(rows, 1, weight, bias, eps)
+    return y.reshape(x.shape), (x_mean, rstd)
+
+
+@_layer_norm.vjp
+def _(g, _y, x, weight, bias, *, axes, eps, saved):
+    shapes = [x.shape, *[None if p is None else p.shape for p in (weight, bias)]]
+    rows = _in_rows(axes, *[None if p is None else p.data for p in (x, weight, bias)])
+    gradients = kernels_for(x.data).group_norm_backward(g.data.reshape(rows[0].shape), *rows, *saved, 1)
+    return tuple(None if d is None else Tensor(d.reshape(s)) for d, s in zip(gradients, shapes, strict=True))
+
+
+def _in_rows(axes, x, weight, bias):
+    """x as a matrix whose columns are its last `axes` axes, weight and bias as its rows."""
+    channels = math.prod(x.shape[-axes:])
+    rows = x.reshape(math.prod(x.shape[:-axes]), channels)
+    return rows, *[None if p is None else p.reshape(channels) for p in (weight, bias)]
+
+
 def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """Over the trailing axes `normalized_shape`, which weight and bias share. Ba et al. 2016."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
@@ -79,9 +105,7 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and tuple(p.shape) != shape:
             raise ValueError(f"layer_norm: {name} has shape {p.shape} but normalized_shape is {shape}")
-    rows, channels = math.prod(x.shape[: -len(shape)]), math.prod(shape)
-    weight, bias = (None if p is None else reshape(p, channels) for p in (weight, bias))
-    return reshape(group_norm(reshape(x, rows, channels), 1, weight, bias, eps), x.shape)
+    return _layer_norm(x, weight, bias, axes=len(shape), eps=eps)
 
 
 def batch_norm(
@@ -107,7 +131,6 @@ def batch_norm(
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: needs running_mean and running_var unless training=True")
         return _affine((x - running_mean) / sqrt(running_var + eps), weight, bias)
-    axes = tuple(range(x.ndim - 1))
     count = math.prod(x.shape[:-1])
     if count < 2:
         raise ValueError(f"batch_norm: training needs at least 2 values for each channel, x has shape {x.shape}")

@@ -179,7 +179,22 @@ REFUSED = [
     (ddim(clip=0.0), "ddim_step: clip must be positive; got 0.0"),
     (ddim(first_row=-1), "ddim_step: row must lie in [0, 2**32); got -1"),
     # elementwise
-    (("erf", dict(x=zeros(2, dtype=int))), TypeError("erf: x is int64; it must be float32 or float64")),
+    (
+        ("activation", dict(x=zeros(2, dtype=int), name="erf")),
+        TypeError("activation: x is int64; it must be float32 or float64"),
+    ),
+    (("activation", dict(x=zeros(2), name="cosh")), "activation: name 'cosh' is unknown: choose from relu, "),
+    (("activation", dict(x=zeros(2), name="relu", slope=0.1)), "leaky_relu needs a slope, and nothing else has one"),
+    (
+        ("activation_backward", dict(g=zeros(3), v=zeros(2), name="relu")),
+        "activation_backward: g has shape (3,) but needs (2,) like v",
+    ),
+    (("arithmetic", dict(a=zeros(2), b=zeros(2), name="divide")), "arithmetic: name 'divide' is unknown"),
+    (
+        ("arithmetic", dict(a=zeros(1), b=zeros(2), name="add")),
+        "arithmetic: b (2,) does not broadcast to the shape of a (1,)",
+    ),
+    (("sum_positions", dict(x=zeros(2, 3))), "sum_positions: x needs 3 axes (N, M, C) but has shape (2, 3)"),
 ]
 
 
