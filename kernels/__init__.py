@@ -31,5 +31,8 @@ KERNELS = (
     "global_norm",
     "scale_",
     "lerp_",
-    "erf",
+    "activation",
+    "activation_backward",
+    "arithmetic",
+    "sum_positions",
 )

@@ -18,6 +18,8 @@ Ints = tuple[int, ...]
 IntOrInts = int | Sequence[int]
 
 PREDICTIONS = ("eps", "x0", "v")
+ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "exp", "erf", "silu", "softplus", "gelu", "gelu_tanh")
+ARITHMETIC = ("add", "subtract", "multiply")
 
 
 class Window(NamedTuple):
@@ -352,6 +354,45 @@ def _like(name: str, argument: str, arrays, models) -> None:
         if getattr(array, "shape", None) != model.shape or array.dtype != model.dtype:
             found = f"{array.shape} {array.dtype}" if hasattr(array, "dtype") else type(array).__name__
             raise ValueError(f"{name}: {argument}[{i}] must be {model.shape} {model.dtype}; got {found}")
+
+
+# ---- elementwise ---------------------------------------------------------------------------------------
+
+
+def activation(x, name, slope) -> None:
+    """x of any shape; slope for leaky_relu and for no other."""
+    one_dtype("activation", x=x)
+    _activation_name("activation", name, slope)
+
+
+def activation_backward(g, v, name, slope) -> None:
+    """g like v, of any shape."""
+    one_dtype("activation_backward", g=g, v=v)
+    _has_shape("activation_backward", "g", g, tuple(v.shape), "like v")
+    _activation_name("activation_backward", name, slope)
+
+
+def _activation_name(kernel: str, name: str, slope: float | None) -> None:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"{kernel}: name {name!r} is unknown: choose from {', '.join(ACTIVATIONS)}")
+    if (slope is None) == (name == "leaky_relu"):
+        raise ValueError(f"{kernel}: leaky_relu needs a slope, and nothing else has one; {name} was given {slope}")
+
+
+def arithmetic(a, b, name) -> None:
+    """b broadcasts to the shape of a."""
+    one_dtype("arithmetic", a=a, b=b)
+    if name not in ARITHMETIC:
+        raise ValueError(f"arithmetic: name {name!r} is unknown: choose from {', '.join(ARITHMETIC)}")
+    if np.broadcast_shapes(a.shape, b.shape) != tuple(a.shape):
+        raise ValueError(f"arithmetic: b {b.shape} does not broadcast to the shape of a {a.shape}")
+
+
+def sum_positions(x) -> None:
+    """x (N,M,C)."""
+    one_dtype("sum_positions", x=x)
+    if x.ndim != 3:
+        raise ValueError(f"sum_positions: x needs 3 axes (N, M, C) but has shape {x.shape}")
 
 
 # ---- shared --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ axes. Arrays are float32 or float64, one dtype per call, and the results have th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -532,10 +532,73 @@ def lerp_(arrays: Sequence[Array], targets: Sequence[Array], weight: float) -> N
 # ---- elementwise ---------------------------------------------------------------------------------------
 
 
+def activation(x: Array, name: str, slope: float | None = None) -> Array:
+    """The function called `name` of x, element by element; `slope` is leaky_relu's, below 0."""
+    checks.activation(x, name, slope)
+    with np.errstate(over="ignore", under="ignore"):
+        return in_order(ACTIVATIONS[name](x) if slope is None else np.where(x > 0, x, x * x.dtype.type(slope)))
+
+
+def activation_backward(g: Array, v: Array, name: str, slope: float | None = None) -> Array:
+    """g times the derivative of function `name`; v is its output for relu, sigmoid and tanh, else its input."""
+    checks.activation_backward(g, v, name, slope)
+    with np.errstate(over="ignore", under="ignore"):
+        return in_order(g * SLOPES[name](v) if slope is None else np.where(v > 0, g, g * g.dtype.type(slope)))
+
+
 def erf(x: Array) -> Array:
     """erf(x) = 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x, element by element."""
-    checks.one_dtype("erf", x=x)
-    return in_order(np.vectorize(math.erf, otypes=[x.dtype])(x))
+    return np.asarray(np.vectorize(math.erf, otypes=[x.dtype])(x))
+
+
+def normal_cdf(x: Array) -> Array:
+    return 0.5 + 0.5 * erf(x * math.sqrt(0.5))
+
+
+def tanh_cdf(x: Array) -> Array:
+    """The normal distribution function, approximately (Hendrycks & Gimpel 2016)."""
+    return 0.5 + 0.5 * np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+
+
+def tanh_cdf_slope(x: Array) -> Array:
+    p = tanh_cdf(x)
+    return 2 * p * (1 - p) * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x**2)
+
+
+ACTIVATIONS: dict[str, Callable] = dict(
+    relu=lambda x: np.maximum(x, 0),
+    sigmoid=lambda x: 1 / (1 + np.exp(-x)),
+    tanh=np.tanh,
+    exp=np.exp,
+    erf=erf,
+    silu=lambda x: x / (1 + np.exp(-x)),
+    softplus=lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+    gelu=lambda x: x * normal_cdf(x),
+    gelu_tanh=lambda x: x * tanh_cdf(x),
+)
+SLOPES: dict[str, Callable] = dict(
+    relu=lambda y: y > 0,
+    sigmoid=lambda y: y * (1 - y),
+    tanh=lambda y: 1 - y * y,
+    exp=np.exp,
+    erf=lambda x: 2 / math.sqrt(math.pi) * np.exp(-x * x),
+    silu=lambda x: sigmoid(x) * (1 + x * (1 - sigmoid(x))),
+    softplus=sigmoid,
+    gelu=lambda x: normal_cdf(x) + x * np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi),
+    gelu_tanh=lambda x: tanh_cdf(x) + x * tanh_cdf_slope(x),
+)
+
+
+def arithmetic(a: Array, b: Array, name: str) -> Array:
+    """a + b, a - b or a b, as `name` says: 'add', 'subtract' or 'multiply'. b broadcasts to a's shape."""
+    checks.arithmetic(a, b, name)
+    return in_order(getattr(np, name)(a, b))
+
+
+def sum_positions(x: Array) -> Array:
+    """(N,M,C) -> (N,C), the sum over M; taken in float64, whatever the dtype."""
+    checks.sum_positions(x)
+    return in_order(x.sum(axis=1, dtype=np.float64).astype(x.dtype))
 
 
 def in_order(x: Array) -> Array:

@@ -41,6 +41,18 @@ def kernels_for(array: Array) -> ModuleType:
     return importlib.import_module("kernels.reference" if choice else "kernels.cpu")
 
 
+def pays(size: int, *arrays: Any) -> bool:
+    """Whether a kernel that takes the place of NumPy's functions takes these arrays, and has enough to do: the first
+    has at least `size` numbers. Below that, the call costs more than it saves."""
+    first = arrays[0]
+    return (
+        type(first) is np.ndarray
+        and first.size >= size
+        and first.dtype in (np.float32, np.float64)
+        and all([type(a) is np.ndarray and a.dtype == first.dtype and a.flags.c_contiguous for a in arrays])
+    )
+
+
 def to_device(array: Array, device: str) -> Array:
     """A copy of `array` on 'cpu' or 'cuda' (the array itself if it is there already)."""
     kind = str(device).partition(":")[0]

@@ -223,7 +223,17 @@ def detached(rule):
     return mutant
 
 
-PIECEWISE_LINEAR = {"relu", "abs", "maximum", "minimum", "max", "min", "clip", "where"}  # the same everywhere nearby
+PIECEWISE_LINEAR = {
+    "relu",
+    "leaky_relu",
+    "abs",
+    "maximum",
+    "minimum",
+    "max",
+    "min",
+    "clip",
+    "where",
+}  # the same everywhere nearby
 CURVED = [
     p.name
     for p in registry.values()

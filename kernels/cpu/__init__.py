@@ -3,9 +3,10 @@
 The first call of each with a dtype compiles it, which takes seconds; the machine code is kept in __pycache__.
 """
 
+from kernels.cpu.activation import activation, activation_backward
 from kernels.cpu.attention import attention, attention_backward
 from kernels.cpu.conv import conv, conv_transpose, conv_weight_grad
-from kernels.cpu.elementwise import erf
+from kernels.cpu.elementwise import arithmetic, sum_positions
 from kernels.cpu.matmul import matmul
 from kernels.cpu.noise import add_noise, ddim_step, ddpm_step
 from kernels.cpu.norm import group_norm, group_norm_backward
@@ -13,8 +14,11 @@ from kernels.cpu.optimizer import adam_, global_norm, lerp_, scale_
 from kernels.cpu.philox import normal, philox, uniform
 
 __all__ = [
+    "activation",
+    "activation_backward",
     "adam_",
     "add_noise",
+    "arithmetic",
     "attention",
     "attention_backward",
     "conv",
@@ -22,7 +26,6 @@ __all__ = [
     "conv_weight_grad",
     "ddim_step",
     "ddpm_step",
-    "erf",
     "global_norm",
     "group_norm",
     "group_norm_backward",
@@ -31,5 +34,6 @@ __all__ = [
     "normal",
     "philox",
     "scale_",
+    "sum_positions",
     "uniform",
 ]

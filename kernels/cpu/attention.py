@@ -17,7 +17,8 @@ import numpy as np
 
 from kernels import checks
 from kernels.cpu.functions import exp
-from kernels.cpu.jit import kernel_part, parallel_kernel, plain, share
+from kernels.cpu.jit import kernel_part, parallel_kernel, share
+from kernels.cpu.memory import contiguous
 from kernels.cpu.panels import (
     KEYS,
     QUERIES,
@@ -98,7 +99,7 @@ def attention_backward(
     sizes = (samples, length, keys, heads, d, e, spans)
     inputs = (*flat(q), *flat(k), *flat(v), *added_mask(mask, q, k), bool(is_causal), q.dtype.type(scale))
     outputs = (dq.reshape(-1), dk.reshape(-1), dv.reshape(-1))
-    _attention_backward(work, sizes, *flat(g), *flat(out), plain(lse).reshape(-1), *inputs, *outputs)
+    _attention_backward(work, sizes, *flat(g), *flat(out), contiguous(lse).reshape(-1), *inputs, *outputs)
     return dq[0] if spans == 1 else dq.sum(axis=0), dk, dv
 
 
@@ -129,7 +130,7 @@ def added_mask(mask: np.ndarray | None, q: np.ndarray, k: np.ndarray) -> tuple[n
     if mask.dtype == bool:
         mask = np.where(mask, q.dtype.type(0), q.dtype.type(-np.inf))
     mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
-    mask = plain(np.broadcast_to(mask, (*mask.shape[:3], k.shape[1])))
+    mask = contiguous(np.broadcast_to(mask, (*mask.shape[:3], k.shape[1])))
     n, h, l = (0 if size == 1 else step // mask.itemsize for size, step in zip(mask.shape, mask.strides[:3]))
     return mask.reshape(-1), (n, l, h)
 

@@ -110,7 +110,9 @@ def conv_weight_grad(
 # ---- which algorithm -------------------------------------------------------------------------------------
 
 
-def cost(algorithm: str, window: Window, samples: int, sizes: Ints, channels: int, columns: int, dtype: np.dtype) -> float:
+def cost(
+    algorithm: str, window: Window, samples: int, sizes: Ints, channels: int, columns: int, dtype: np.dtype
+) -> float:
     """The time that an algorithm takes for a convolution from `channels` channels of `sizes` pixels to `columns` channels
     of `window.out`, in multiply-adds; infinite where it does not apply."""
     width = tile_width(dtype)
@@ -143,7 +145,12 @@ def correlate(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window
     if y.size == 0:
         return y
     if is_pointwise(window):
-        product(x.reshape(-1, channels), panels_of(weight.reshape(channels, columns)), start_of(bias, weight), y.reshape(-1, columns))
+        product(
+            x.reshape(-1, channels),
+            panels_of(weight.reshape(channels, columns)),
+            start_of(bias, weight),
+            y.reshape(-1, columns),
+        )
         return y
     sizes = (len(x), x.shape[1:-1], channels, columns, x.dtype)
     direct = cost("direct", window, *sizes)

@@ -1,65 +1,84 @@
-"""Functions of one number: the exponential that the other kernels call, and erf over arrays."""
+"""Sums, differences and products of large arrays, and sums over positions: as fast as memory is."""
 
 from __future__ import annotations
 
 import math
 
 import numpy as np
-from numba import prange, types
-from numba.extending import overload
 
 from kernels import checks
-from kernels.cpu.jit import kernel_part, old_parallel_kernel, plain
+from kernels.cpu.jit import parallel_kernel, share
+from kernels.cpu.memory import contiguous
+from kernels.cpu.vector import add_widened, lanes, load, load_first, store, store_first, whole_vectors
+
+ROW = 2**12  # numbers that are gone through at a time where two arrays have the same shape
+BLOCK = 16  # rows whose sum is taken in the array's own precision, before they are added up in float64
+UNIT = 2**15  # numbers whose sums are one thread's work
+ADD, SUBTRACT, MULTIPLY = range(3)
 
 
-def exp(x):
-    """exp(x) for compiled code; free of calls in float32, so that loops are vectorised: 10 times faster."""
-    return math.exp(x)
-
-
-@overload(exp)
-def _exp(x):
-    if x == types.float32:
-        return lambda x: exp_float32(x)
-    return lambda x: math.exp(x)
-
-
-_LOG2_E = np.float32(1.44269504)
-_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)  # n LN2_HIGH is exact for small n
-_P2, _P3, _P4 = np.float32(5.0000001201e-1), np.float32(1.6666665459e-1), np.float32(4.1665795894e-2)
-_P5, _P6, _P7 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float32(1.9875691500e-4)
-_HALF, _ONE, _BIAS = np.float32(0.5), np.float32(1.0), np.int32(127)
-_LOWEST, _HIGHEST = np.float32(-104), np.float32(89)  # beyond: 0 and inf
-
-
-@kernel_part(fastmath={"contract"})  # reordered, LN2_HIGH and LN2_LOW would be summed before they are used
-def exp_float32(x):
-    """exp(x) = 2^n exp(r) with n = round(x / ln 2) and |r| <= ln(2) / 2, to 1e-7 of itself.
-
-    The polynomial is the Cephes library's (Moshier 1989, expf.c). 2^n is made from its bits, in two factors
-    because n reaches from -150 to 128.
-    """
-    inside = min(max(x, _LOWEST), _HIGHEST)
-    n = np.floor(inside * _LOG2_E + _HALF)
-    r = inside - n * _LN2_HIGH - n * _LN2_LOW
-    p = ((((_P7 * r + _P6) * r + _P5) * r + _P4) * r + _P3) * r + _P2
-    p = p * r * r + r + _ONE
-    power = np.int32(n)
-    half = np.int32(power >> 1)
-    first = np.int32((half + _BIAS) << 23).view(np.float32)
-    second = np.int32((power - half + _BIAS) << 23).view(np.float32)
-    return p * first * second if x == x else x  # nan stays nan
-
-
-def erf(x: np.ndarray) -> np.ndarray:
-    """erf(x), element by element."""
-    checks.one_dtype("erf", x=x)
-    y = np.empty(x.shape, x.dtype)
-    _erf(plain(x).reshape(-1), y.reshape(-1))
+def arithmetic(a: np.ndarray, b: np.ndarray, name: str) -> np.ndarray:
+    """a + b, a - b or a b, as `name` says: 'add', 'subtract' or 'multiply'. b broadcasts to a's shape."""
+    checks.arithmetic(a, b, name)
+    a, b = contiguous(a), contiguous(b)
+    y = np.empty(a.shape, a.dtype)
+    repeats, row = _rows(a.shape, b.shape)
+    if row < lanes(a):
+        getattr(np, name)(a, b, out=y)
+    else:
+        operation = dict(add=ADD, subtract=SUBTRACT, multiply=MULTIPLY)[name]
+        _arithmetic(a.size, operation, a.reshape(-1), b.reshape(-1), repeats, row, y.reshape(-1))
     return y
 
 
-@old_parallel_kernel()
-def _erf(x, y):
-    for i in prange(x.size):
-        y[i] = math.erf(x[i])
+def _rows(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, int]:
+    """(repeats, row): a, `row` numbers at a time, meets the rows of b, each of them `repeats` times. Row 0: not so."""
+    if a == b:
+        return 1, ROW
+    b = (1,) * (len(a) - len(b)) + b
+    last = len(a)
+    while last > 0 and b[last - 1] == a[last - 1]:
+        last -= 1
+    first = last
+    while first > 0 and b[first - 1] == 1:
+        first -= 1
+    return math.prod(a[first:last]), math.prod(a[last:]) if b[:first] == a[:first] else 0
+
+
+@parallel_kernel
+def _arithmetic(part, parts, operation, a, b, repeats, row, y):
+    rows = -(-a.size // row)
+    for r in range(share(rows, part, parts), share(rows, part + 1, parts)):
+        start, other = r * row, r // repeats * row
+        count = min(row, a.size - start)
+        for at in range(0, count, lanes(a)):
+            v, w = load_first(a, start + at, count - at), load_first(b, other + at, count - at)
+            v = v + w if operation == ADD else v - w if operation == SUBTRACT else v * w
+            store_first(y, start + at, v, count - at)
+
+
+def sum_positions(x: np.ndarray) -> np.ndarray:
+    """(N,M,C) -> (N,C), the sum over M."""
+    checks.sum_positions(x)
+    x = contiguous(x)
+    samples, positions, channels = x.shape
+    units = max(1, min(positions, -(-positions * channels // UNIT)))
+    sums = np.zeros((samples * units, whole_vectors(x, channels)))
+    _sum_positions(x.size, x.reshape(-1), positions, channels, units, sums)
+    sums = sums.reshape(samples, units, sums.shape[1]).sum(1)
+    return sums[:, :channels].astype(x.dtype)
+
+
+@parallel_kernel
+def _sum_positions(part, parts, x, positions, channels, units, sums):
+    sum_x = np.empty(sums.shape[1], x.dtype)
+    for unit in range(share(len(sums), part, parts), share(len(sums), part + 1, parts)):
+        n, k = unit // units, unit % units
+        first, last = n * positions + share(positions, k, units), n * positions + share(positions, k + 1, units)
+        for start in range(first, last, BLOCK):
+            sum_x[:] = 0
+            for m in range(start, min(start + BLOCK, last)):
+                for c in range(0, channels, lanes(x)):
+                    store(sum_x, c, load(sum_x, c) + load_first(x, m * channels + c, channels - c))
+            for c in range(0, channels, lanes(x)):
+                add_widened(sums[unit], c, load(sum_x, c))

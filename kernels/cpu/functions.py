@@ -1,7 +1,9 @@
 """Functions of vectors (see `vector.py`), lane by lane, in float32 and float64.
 
 Each is a reduction of its argument to a short interval and a polynomial there: no table, no branch, no call, so that
-a loop over vectors stays in registers. nan stays nan.
+a loop over vectors stays in registers. nan stays nan. The polynomials whose source is not given are least-squares fits
+whose weights were moved to where the error was largest (Lawson 1961), close to the best of their degree. In float64,
+which is for checking more than for speed, all but the exponential are the C library's, number by number.
 """
 
 from __future__ import annotations
@@ -10,11 +12,24 @@ import math
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import overload
 
-from kernels.cpu.jit import kernel_part
-from kernels.cpu.vector import VectorType, choose, larger, nearest, power_of_two, smaller, split_power_of_two
+from kernels.cpu.jit import intrinsic, kernel_part
+from kernels.cpu.vector import (
+    VECTOR_BYTES,
+    VectorType,
+    absolute,
+    choose,
+    larger,
+    nearest,
+    power_of_two,
+    scaled,
+    smaller,
+    split_power_of_two,
+)
 
 
 def exp(v: Any) -> Any:
@@ -29,8 +44,9 @@ def _exp(v):
     return None
 
 
-# exp(v) = 2^n exp(r) with n = round(v / ln 2) and |r| <= ln(2) / 2. ln 2 is taken off in two pieces, of which n times the
-# first is exact. 2^n is made from its bits, in two factors as n may lie beyond the exponents of normal numbers.
+# exp(v) = 2^n exp(r) with n = round(v / ln 2) and |r| <= ln(2) / 2. ln 2 is taken off in two pieces, of which n times
+# the first is exact. AVX-512 has an instruction for times 2^n; elsewhere 2^n is made from its bits, in two factors as
+# n may lie beyond the exponents of normal numbers.
 
 _LN2_HIGH_32, _LN2_LOW_32 = np.float32(0.693359375), np.float32(-2.12194440e-4)
 _LN2_HIGH_64, _LN2_LOW_64 = 6.93147180369123816490e-01, 1.90821492927058770002e-10
@@ -42,32 +58,44 @@ def _exp_float32(v):
     inside = smaller(larger(v, np.float32(-104)), np.float32(89))
     n = nearest(inside * _LOG2_E)
     r = (inside - n * _LN2_HIGH_32) - n * _LN2_LOW_32
-    # The polynomial is the Cephes library's (Moshier 1989, expf.c).
-    p = ((((1.9875691500e-4 * r + 1.3981999507e-3) * r + 8.3334519073e-3) * r + 4.1665795894e-2) * r + 1.6666665459e-1) * r
-    p = (p + 5.0000001201e-1) * r * r + r + 1.0
-    return times_power_of_two(p, n, v)
+    return times_power_of_two(polynomial_float32(r), n, v)
+
+
+@kernel_part(inline="always")
+def polynomial_float32(r):
+    """exp(r) for |r| <= ln(2) / 2; the Cephes library's (Moshier 1989, expf.c)."""
+    p = (((1.9875691500e-4 * r + 1.3981999507e-3) * r + 8.3334519073e-3) * r + 4.1665795894e-2) * r + 1.6666665459e-1
+    return (p * r + 5.0000001201e-1) * (r * r) + r + 1.0
 
 
 def _exp_float64(v):
     inside = smaller(larger(v, -746.0), 710.0)
     n = nearest(inside * _LOG2_E)
     r = (inside - n * _LN2_HIGH_64) - n * _LN2_LOW_64
+    return times_power_of_two(polynomial_float64(r), n, v)
+
+
+@kernel_part(inline="always")
+def polynomial_float64(r):
+    """The same, by the series."""
     p = r * _FACTORIALS[13] + _FACTORIALS[12]
     for k in range(11, -1, -1):
         p = p * r + _FACTORIALS[k]
-    return times_power_of_two(p, n, v)
+    return p
 
 
 @kernel_part(inline="always")
 def times_power_of_two(p, n, v):
     """p 2^n for whole numbers n, and v where that is nan."""
+    if VECTOR_BYTES == 64:
+        return scaled(p, n)
     half = nearest(n * 0.5)
     return choose(v == v, p * power_of_two(half) * power_of_two(n - half), v)
 
 
 @kernel_part(inline="always")
 def sigmoid(v):
-    """1 / (1 + exp(-v))"""
+    """1 / (1 + exp(-v)), to 3 units in the last place."""
     return 1.0 / (1.0 + exp(-v))
 
 
@@ -125,3 +153,89 @@ def _series(x, coefficients, terms):
     for k in range(terms - 2, -1, -1):
         p = p * x + coefficients[k]
     return p
+
+
+# ---- the C library's, for float64 ----------------------------------------------------------------------
+
+
+def _from_library(name: str) -> Any:
+    @intrinsic
+    def function(typing, v):
+        def write(context, builder, signature, values):
+            function_type = ir.FunctionType(v.llvm.element, [v.llvm.element])
+            library = cgutils.get_or_insert_function(builder.module, function_type, name)
+            result = values[0]
+            for lane in (ir.Constant(ir.IntType(32), i) for i in range(v.count)):
+                result = builder.insert_element(
+                    result, builder.call(library, [builder.extract_element(values[0], lane)]), lane
+                )
+            return result
+
+        return v(v), write
+
+    return function
+
+
+_tanh_float64, _erf_float64, _log1p_float64 = (_from_library(name) for name in ("tanh", "erf", "log1p"))
+
+# ---- tanh, erf, log1p ----------------------------------------------------------------------------------
+
+
+def tanh(v: Any) -> Any:
+    """tanh(v), to 2 units in the last place."""
+    return np.tanh(v)
+
+
+@overload(tanh)
+def _tanh(v):
+    if isinstance(v, VectorType):
+        return _tanh_float32 if v.dtype == types.float32 else lambda v: _tanh_float64(v)
+    return None
+
+
+def _tanh_float32(v):
+    z = v * v
+    p = (((-6.09695e-3 * z + 2.099736e-2) * z - 5.385095e-2) * z + 0.1333277) * z - 0.33333329
+    size = absolute(v)
+    large = 1.0 - 2.0 / (1.0 + exp(size + size))
+    return choose(size < 0.625, v + v * z * p, choose(v < 0.0, -large, large))
+
+
+def erf(v: Any) -> Any:
+    """2/sqrt(pi) times the integral of exp(-t^2) from 0 to v, to 2 units in the last place."""
+    return v
+
+
+@overload(erf)
+def _erf(v):
+    if isinstance(v, VectorType):
+        return _erf_float32 if v.dtype == types.float32 else lambda v: _erf_float64(v)
+    return None
+
+
+def _erf_float32(v):
+    z = v * v
+    p = ((((-5.9994e-4 * z + 4.99483e-3) * z - 2.676772e-2) * z + 0.11281846) * z - 0.37612496) * z + 0.12837915
+    t = smaller(absolute(v), 4.0)  # from there on, 1
+    q = ((((-1.98219726e-4 * t + 3.06549093e-3) * t - 2.23152153e-2) * t + 0.104113683) * t + 0.636976079) * t
+    large = 1.0 - exp(-((q + 1.12779724) * t + 1.66447159e-4))
+    return choose(t < 0.92, v + v * p, choose(v < 0.0, -large, large))
+
+
+def log1p(v: Any) -> Any:
+    """log(1 + v) for v in [0, 1], to 2 units in the last place."""
+    return np.log1p(v)
+
+
+@overload(log1p)
+def _log1p(v):
+    if isinstance(v, VectorType):
+        return _log1p_float32 if v.dtype == types.float32 else lambda v: _log1p_float64(v)
+    return None
+
+
+def _log1p_float32(v):
+    s = v / (v + 2.0)  # log(1 + v) = 2 artanh(s) = 2 (s + s^3 / 3 + s^5 / 5 + ...)
+    z = s * s
+    p = (((0.11616039 * z + 0.10852452) * z + 0.14296234) * z + 0.19999852) * z + 0.33333334
+    return 2.0 * (s + s * z * p)

@@ -41,6 +41,7 @@ from llvmlite import ir
 from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic as numba_intrinsic
+from numba.np.ufunc.parallel import _launch_threads
 
 # Its first argument, the typing context, is not for the caller to give: type checkers do not know that.
 intrinsic: Any = numba_intrinsic
@@ -135,6 +136,7 @@ class ParallelKernel:
         if any(isinstance(a, np.ndarray) and not a.flags.carray for a in arguments):
             raise TypeError(f"{self.name}: kernels take contiguous writable arrays only")
         signature = (types.intp, types.intp, *[numba.typeof(a) for a in arguments])
+        _launch_threads()  # Numba forgets to where `_call` comes from disk: it is `_run`, within it, that needs them
         _announce(self.body)
         self.body.compile(signature)
         compiled = self.body.overloads[signature]
@@ -229,18 +231,3 @@ def _call(address, threads, parts, arguments):
         _jump(trampoline, shared)
     else:
         _run(trampoline, shared, threads)
-
-
-# ---- to be removed: what the kernels that are not yet ported use
-
-
-old_parallel_kernel = partial(njit, parallel=True, **_options)
-
-
-def old_launch(kernel: Callable, work: int, *arguments: Any) -> None:
-    kernel(*arguments)
-
-
-def plain(x: np.ndarray) -> np.ndarray:
-    """x itself if it is contiguous and writable, else a copy: Numba compiles anew for any other kind."""
-    return x if x.flags.c_contiguous and x.flags.writeable else x.copy(order="C")

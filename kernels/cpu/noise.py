@@ -14,7 +14,8 @@ import math
 import numpy as np
 
 from kernels import checks
-from kernels.cpu.jit import parallel_kernel, plain, share
+from kernels.cpu.jit import parallel_kernel, share
+from kernels.cpu.memory import contiguous
 from kernels.cpu.philox import COST, address_of_draw, fill_normal, run_at, runs_in
 from kernels.cpu.vector import lanes, larger, load_first, smaller, store_first
 
@@ -25,8 +26,8 @@ def add_noise(
     """(x_t, noise), x_t[n] = alpha[n] x0[n] + sigma[n] noise[n]: Ho et al. 2020, arXiv:2006.11239, eq. 4."""
     checks.add_noise(x0, alpha, sigma, seed, draw, first_row)
     x_t, noise = np.empty(x0.shape, x0.dtype), np.empty(x0.shape, x0.dtype)
-    x0, address = plain(x0).reshape(-1), address_of_draw(seed, draw, first_row)
-    _add_noise(COST * x0.size, x0, plain(alpha), plain(sigma), address, x_t.reshape(-1), noise.reshape(-1))
+    x0, address = contiguous(x0).reshape(-1), address_of_draw(seed, draw, first_row)
+    _add_noise(COST * x0.size, x0, contiguous(alpha), contiguous(sigma), address, x_t.reshape(-1), noise.reshape(-1))
     return x_t, noise
 
 
@@ -109,12 +110,12 @@ def x0_coefficients(prediction: str, alpha_bar: float) -> tuple[float, float]:
 def step(x, out, out_uncond, guidance, clip, levels, seed, draw, first_row) -> np.ndarray:
     """One pass with the levels (c_x, c_m, A, B, deviation)."""
     x_prev = np.empty(x.shape, x.dtype)
-    out = plain(out).reshape(-1)
+    out = contiguous(out).reshape(-1)
     _step(
         (COST if levels[-1] else 3) * x.size,
-        plain(x).reshape(-1),
+        contiguous(x).reshape(-1),
         out,
-        out if out_uncond is None else plain(out_uncond).reshape(-1),
+        out if out_uncond is None else contiguous(out_uncond).reshape(-1),
         out_uncond is not None,
         np.array([*levels, guidance, math.inf if clip is None else clip]).astype(x.dtype),
         len(x),

@@ -1,13 +1,15 @@
 """Group normalisation, optionally followed by SiLU, forwards and backwards.
 
-A sample is an (M,C) matrix, M positions by C channels. All loops over it run along whole rows, so that they
-are vectorised over the channels, and gather one number per channel; groups appear only when those are added
-up.
-Each sample is read two or three times, all but the first time from cache.
+A sample is an (M,C) matrix, M positions by C channels, and is worked on in *units* of neighbouring positions, in two
+stages: sums over the unit for each channel; then, when those of all of the sample's units are known, the output. A
+sample that stays in a core's cache between the stages is a single unit, and memory is read once. Few large samples are
+cut into many units for the threads to share, and each stage is a call of its own. How a sample is cut depends on
+its size only, so that results do not depend on the number of threads.
 
-Samples are shared out in at most CHUNKS runs, whatever the number of threads. That bounds the start-up cost
-when there are many short ones (layer norm: a row is a sample), and the sums over all samples that make
-dweight and dbias always run in the same order.
+Memory is gone through row by row, as it likes it best; what belongs to the channels waits in the nearest cache, in
+scratch that is padded to whole vectors.
+
+Layer norm, one group and no positions, has kernels of its own, in `layer_norm.py`.
 """
 
 from __future__ import annotations
@@ -15,13 +17,18 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from kernels import checks
-from kernels.cpu.elementwise import exp
-from kernels.cpu.jit import kernel_part, old_parallel_kernel, plain
+from kernels.cpu import layer_norm
+from kernels.cpu.functions import sigmoid
+from kernels.cpu.jit import kernel_part, parallel_kernel, share
+from kernels.cpu.memory import contiguous
+from kernels.cpu.vector import add_widened, lanes, load, load_first, spread, store, store_first, whole_vectors
 
-CHUNKS = 64
+BLOCK = 16  # positions whose sums are taken in the array's own precision, before they are added up in float64
+CACHED = 2**18  # numbers in a sample that stays in a core's cache
+UNIT = 2**15  # numbers in a unit of a larger sample
+SUMS, OUTPUT = 1, 2  # the stages
 
 
 def group_norm(
@@ -37,10 +44,22 @@ def group_norm(
     x and y (N,*S,C); mean and rstd (N, num_groups); weight and bias (C,). Wu & He 2018, arXiv:1803.08494.
     """
     checks.group_norm(x, num_groups, weight, bias, eps)
+    x = contiguous(x)
     y = np.empty(x.shape, x.dtype)
     mean, rstd = np.empty((2, len(x), num_groups), x.dtype)
     weight, bias = scale_and_shift(weight, bias, x)
-    _group_norm(positions_by_channels(plain(x)), weight, bias, eps, silu, positions_by_channels(y), mean, rstd)
+    flat = (x.reshape(-1), weight, bias, float(eps), bool(silu), y.reshape(-1), mean.reshape(-1), rstd.reshape(-1))
+    if x.size == x.shape[0] * x.shape[-1] and num_groups == 1:
+        layer_norm.forward(x.size, *flat)
+    else:
+        positions, units = math.prod(x.shape[1:-1]), _units(x)
+        shape = positions, x.shape[-1], num_groups, units
+        moments = np.empty((len(x) * units, 2, weight.size))
+        if units == 1:
+            _group_norm(x.size, SUMS | OUTPUT, *shape, *flat, moments, moments)
+        else:
+            _group_norm(x.size, SUMS, *shape, *flat, moments, moments)
+            _group_norm(x.size, OUTPUT, *shape, *flat, moments, _pooled(moments, positions, units))
     return y, mean, rstd
 
 
@@ -61,163 +80,189 @@ def group_norm_backward(
     and the averages in dx over a group of size m are sum_C weight B / m and sum_C weight W / m.
     """
     checks.group_norm_backward(g, x, weight, bias, mean, rstd, num_groups)
+    g, x = contiguous(g), contiguous(x)
     dx = np.empty(x.shape, x.dtype)
-    dweight, dbias = np.zeros((2, min(len(x), CHUNKS), x.shape[-1]))  # one row per chunk, in float64
     scale, shift = scale_and_shift(weight, bias, x)
-    _group_norm_backward(
-        positions_by_channels(plain(g)), positions_by_channels(plain(x)), scale, shift, plain(mean),
-        plain(rstd), silu, positions_by_channels(dx), dweight, dbias,
-    )  # fmt: skip
-    return (
-        dx,
-        None if weight is None else dweight.sum(0).astype(x.dtype),
-        None if bias is None else dbias.sum(0).astype(x.dtype),
-    )
-
-
-def positions_by_channels(x: np.ndarray) -> np.ndarray:
-    """(N,*S,C) -> (N,M,C), a view."""
-    return x.reshape(len(x), math.prod(x.shape[1:-1]), x.shape[-1])
+    statistics = contiguous(mean).reshape(-1), contiguous(rstd).reshape(-1)
+    flat = (g.reshape(-1), x.reshape(-1), scale, shift, *statistics, bool(silu), dx.reshape(-1))
+    if x.size == x.shape[0] * x.shape[-1] and num_groups == 1:
+        sums = layer_norm.backward(x.size, *flat)
+    else:
+        units = _units(x)
+        shape = math.prod(x.shape[1:-1]), x.shape[-1], num_groups, units
+        sums = np.empty((len(x) * units, 2, scale.size))
+        if units == 1:
+            _group_norm_backward(2 * x.size, SUMS | OUTPUT, *shape, *flat, sums, sums)
+        else:
+            _group_norm_backward(2 * x.size, SUMS, *shape, *flat, sums, sums)
+            totals = sums.reshape(len(x), units, 2, scale.size).sum(1)
+            _group_norm_backward(2 * x.size, OUTPUT, *shape, *flat, sums, totals)
+    dbias, dweight = sums.sum(0)[:, : x.shape[-1]].astype(x.dtype)
+    return dx, None if weight is None else dweight, None if bias is None else dbias
 
 
 def scale_and_shift(weight: np.ndarray | None, bias: np.ndarray | None, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    weight = np.ones(x.shape[-1], x.dtype) if weight is None else plain(weight)
-    return weight, np.zeros(x.shape[-1], x.dtype) if bias is None else plain(bias)
+    """weight and bias, or the ones and zeros that they stand for, padded to whole vectors with zeros."""
+    channels = x.shape[-1]
+    scale, shift = np.zeros((2, whole_vectors(x, channels)), x.dtype)
+    scale[:channels] = 1 if weight is None else weight
+    shift[:channels] = 0 if bias is None else bias
+    return scale, shift
 
 
-@old_parallel_kernel()
-def _group_norm(x, weight, bias, eps, silu, y, mean, rstd):
-    samples, _, channels = x.shape
-    chunks = min(samples, CHUNKS)
-    for chunk in prange(chunks):
-        sums = np.empty(channels)
-        center, scale = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-        for n in range(chunk * samples // chunks, (chunk + 1) * samples // chunks):
-            _statistics(x[n], eps, sums, center, mean[n], rstd[n])
-            _spread(rstd[n], scale)
+def _units(x: np.ndarray) -> int:
+    """How many units a sample is cut into."""
+    positions, numbers = math.prod(x.shape[1:-1]), math.prod(x.shape[1:])
+    whole = numbers <= UNIT or (numbers <= CACHED and len(x) >= 8)
+    return 1 if whole else min(positions, -(-numbers // UNIT))
+
+
+def _pooled(moments: np.ndarray, positions: int, units: int) -> np.ndarray:
+    """Mean and squared distances of each channel, of units -> of samples (Chan et al. 1979)."""
+    mean, squares = np.moveaxis(moments.reshape(-1, units, 2, moments.shape[-1]), 2, 0)
+    starts = np.arange(units + 1) * positions // units
+    count = np.diff(starts)[:, None]
+    together = (count * mean).sum(1, keepdims=True) / positions
+    return np.stack([together[:, 0], (squares + count * (mean - together) ** 2).sum(1)], axis=1)
+
+
+@parallel_kernel
+def _group_norm(
+    part, parts, stage, positions, channels, groups, units, x, weight, bias, eps, silu, y, mean, rstd, sums, totals
+):
+    scratch = np.zeros((4, weight.size), x.dtype)
+    center, scale = scratch[0], scratch[1]
+    size = channels // groups
+    for unit in range(share(len(sums), part, parts), share(len(sums), part + 1, parts)):
+        n, k = unit // units, unit % units
+        first, last = n * positions + share(positions, k, units), n * positions + share(positions, k + 1, units)
+        if stage & SUMS:
+            _moments(x, first, last, channels, center, scratch[2], scratch[3], sums[unit])
+        if stage & OUTPUT:
+            for j in range(groups):
+                average, variance = _group_moments(totals[n], positions, j * size, (j + 1) * size)
+                center[j * size : (j + 1) * size] = average
+                scale[j * size : (j + 1) * size] = 1.0 / math.sqrt(variance + eps)
+                if k == 0:
+                    mean[n * groups + j], rstd[n * groups + j] = center[j * size], scale[j * size]
             for c in range(channels):
                 scale[c] *= weight[c]
-            for m in range(x.shape[1]):
-                _normalise_row(x[n, m], center, scale, bias, silu, y[n, m])
+            _normalise(x, first, last, channels, center, scale, bias, silu, y)
 
 
 @kernel_part()
-def _statistics(x, eps, sums, center, mean, rstd):
-    """mean and rstd (G,) of one sample x (M,C); center (C,) is mean by channel. sums (C,) is scratch."""
-    groups = mean.size
-    group_size = x.size // groups
+def _moments(x, first, last, channels, pivot, sum_d, sum_d2, moments):
+    """The mean of each channel over the positions first to last, and the sum of squared distances from it.
+
+    Distances are first taken from the mean of the first block: however large the numbers, what is squared is small.
+    """
+    moments[:] = 0
+    block = min(BLOCK, last - first)
+    for c in range(0, channels, lanes(x)):
+        sum_x = spread(x, 0)
+        for m in range(first, first + block):
+            sum_x += load_first(x, m * channels + c, channels - c)
+        store(pivot, c, sum_x / block)
+    for start in range(first, last, BLOCK):
+        sum_d[:] = 0
+        sum_d2[:] = 0
+        for m in range(start, min(start + BLOCK, last)):
+            for c in range(0, channels, lanes(x)):
+                d = load_first(x, m * channels + c, channels - c) - load(pivot, c)
+                store(sum_d, c, load(sum_d, c) + d)
+                store(sum_d2, c, load(sum_d2, c) + d * d)
+        for c in range(0, channels, lanes(x)):
+            add_widened(moments[0], c, load(sum_d, c))
+            add_widened(moments[1], c, load(sum_d2, c))
+    for c in range(channels):
+        d = moments[0, c] / (last - first)
+        moments[0, c] = d + pivot[c]
+        moments[1, c] -= d * d * (last - first)
+
+
+@kernel_part()
+def _group_moments(moments, positions, low, high):
+    """Mean and variance over the channels low to high, whose moments these are."""
+    average, squares = 0.0, 0.0
+    for c in range(low, high):
+        average += moments[0, c] / (high - low)
+    for c in range(low, high):
+        d = moments[0, c] - average
+        squares += moments[1, c] + positions * d * d
+    return average, squares / (positions * (high - low))
+
+
+@kernel_part()
+def _normalise(x, first, last, channels, center, scale, bias, silu, y):
+    for row in range(first * channels, last * channels, channels):
+        for c in range(0, channels, lanes(x)):
+            u = (load_first(x, row + c, channels - c) - load(center, c)) * load(scale, c) + load(bias, c)
+            if silu:
+                u = u * sigmoid(u)
+            store_first(y, row + c, u, channels - c)
+
+
+@parallel_kernel
+def _group_norm_backward(
+    part, parts, stage, positions, channels, groups, units, g, x, weight, bias, mean, rstd, silu, dx, sums, totals
+):
+    scratch = np.zeros((4, weight.size), x.dtype)
+    center, scale, a, b = scratch[0], scratch[1], scratch[2], scratch[3]
+    size = channels // groups
+    for unit in range(share(len(sums), part, parts), share(len(sums), part + 1, parts)):
+        n, k = unit // units, unit % units
+        first, last = n * positions + share(positions, k, units), n * positions + share(positions, k + 1, units)
+        for c in range(channels):
+            center[c], scale[c] = mean[n * groups + c // size], rstd[n * groups + c // size]
+        if stage & SUMS:
+            _sums(g, x, first, last, channels, center, scale, weight, bias, silu, dx, a, b, sums[unit])
+        if stage & OUTPUT:
+            # dx = rstd (du weight - average_dn - n average_dn_n) = du scale - (x - center) b - a
+            for j in range(groups):
+                own, deviation = slice(j * size, (j + 1) * size), rstd[n * groups + j] / (positions * size)
+                a[own] = _dot(totals[n, 0, own], weight[own]) * deviation
+                b[own] = _dot(totals[n, 1, own], weight[own]) * deviation * rstd[n * groups + j]
+            for c in range(channels):
+                scale[c] *= weight[c]
+            _input_gradient(x, first, last, channels, center, scale, a, b, dx)
+
+
+@kernel_part()
+def _sums(g, x, first, last, channels, center, scale, weight, bias, silu, du, sum_du, sum_du_n, sums):
+    """du, kept where dx will be, and the sums of du and du n of each channel."""
     sums[:] = 0
-    for m in range(x.shape[0]):
-        _add_row(x[m], sums)
-    for j in range(groups):
-        mean[j] = _sum_of_group(sums, j, groups) / group_size
-    _spread(mean, center)
-    sums[:] = 0
-    for m in range(x.shape[0]):
-        _add_squared_row(x[m], center, sums)
-    for j in range(groups):
-        rstd[j] = 1.0 / math.sqrt(_sum_of_group(sums, j, groups) / group_size + eps)
+    for start in range(first, last, BLOCK):
+        sum_du[:] = 0
+        sum_du_n[:] = 0
+        for m in range(start, min(start + BLOCK, last)):
+            for c in range(0, channels, lanes(x)):
+                at = m * channels + c
+                n = (load_first(x, at, channels - c) - load(center, c)) * load(scale, c)
+                d = load_first(g, at, channels - c)
+                if silu:
+                    u = n * load(weight, c) + load(bias, c)
+                    s = sigmoid(u)
+                    d = d * s * (1.0 + u * (1.0 - s))
+                store_first(du, at, d, channels - c)
+                store(sum_du, c, load(sum_du, c) + d)
+                store(sum_du_n, c, load(sum_du_n, c) + d * n)
+        for c in range(0, channels, lanes(x)):
+            add_widened(sums[0], c, load(sum_du, c))
+            add_widened(sums[1], c, load(sum_du_n, c))
 
 
 @kernel_part()
-def _add_row(x, sums):
-    for c in range(x.size):
-        sums[c] += x[c]
-
-
-@kernel_part()
-def _add_squared_row(x, center, sums):
-    for c in range(x.size):
-        deviation = np.float64(x[c]) - np.float64(center[c])
-        sums[c] += deviation * deviation
-
-
-@kernel_part()
-def _sum_of_group(per_channel, j, groups):
-    size = per_channel.size // groups
+def _dot(sums, weight):
     total = 0.0
-    for value in per_channel[j * size : (j + 1) * size]:
-        total += value
+    for c in range(weight.size):
+        total += sums[c] * weight[c]
     return total
 
 
 @kernel_part()
-def _spread(per_group, per_channel):
-    """(G,) -> (C,)"""
-    size = per_channel.size // per_group.size
-    for j in range(per_group.size):
-        per_channel[j * size : (j + 1) * size] = per_group[j]
-
-
-@kernel_part()
-def _normalise_row(x, center, scale, bias, silu, y):
-    if silu:
-        for c in range(x.size):
-            u = (x[c] - center[c]) * scale[c] + bias[c]
-            y[c] = u * sigmoid(u)
-    else:
-        for c in range(x.size):
-            y[c] = (x[c] - center[c]) * scale[c] + bias[c]
-
-
-@kernel_part()
-def sigmoid(x):
-    one = type(x)(1)
-    return one / (one + exp(-x))
-
-
-@old_parallel_kernel()
-def _group_norm_backward(g, x, weight, bias, mean, rstd, silu, dx, dweight, dbias):
-    samples, positions, channels = x.shape
-    chunks = min(samples, CHUNKS)
-    for chunk in prange(chunks):
-        sum_du, sum_du_n = np.empty(channels), np.empty(channels)
-        center, scale = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-        average_dn, average_dn_n = np.empty(channels, x.dtype), np.empty(channels, x.dtype)
-        for n in range(chunk * samples // chunks, (chunk + 1) * samples // chunks):
-            _spread(mean[n], center)
-            _spread(rstd[n], scale)
-            sum_du[:] = 0
-            sum_du_n[:] = 0
-            for m in range(positions):
-                _backward_row(g[n, m], x[n, m], center, scale, weight, bias, silu, dx[n, m], sum_du, sum_du_n)
-            for c in range(channels):
-                dbias[chunk, c] += sum_du[c]
-                dweight[chunk, c] += sum_du_n[c]
-                sum_du[c] *= weight[c]
-                sum_du_n[c] *= weight[c]
-            _average_in_groups(sum_du, mean.shape[1], positions, average_dn)
-            _average_in_groups(sum_du_n, mean.shape[1], positions, average_dn_n)
-            for m in range(positions):
-                _input_gradient_row(x[n, m], center, scale, weight, average_dn, average_dn_n, dx[n, m])
-
-
-@kernel_part()
-def _backward_row(g, x, center, scale, weight, bias, silu, du, sum_du, sum_du_n):
-    """du of one row, kept where dx will be, and its share of the sums of each channel."""
-    one = type(x[0])(1)
-    if silu:
-        for c in range(x.size):
-            u = (x[c] - center[c]) * scale[c] * weight[c] + bias[c]
-            s = sigmoid(u)
-            du[c] = g[c] * s * (one + u * (one - s))
-    else:
-        for c in range(x.size):
-            du[c] = g[c]
-    for c in range(x.size):
-        sum_du[c] += du[c]
-        sum_du_n[c] += du[c] * ((x[c] - center[c]) * scale[c])
-
-
-@kernel_part()
-def _average_in_groups(sums, groups, positions, average):
-    size = sums.size // groups
-    for j in range(groups):
-        average[j * size : (j + 1) * size] = _sum_of_group(sums, j, groups) / (size * positions)
-
-
-@kernel_part()
-def _input_gradient_row(x, center, scale, weight, average_dn, average_dn_n, dx):
-    for c in range(x.size):
-        n = (x[c] - center[c]) * scale[c]
-        dx[c] = scale[c] * (dx[c] * weight[c] - average_dn[c] - n * average_dn_n[c])
+def _input_gradient(x, first, last, channels, center, scale, a, b, dx):
+    for row in range(first * channels, last * channels, channels):
+        for c in range(0, channels, lanes(x)):
+            d = load_first(x, row + c, channels - c) - load(center, c)
+            du = load_first(dx, row + c, channels - c)
+            store_first(dx, row + c, du * load(scale, c) - (d * load(b, c) + load(a, c)), channels - c)

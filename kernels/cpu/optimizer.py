@@ -18,7 +18,8 @@ import numpy as np
 from numba import carray, types
 
 from kernels import checks
-from kernels.cpu.jit import intrinsic, kernel_part, parallel_kernel, plain, share
+from kernels.cpu.jit import intrinsic, kernel_part, parallel_kernel, share
+from kernels.cpu.memory import contiguous
 from kernels.cpu.vector import in_float64, lanes, load_first, spread, square_root, store_first, total
 
 BLOCK = 2**14  # numbers that are summed by themselves: the partition of a sum must not depend on the threads
@@ -92,7 +93,7 @@ def adam_(
     averages = [None] * len(parameters) if averages is None else averages
     (b1, b2), (coupled, shrunk) = betas, (0.0, weight_decay) if decoupled else (weight_decay, 0.0)
     numbers = np.array([scale, coupled, 1 - lr * shrunk, 1 - b1, 1 - b2, eps, 1 - average_decay])
-    gradients = [plain(g) for g in gradients]
+    gradients = [contiguous(g) for g in gradients]
     for dtype, lists in _by_dtype(parameters, gradients, means, squares, averages, updates):
         *arrays, t = lists
         table, starts = _table(*arrays)
@@ -135,7 +136,7 @@ def global_norm(arrays: Arrays) -> float:
     """The root of the sum of the squares of all numbers of all arrays, in float64."""
     checks.floats("global_norm", "arrays", arrays)
     squares = 0.0
-    for dtype, (same,) in _by_dtype([plain(a) for a in arrays]):
+    for dtype, (same,) in _by_dtype([contiguous(a) for a in arrays]):
         table, starts = _table(same)
         sums = np.empty(-(-int(starts[-1]) // BLOCK))
         _sum_squares(int(starts[-1]), table, starts, np.empty(1, dtype), sums)
@@ -180,7 +181,7 @@ def _scale(part, parts, table, starts, factor):
 def lerp_(arrays: Arrays, targets: Arrays, weight: float) -> None:
     """array += weight (target - array) for each of the arrays, in place."""
     checks.lerp(arrays, targets)
-    targets = [plain(t) for t in targets]
+    targets = [contiguous(t) for t in targets]
     for dtype, lists in _by_dtype(arrays, targets):
         table, starts = _table(*lists)
         _lerp(3 * int(starts[-1]), table, starts, np.array([weight], dtype))

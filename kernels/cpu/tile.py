@@ -131,7 +131,9 @@ def tile_store(typing, tile, array, table, first, shift, width):
 # ---- tiles of matrices whose rows lie evenly: row i begins at array[at + i stride] -----------------------------
 
 
-def _even_address(context: Any, builder: Any, array: tuple, at: Any, stride: Any, i: int, v: int, tile: TileType) -> Any:
+def _even_address(
+    context: Any, builder: Any, array: tuple, at: Any, stride: Any, i: int, v: int, tile: TileType
+) -> Any:
     """Of vector v of row i."""
     position = builder.add(builder.add(at, builder.mul(stride, _i64(i))), _i64(v * tile.vector.count))
     return address_of(context, builder, *array, position, tile.vector.llvm)

@@ -25,7 +25,7 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import lower_builtin, lower_cast, models, overload, register_model
 
-from kernels.cpu.jit import intrinsic
+from kernels.cpu.jit import intrinsic, kernel_part, share
 
 
 def _register_file() -> tuple[int, int]:
@@ -55,6 +55,17 @@ def lanes(x: np.ndarray) -> int:
 def _lanes(x):
     n = VECTOR_BYTES * 8 // x.dtype.bitwidth
     return lambda x: n
+
+
+def whole_vectors(x: np.ndarray, n: int) -> int:
+    """n, rounded up to whole vectors of the array's dtype."""
+    return -(-n // lanes(x)) * lanes(x)
+
+
+@kernel_part(inline="always")
+def first_of_part(x, part, parts):
+    """Where the part's share of the flat array x begins: the shares are whole vectors."""
+    return min(x.size, share(-(-x.size // lanes(x)), part, parts) * lanes(x))
 
 
 # ---- the type ------------------------------------------------------------------------------------------
@@ -109,7 +120,9 @@ def address_of(context: Any, builder: Any, array_type: Any, array: Any, position
 def below(builder: Any, vector: VectorType, n: Any, start: int = 0) -> Any:
     """Which of the lanes start, start + 1, ... are less than n."""
     most = start + vector.count
-    n = builder.select(builder.icmp_signed("<", n, _i64(most)), n, _i64(most))  # fits 32 bits, of which more fit a vector
+    n = builder.select(
+        builder.icmp_signed("<", n, _i64(most)), n, _i64(most)
+    )  # fits 32 bits, of which more fit a vector
     numbers = ir.Constant(ir.VectorType(_i32, vector.count), list(range(start, most)))
     return builder.icmp_signed("<", numbers, broadcast(builder, builder.trunc(n, _i32), vector.count))
 
@@ -195,6 +208,19 @@ def prefetch(typing, x, at):
     return types.void(x, types.intp), write
 
 
+def add_widened(typing, sums, at, v):
+    """sums[at + i] += v[i], in the float64 of the flat array `sums`."""
+    wide = VectorType(types.float64, v.count)
+
+    def write(context, builder, signature, values):
+        address = address_of(context, builder, signature.args[0], *values[:2], wide.llvm)
+        addend = values[2] if v.dtype == types.float64 else builder.fpext(values[2], wide.llvm)
+        builder.store(builder.fadd(builder.load(address, align=8), addend), address, align=8)
+        return context.get_dummy_value()
+
+    return types.void(sums, types.intp, v), write
+
+
 def _align(x: Any) -> int:
     return x.dtype.bitwidth // 8  # that of a number: a vector may start anywhere
 
@@ -231,9 +257,12 @@ def _is_float(vector: VectorType) -> bool:
     return isinstance(vector.dtype, types.Float)
 
 
-_operation(operator.add, 2, lambda b, v, x, y: b.fadd(x, y, flags=FUSE) if _is_float(v) else b.add(x, y))
-_operation(operator.sub, 2, lambda b, v, x, y: b.fsub(x, y, flags=FUSE) if _is_float(v) else b.sub(x, y))
-_operation(operator.mul, 2, lambda b, v, x, y: b.fmul(x, y, flags=FUSE) if _is_float(v) else b.mul(x, y))
+for _add in (operator.add, operator.iadd):
+    _operation(_add, 2, lambda b, v, x, y: b.fadd(x, y, flags=FUSE) if _is_float(v) else b.add(x, y))
+for _sub in (operator.sub, operator.isub):
+    _operation(_sub, 2, lambda b, v, x, y: b.fsub(x, y, flags=FUSE) if _is_float(v) else b.sub(x, y))
+for _mul in (operator.mul, operator.imul):
+    _operation(_mul, 2, lambda b, v, x, y: b.fmul(x, y, flags=FUSE) if _is_float(v) else b.mul(x, y))
 _operation(operator.truediv, 2, lambda b, v, x, y: b.fdiv(x, y, flags=FUSE))
 _operation(operator.neg, 1, lambda b, v, x: b.fneg(x) if _is_float(v) else b.neg(x))
 _operation(operator.and_, 2, lambda b, v, x, y: b.and_(x, y))
@@ -262,6 +291,16 @@ def choose(typing, mask, a, b):
     vector = a if isinstance(a, VectorType) else b
     write = lambda context, builder, signature, values: builder.select(*values)  # noqa: E731
     return vector(mask, vector, vector), write
+
+
+@intrinsic
+def keep_first(typing, v, n):
+    """The first n numbers of v, then zeros."""
+
+    def write(context, builder, signature, values):
+        return builder.select(below(builder, v, values[1]), values[0], ir.Constant(v.llvm, None))
+
+    return v(v, types.intp), write
 
 
 @intrinsic
@@ -440,3 +479,15 @@ def store_transposed(typing, x, at, step, rows, columns, scale, y, y_at, y_step)
 
     i = types.intp
     return types.void(x, i, i, i, i, vector, y, i, i), write
+
+
+@intrinsic
+def scaled(typing, v, n):
+    """v 2^n for whole numbers n, rounded once; nan where v is nan. An instruction of AVX-512's."""
+    name = f"x86.avx512.mask.scalef.{'ps' if v.dtype == types.float32 else 'pd'}.512"
+
+    def write(context, builder, signature, values):
+        every_lane, as_usual = ir.IntType(v.count)(-1), _i32(4)  # the lanes to compute; how to round
+        return call(builder, name, v.llvm, *values, values[0], every_lane, as_usual)
+
+    return v(v, n), write

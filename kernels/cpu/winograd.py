@@ -129,7 +129,12 @@ def transform_input(x, i, top, left, patch, half, v, at, step):
     _, height, width, channels = x.shape
     n, rows = lanes(x), whole_vectors(channels, x)
     if 0 <= top <= height - 6 and 0 <= left <= width - 6 and rows == channels:
-        pixels, start, down, across = x.reshape(-1), ((i * height + top) * width + left) * channels, width * channels, channels
+        pixels, start, down, across = (
+            x.reshape(-1),
+            ((i * height + top) * width + left) * channels,
+            width * channels,
+            channels,
+        )
     else:
         copy_patch(x, i, top, left, 6, rows, patch)
         pixels, start, down, across = patch, 0, 6 * rows, rows
@@ -240,7 +245,12 @@ def transform_gradient(g, i, top, left, size, patch, half, w, at, step):
     _, height, width, columns = g.shape
     n = lanes(g)
     if top + 4 <= height and left + 4 <= width and size == columns:
-        pixels, start, down, across = g.reshape(-1), ((i * height + top) * width + left) * columns, width * columns, columns
+        pixels, start, down, across = (
+            g.reshape(-1),
+            ((i * height + top) * width + left) * columns,
+            width * columns,
+            columns,
+        )
     else:
         copy_patch(g, i, top, left, 4, size, patch)
         pixels, start, down, across = patch, 0, 4 * size, size

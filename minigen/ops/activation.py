@@ -7,25 +7,37 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import primitive
+from ..autograd import differentiate, primitive
 from ..tensor import Tensor
-from .elementwise import erf, exp, expm1, floating, tanh, where
+from .elementwise import activation, activation_gradient, erf, exp, expm1, floating, tanh, where
 from .reduce import sum
 
 
 @primitive
 def relu(x):
-    return np.maximum(x, 0)
+    if x.dtype.kind != "f":
+        return np.maximum(x, 0)
+    return activation("relu", x, lambda x: np.maximum(x, 0))
 
 
 @relu.vjp
 def _(g, y, _x):
-    return g * (y > 0)  # 0 at 0
+    return activation_gradient("relu", g, y, lambda: g * (y > 0))  # 0 at 0
+
+
+@primitive
+def _leaky_relu(x, *, slope):
+    return activation("leaky_relu", x, lambda x: np.where(x > 0, x, x * slope), slope)
+
+
+@_leaky_relu.vjp
+def _(g, _y, x, *, slope):
+    return activation_gradient("leaky_relu", g, x, lambda: where(x > 0, g, g * slope), slope)
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
     """x where positive, negative_slope x elsewhere (Maas et al. 2013)."""
-    return where(x > 0, x, x * negative_slope)
+    return _leaky_relu(x, slope=float(negative_slope))
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
@@ -37,47 +49,73 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
 def sigmoid(x):
     """1 / (1 + exp(-x)), to full precision where it is close to 0 as well."""
     with np.errstate(over="ignore"):  # 1 / infinity is the 0 that it should be
-        return 1 / (1 + np.exp(-floating(x)))
+        return activation("sigmoid", x, lambda x: 1 / (1 + np.exp(-x)))
 
 
 @sigmoid.vjp
 def _(g, y, _x):
-    return g * y * (1 - y)
+    return activation_gradient("sigmoid", g, y, lambda: g * y * (1 - y))
 
 
 @primitive
 def silu(x):
     """x sigmoid(x), also called swish (Ramachandran et al. 2017)."""
-    x = floating(x)
     with np.errstate(over="ignore"):
-        return x / (1 + np.exp(-x))
+        return activation("silu", x, lambda x: x / (1 + np.exp(-x)))
 
 
 @silu.vjp
 def _(g, _y, x):
-    s = sigmoid(x)
-    return g * s * (1 + x * (1 - s))
+    def plain():
+        s = sigmoid(x)
+        return g * s * (1 + x * (1 - s))
+
+    return activation_gradient("silu", g, x, plain)
 
 
 @primitive
 def softplus(x):
     """log(1 + exp(x)), written so that exp cannot overflow."""
-    x = floating(x)
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+    return activation("softplus", x, lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
 
 
 @softplus.vjp
 def _(g, _y, x):
-    return g * sigmoid(x)
+    return activation_gradient("softplus", g, x, lambda: g * sigmoid(x))
+
+
+def _normal_distribution(x: Tensor, approximate: str) -> Tensor:
+    """The normal distribution function, exactly or as Hendrycks & Gimpel 2016 approximate it."""
+    if approximate == "none":
+        return 0.5 + 0.5 * erf(x * math.sqrt(0.5))
+    return 0.5 + 0.5 * tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
+
+
+def _plain_gelu(x, *, approximate):
+    return x * _normal_distribution(x, approximate)
+
+
+@primitive(plain=_plain_gelu)
+def _gelu(x, *, approximate):
+    return activation(_GELU[approximate], x, lambda x: _plain_gelu(Tensor(x), approximate=approximate).data)
+
+
+@_gelu.vjp
+def _(g, _y, x, *, approximate):
+    def plain():
+        return differentiate(lambda x: _plain_gelu(x, approximate=approximate), [x], g)[0]
+
+    return activation_gradient(_GELU[approximate], g, x, plain)
+
+
+_GELU = dict(none="gelu", tanh="gelu_tanh")
 
 
 def gelu(x: Any, approximate: str = "none") -> Tensor:
     """x times the normal distribution function of x; 'tanh' approximates it (Hendrycks & Gimpel 2016)."""
-    if approximate == "none":
-        return x * (0.5 + 0.5 * erf(x * math.sqrt(0.5)))
-    if approximate == "tanh":
-        return x * (0.5 + 0.5 * tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
-    raise ValueError(f"gelu: approximate={approximate!r} is unknown: choose 'none' or 'tanh'")
+    if approximate not in _GELU:
+        raise ValueError(f"gelu: approximate={approximate!r} is unknown: choose 'none' or 'tanh'")
+    return _gelu(x, approximate=approximate)
 
 
 @primitive

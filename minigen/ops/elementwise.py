@@ -1,17 +1,20 @@
 """Operations that act on each element alone: arithmetic, powers, exp, log, trigonometry, choice.
 
-Every rule is one line of calculus. Broadcasting is undone by the engine.
+Every rule is one line of calculus. Broadcasting is undone by the engine. Small arrays are NumPy's business; large ones
+go to kernels, which share them out over threads and make one pass over them.
 """
 
 from __future__ import annotations
 
 import math
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..autograd import primitive
-from ..backend import Array, kernels_for
+from ..autograd import is_grad_enabled, primitive
+from ..backend import Array, kernels_for, pays
 from ..tensor import Tensor, array_of
 
 
@@ -34,13 +37,39 @@ def floating(x: Any) -> Array:
     return x if hasattr(x, "dtype") and x.dtype.kind == "f" else np.asarray(x, np.float32)
 
 
+# What goes to kernels
+
+LARGE_SUM, LARGE_FUNCTION = 2**17, 2**14  # numbers from which on that is faster, for a + b and for exp(x)
+
+
+def _arithmetic(name: str, a: Any, b: Any, otherwise: Callable) -> Array:
+    """The kernel's sum, difference or product of large arrays, or otherwise(a, b)."""
+    a, b = operands(a, b)
+    if pays(LARGE_SUM, a, b) and np.broadcast_shapes(a.shape, b.shape) == a.shape:
+        return kernels_for(a).arithmetic(a, b, name)
+    return otherwise(a, b)
+
+
+def activation(name: str, x: Any, otherwise: Callable, slope: float | None = None) -> Array:
+    """The kernel's function of that name of a large array, or otherwise(x)."""
+    x = floating(x)
+    return kernels_for(x).activation(x, name, slope) if pays(LARGE_FUNCTION, x) else otherwise(x)
+
+
+def activation_gradient(name: str, g: Tensor, v: Tensor, otherwise: Callable, slope: float | None = None) -> Tensor:
+    """The rule of the same function: one pass over g and v for large arrays, unless it is to be differentiated again;
+    then otherwise()."""
+    if not is_grad_enabled() and pays(LARGE_FUNCTION, g.data, v.data):
+        return Tensor(kernels_for(v.data).activation_backward(g.data, v.data, name, slope))
+    return otherwise()
+
+
 # Arithmetic
 
 
 @primitive
 def add(a, b):
-    a, b = operands(a, b)
-    return a + b
+    return _arithmetic("add", a, b, operator.add)
 
 
 @add.vjp
@@ -50,8 +79,7 @@ def _(g, _y, _a, _b):
 
 @primitive
 def subtract(a, b):
-    a, b = operands(a, b)
-    return a - b
+    return _arithmetic("subtract", a, b, operator.sub)
 
 
 @subtract.vjp
@@ -61,8 +89,7 @@ def _(g, _y, _a, _b):
 
 @primitive
 def multiply(a, b):
-    a, b = operands(a, b)
-    return a * b
+    return _arithmetic("multiply", a, b, operator.mul)
 
 
 @multiply.vjp
@@ -160,7 +187,7 @@ def sign(x: Any) -> Tensor:
 
 @primitive
 def exp(x):
-    return np.exp(floating(x))
+    return activation("exp", x, np.exp)
 
 
 @exp.vjp
@@ -214,12 +241,12 @@ def _(g, y, _x):
 def erf(x):
     """The error function, 2/sqrt(pi) times the integral of exp(-t^2) from 0 to x."""
     x = floating(x)
-    return kernels_for(x).erf(x)
+    return kernels_for(x).activation(x, "erf")
 
 
 @erf.vjp
 def _(g, _y, x):
-    return g * (2 / np.sqrt(np.pi)) * exp(-x * x)
+    return activation_gradient("erf", g, x, lambda: g * (2 / np.sqrt(np.pi)) * exp(-x * x))
 
 
 # Trigonometry
@@ -267,12 +294,12 @@ def _(g, _y, x):
 
 @primitive
 def tanh(x):
-    return np.tanh(floating(x))
+    return activation("tanh", x, np.tanh)
 
 
 @tanh.vjp
 def _(g, y, _x):
-    return g * (1 - y * y)
+    return activation_gradient("tanh", g, y, lambda: g * (1 - y * y))
 
 
 # Choice

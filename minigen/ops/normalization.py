@@ -13,9 +13,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..autograd import primitive
 from ..backend import kernels_for
-from ..tensor import Tensor, array_of
+from ..tensor import Tensor
 from .activation import silu as silu_of
 from .elementwise import sqrt
 from .reduce import mean, var
@@ -69,6 +71,32 @@ def instance_norm(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-
     return group_norm(x, x.shape[-1], weight, bias, eps)
 
 
+def _plain_layer_norm(x, weight, bias, *, axes, eps):
+    return _affine(_normalise(x, tuple(range(x.ndim - axes, x.ndim)), eps), weight, bias)
+
+
+@primitive(plain=_plain_layer_norm, saves=True)
+def _layer_norm(x, weight, bias, *, axes, eps):
+    rows, weight, bias = _in_rows(axes, x, weight, bias)
+    y, x_mean, rstd = kernels_for(rows).group_norm(rows, 1, weight, bias, eps)
+    return y.reshape(x.shape), (x_mean, rstd)
+
+
+@_layer_norm.vjp
+def _(g, _y, x, weight, bias, *, axes, eps, saved):
+    shapes = [x.shape, *[None if p is None else p.shape for p in (weight, bias)]]
+    rows = _in_rows(axes, *[None if p is None else p.data for p in (x, weight, bias)])
+    gradients = kernels_for(x.data).group_norm_backward(g.data.reshape(rows[0].shape), *rows, *saved, 1)
+    return tuple(None if d is None else Tensor(d.reshape(s)) for d, s in zip(gradients, shapes, strict=True))
+
+
+def _in_rows(axes, x, weight, bias):
+    """x as a matrix whose columns are its last `axes` axes, weight and bias as its rows."""
+    channels = math.prod(x.shape[-axes:])
+    rows = x.reshape(math.prod(x.shape[:-axes]), channels)
+    return rows, *[None if p is None else p.reshape(channels) for p in (weight, bias)]
+
+
 def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """Over the trailing axes `normalized_shape`, which weight and bias share. Ba et al. 2016."""
     shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
@@ -77,9 +105,7 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
     for name, p in (("weight", weight), ("bias", bias)):
         if p is not None and tuple(p.shape) != shape:
             raise ValueError(f"layer_norm: {name} has shape {p.shape} but normalized_shape is {shape}")
-    rows, channels = math.prod(x.shape[: -len(shape)]), math.prod(shape)
-    weight, bias = (None if p is None else reshape(p, channels) for p in (weight, bias))
-    return reshape(group_norm(reshape(x, rows, channels), 1, weight, bias, eps), x.shape)
+    return _layer_norm(x, weight, bias, axes=len(shape), eps=eps)
 
 
 def batch_norm(
@@ -105,15 +131,15 @@ def batch_norm(
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: needs running_mean and running_var unless training=True")
         return _affine((x - running_mean) / sqrt(running_var + eps), weight, bias)
-    axes = tuple(range(x.ndim - 1))
     count = math.prod(x.shape[:-1])
     if count < 2:
         raise ValueError(f"batch_norm: training needs at least 2 values for each channel, x has shape {x.shape}")
     if (running_mean is None) != (running_var is None):
         raise ValueError("batch_norm: give both running_mean and running_var, or neither")
+    over_batch = reshape(x, 1, count, channels)  # one sample, whose channels are groups of their own
+    y, (batch_mean, rstd) = _group_norm.run(over_batch, weight, bias, num_groups=channels, eps=eps, silu=False)
     if running_mean is not None and running_var is not None:
-        values = array_of(x)
-        unbiased = values.var(axis=axes) * (count / (count - 1))
-        for running, now in ((running_mean, values.mean(axis=axes)), (running_var, unbiased)):
+        unbiased = np.maximum(rstd[0] ** -2 - x.dtype.type(eps), 0) * (count / (count - 1))
+        for running, now in ((running_mean, batch_mean[0]), (running_var, unbiased)):
             running.assign_((1 - momentum) * running.data + momentum * now)
-    return _affine(_normalise(x, axes, eps), weight, bias)
+    return reshape(y, x.shape)

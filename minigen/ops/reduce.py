@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..autograd import primitive
+from ..backend import kernels_for, pays
 from ..tensor import Tensor, array_of
 from .elementwise import exp, floating, where
 from .shape import broadcast_to, concatenate, flip, reshape
@@ -35,8 +37,17 @@ def _count(shape: tuple[int, ...], axis: Any) -> int:
     return int(np.prod([shape[a] for a in _axes(axis, len(shape))], dtype=int))
 
 
+LARGE = 2**15  # numbers from which on a kernel sums faster than NumPy
+
+
 @primitive
 def _sum(x, *, axis, keepdims):
+    if pays(LARGE, x):
+        axes = sorted(_axes(axis, x.ndim))
+        if axes and axes == list(range(axes[0], x.ndim - 1)):  # neighbours, and only the channels after them
+            before, positions = x.shape[: axes[0]], x.shape[axes[0] : -1]
+            y = kernels_for(x).sum_positions(x.reshape(math.prod(before), math.prod(positions), x.shape[-1]))
+            return y.reshape(_kept(x.shape, axis) if keepdims else (*before, x.shape[-1]))
     return x.sum(axis=axis, keepdims=keepdims)
 
 

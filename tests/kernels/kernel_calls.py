@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from kernels import reference
+from kernels import checks, reference
 
 LAYOUTS = ("contiguous", "transposed", "stepped", "reversed", "read-only")
 integers, booleans, sampled_from = st.integers, st.booleans, st.sampled_from
@@ -29,7 +29,7 @@ class Arrays:
         return self.laid_out(self.rng.standard_normal(shape).astype(self.dtype))
 
     def laid_out(self, values):
-        layout = self.draw(sampled_from(LAYOUTS))
+        layout = self.draw(sampled_from(LAYOUTS)) if values.ndim else "contiguous"
         if layout == "transposed":
             return values.T.copy().T
         if layout == "stepped":
@@ -191,6 +191,9 @@ def ddim_step(draw):
     return args, settings | dict(eta=draw(sampled_from([0.0, 0.5, 1.0])))
 
 
+any_shape = sampled_from([(), (0,), (1,), (7,), (15,), (16,), (17,), (3, 5), (4, 33), (2, 3, 0), (70_001,)])
+
+
 @st.composite
 def array_lists(draw, lists, largest=5):
     """Lists of arrays of the same shapes and dtypes, which differ from one place to the next."""
@@ -228,9 +231,34 @@ def lerp_(draw):
 
 
 @st.composite
-def erf(draw):
-    shape = draw(sampled_from([(), (0,), (7,), (3, 5)]))
-    return (Arrays(draw).rng.standard_normal(shape).astype(draw(sampled_from(["float32", "float64"]))),), {}
+def activation(draw):
+    arrays, name = Arrays(draw), draw(sampled_from(checks.ACTIVATIONS))
+    x = arrays.laid_out(np.asarray(arrays.dtype.type(3) * arrays(*draw(any_shape))))
+    return (x, name), dict(slope=draw(sampled_from([0.0, 0.2, 1.5]))) if name == "leaky_relu" else {}
+
+
+@st.composite
+def activation_backward(draw):
+    (v, name), settings = draw(activation())
+    g = draw(st.builds(np.random.default_rng, integers(0, 99))).standard_normal(v.shape).astype(v.dtype)
+    return (g, v, name), settings
+
+
+@st.composite
+def arithmetic(draw):
+    arrays = Arrays(draw)
+    shape = draw(sampled_from([(), (0,), (7,), (4097,), (2, 33), (2, 3, 17), (2, 5, 1, 16), (0, 3), (3, 90, 300)]))
+    kinds = [draw(sampled_from(["same", "same", "one"])) for _ in shape]
+    other = tuple(1 if kind == "one" else n for n, kind in zip(shape, kinds))[draw(integers(0, len(shape))) :]
+    other = shape if draw(booleans()) else other
+    return (arrays(*shape), arrays(*other), draw(sampled_from(checks.ARITHMETIC))), {}
+
+
+@st.composite
+def sum_positions(draw):
+    arrays = Arrays(draw)
+    samples, channels = draw(sampled_from([0, 1, 3])), draw(sampled_from([0, 1, 7, 8, 16, 17, 33]))
+    return (arrays(samples, draw(sampled_from([0, 1, 15, 16, 17, 3000])), channels),), {}
 
 
 CALLS = {
@@ -252,7 +280,10 @@ CALLS = {
     "global_norm": global_norm(),
     "scale_": scale_(),
     "lerp_": lerp_(),
-    "erf": erf(),
+    "activation": activation(),
+    "activation_backward": activation_backward(),
+    "arithmetic": arithmetic(),
+    "sum_positions": sum_positions(),
 }
 
 

@@ -202,7 +202,22 @@ REFUSED = [
     (("lerp_", dict(arrays=[zeros(2)], targets=[zeros(3)], weight=0.5)), "lerp_: targets[0] must be (2,) float32"),
     (("lerp_", dict(arrays=[zeros(4)[::2]], targets=[zeros(2)], weight=0.5)), "lerp_: arrays[0] is changed in place"),
     # elementwise
-    (("erf", dict(x=zeros(2, dtype=int))), TypeError("erf: x is int64; it must be float32 or float64")),
+    (
+        ("activation", dict(x=zeros(2, dtype=int), name="erf")),
+        TypeError("activation: x is int64; it must be float32 or float64"),
+    ),
+    (("activation", dict(x=zeros(2), name="cosh")), "activation: name 'cosh' is unknown: choose from relu, "),
+    (("activation", dict(x=zeros(2), name="relu", slope=0.1)), "leaky_relu needs a slope, and nothing else has one"),
+    (
+        ("activation_backward", dict(g=zeros(3), v=zeros(2), name="relu")),
+        "activation_backward: g has shape (3,) but needs (2,) like v",
+    ),
+    (("arithmetic", dict(a=zeros(2), b=zeros(2), name="divide")), "arithmetic: name 'divide' is unknown"),
+    (
+        ("arithmetic", dict(a=zeros(1), b=zeros(2), name="add")),
+        "arithmetic: b (2,) does not broadcast to the shape of a (1,)",
+    ),
+    (("sum_positions", dict(x=zeros(2, 3))), "sum_positions: x needs 3 axes (N, M, C) but has shape (2, 3)"),
 ]
 
 

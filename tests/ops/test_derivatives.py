@@ -10,7 +10,7 @@ from .cases import CASES
 from .checks import LAYOUTS, check_derivatives, check_float32, check_plain, check_unrecorded, check_views
 
 every_case = pytest.mark.parametrize("label", [label for label, case in CASES.items() if case.differentiable])
-FUSED = [label for label in CASES if re.search("attention|norm|_step|add_noise", label) and label != "norm"]
+FUSED = [label for label in CASES if re.search("attention|norm|_step|add_noise|gelu", label) and label != "norm"]
 
 
 @every_case
