@@ -18,7 +18,7 @@ import numpy as np
 from kernels import checks
 from kernels.cpu.functions import exp
 from kernels.cpu.jit import kernel_part, parallel_kernel, share
-from kernels.cpu.memory import contiguous
+from kernels.cpu.memory import aligned_empty, contiguous
 from kernels.cpu.panels import (
     KEYS,
     QUERIES,
@@ -27,7 +27,6 @@ from kernels.cpu.panels import (
     fill,
     pack,
     pack_transposed,
-    scratch,
     set_products,
     tile_columns,
     unpack,
@@ -151,7 +150,7 @@ def _attention(part, parts, sizes, q, q_steps, k, k_steps, v, v_steps, mask, mas
     q_t = block + KEYS * QUERIES  # the last tile of the columns of the block reaches beyond it
     k_panels = q_t + d_wide * QUERIES
     v_panels = k_panels + key_rows * d_wide
-    memory = scratch(q, v_panels + key_rows * e_wide)
+    memory = aligned_empty(v_panels + key_rows * e_wide, q)
 
     spans = (length + TASK - 1) // TASK
     tasks = samples * heads * spans
@@ -236,7 +235,7 @@ def _attention_backward(
     v_panels = k_panels + span_keys * d_wide
     dk_sums = v_panels + span_keys * e_wide
     dv_sums = dk_sums + span_keys * d_wide
-    memory = scratch(q, dv_sums + span_keys * e_wide)
+    memory = aligned_empty(dv_sums + span_keys * e_wide, q)
 
     tasks = samples * heads * spans
     for task in range(share(tasks, part, parts), share(tasks, part + 1, parts)):

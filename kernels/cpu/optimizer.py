@@ -18,7 +18,7 @@ import numpy as np
 from numba import carray, types
 
 from kernels import checks
-from kernels.cpu.jit import intrinsic, kernel_part, parallel_kernel, share
+from kernels.cpu.jit import allocating_part, intrinsic, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import contiguous
 from kernels.cpu.vector import in_float64, lanes, load_first, spread, square_root, store_first, total
 
@@ -47,7 +47,7 @@ def _by_dtype(*lists: Sequence) -> Iterator[tuple[np.dtype, list[list]]]:
         yield dtype, [list(column) for column in zip(*chosen)]
 
 
-@kernel_part()
+@allocating_part()
 def _numbers_of(array, size, like):
     """The numbers of the array object at this address, flat; their dtype is that of `like`."""
     return carray(_pointer(carray(_pointer(array + _HEADER, np.intp(0)), 1)[0], like[0]), size)

@@ -13,8 +13,6 @@ Everything that belongs to one part of a kernel lies in one array, `memory`; the
 
 from __future__ import annotations
 
-import numpy as np
-
 from kernels.cpu.jit import kernel_part
 from kernels.cpu.tile import (
     ROWS,
@@ -42,15 +40,6 @@ def tile_columns(x):
 def whole(n, unit):
     """n, rounded up to a multiple of the unit."""
     return (n + unit - 1) // unit * unit
-
-
-@kernel_part()
-def scratch(x, size):
-    """Memory for numbers of the dtype of x that starts on a cache line, so that no vector of a panel straddles two."""
-    line = 64 // x.itemsize
-    memory = np.empty(size + line, x.dtype)
-    start = -(memory.ctypes.data // x.itemsize) % line
-    return memory[start : start + size]
 
 
 @kernel_part()

@@ -23,7 +23,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import lower_builtin, lower_cast, models, overload, register_model
+from numba.extending import lower_builtin, lower_cast, models, overload, register_jitable, register_model
 
 from kernels.cpu.jit import intrinsic, kernel_part, share
 
@@ -57,6 +57,7 @@ def _lanes(x):
     return lambda x: n
 
 
+@register_jitable
 def whole_vectors(x: np.ndarray, n: int) -> int:
     """n, rounded up to whole vectors of the array's dtype."""
     return -(-n // lanes(x)) * lanes(x)
@@ -208,6 +209,7 @@ def prefetch(typing, x, at):
     return types.void(x, types.intp), write
 
 
+@intrinsic
 def add_widened(typing, sums, at, v):
     """sums[at + i] += v[i], in the float64 of the flat array `sums`."""
     wide = VectorType(types.float64, v.count)

@@ -28,7 +28,7 @@ from kernels.cpu.gemm import sum_products
 from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import aligned, aligned_empty, odd_lines
 from kernels.cpu.tile import ROWS, VECTORS, add_product, tile_load_even, tile_store_even, tile_width, tile_zeros
-from kernels.cpu.vector import lanes, load, load_first, prefetch, store, store_first
+from kernels.cpu.vector import lanes, load, load_first, prefetch, store, store_first, whole_vectors
 
 BLOCK = 2 * ROWS  # tiles that a thread takes through all stages together
 TASKS = 4  # for each thread at least: with fewer, one waits for another
@@ -89,8 +89,8 @@ def _winograd(part, parts, x, u, bias, top, left, groups, y):
     first, group = part // groups * BLOCK, part % groups
     count = min(BLOCK, samples * down * across - first)
     first_panel, last_panel = share(panels, group, groups), share(panels, group + 1, groups)
-    v_row, m_row = whole_vectors(channels, x), (last_panel - first_panel) * panel_width
-    v_plane, m_plane = whole_vectors(BLOCK * v_row, x) + lanes(x), whole_vectors(BLOCK * m_row, x) + lanes(x)
+    v_row, m_row = whole_vectors(x, channels), (last_panel - first_panel) * panel_width
+    v_plane, m_plane = whole_vectors(x, BLOCK * v_row) + lanes(x), whole_vectors(x, BLOCK * m_row) + lanes(x)
     v, m, weights = aligned_empty(36 * v_plane, x), aligned_empty(36 * m_plane, x), u.reshape(-1)
     patch, half = aligned_empty(36 * max(v_row, panel_width), x), aligned_empty(36 * lanes(x), x)
     for t in range(count):
@@ -117,17 +117,11 @@ def place(tile, down, across):
 
 
 @kernel_part()
-def whole_vectors(n, like):
-    """n rounded up to whole vectors."""
-    return (n + lanes(like) - 1) // lanes(like) * lanes(like)
-
-
-@kernel_part()
 def transform_input(x, i, top, left, patch, half, v, at, step):
     """v[at + k step :] = B^T d B for the 36 values of k; d = x[i, top : top + 6, left : left + 6], zeros beyond the edges.
     All channels, and zeros up to whole vectors."""
     _, height, width, channels = x.shape
-    n, rows = lanes(x), whole_vectors(channels, x)
+    n, rows = lanes(x), whole_vectors(x, channels)
     if 0 <= top <= height - 6 and 0 <= left <= width - 6 and rows == channels:
         pixels, start, down, across = (
             x.reshape(-1),
