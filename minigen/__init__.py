@@ -16,6 +16,7 @@ if _spec is None or _util.find_spec("kernels.reference") is None:
 
 from . import autograd, nn, ops, optim, random
 from .autograd import detect_anomaly, enable_grad, grad, is_grad_enabled, no_grad
+from .backend import get_num_threads, release_memory, set_num_threads
 from .nn import functional as F
 from .ops import *
 from .random import manual_seed, rand, randint, randn
@@ -32,6 +33,7 @@ __all__ = [
     "checkpoint",
     "detect_anomaly",
     "enable_grad",
+    "get_num_threads",
     "grad",
     "is_grad_enabled",
     "load",
@@ -44,7 +46,9 @@ __all__ = [
     "randint",
     "randn",
     "random",
+    "release_memory",
     "save",
+    "set_num_threads",
     "tensor",
 ]
 __all__ += ops.__all__

@@ -63,3 +63,18 @@ def to_device(array: Array, device: str) -> Array:
     if kind == "cuda":
         raise NotImplementedError(f"device {device!r}: the CUDA backend is not written yet, only 'cpu' works")
     return array.get()
+
+
+def set_num_threads(n: int) -> None:
+    """How many threads the CPU kernels use from now on, 1 to the number of cores; results do not depend on it."""
+    importlib.import_module("kernels.cpu.jit").set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """How many threads the CPU kernels use."""
+    return importlib.import_module("kernels.cpu.jit").get_num_threads()
+
+
+def release_memory() -> None:
+    """Hands freed memory back to the system: up to 1 GiB of it is kept for the arrays of the next training step."""
+    importlib.import_module("kernels.cpu.memory").release_memory()

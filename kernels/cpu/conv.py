@@ -1,6 +1,6 @@
 """Convolution, its two transposes, and which algorithm each takes.
 
-    conv              y[n, p, o]  = sum over taps k and channels c of x[n, stride p + dilation k - padding, c] weight[k, c, o]
+    conv              y[n, p, o] = sum over taps k, channels c: x[n, stride p + dilation k - padding, c] weight[k, c, o]
     conv_transpose    carries a gradient of y back to x
     conv_weight_grad  carries it back to the weight
 
@@ -110,13 +110,17 @@ def conv_weight_grad(
 # ---- which algorithm -------------------------------------------------------------------------------------
 
 
-def cheapest(window: Window, turned: Window, samples: int, sizes: Ints, channels: int, columns: int, dtype: np.dtype) -> str:
+def cheapest(
+    window: Window, turned: Window, samples: int, sizes: Ints, channels: int, columns: int, dtype: np.dtype
+) -> str:
     """The algorithm for a convolution of `samples` volumes of `sizes` pixels, from `channels` to `columns` channels and
     `window.out` pixels; or for a transposed one, which Winograd's form and this one's take `turned`, if they apply."""
     width, vector = tile_width(dtype), tile_width(dtype) // VECTORS
     taps, inputs, outputs = math.prod(window.kernel), samples * math.prod(sizes), samples * math.prod(window.out)
     transposed = turned is not window
-    costs = {"direct": outputs * taps * channels * whole(columns, width) / (math.prod(window.stride) if transposed else 1)}
+    costs = {
+        "direct": outputs * taps * channels * whole(columns, width) / (math.prod(window.stride) if transposed else 1)
+    }
     if transposed or window.stride == (1, 1, 1):
         costs["narrow"] = inputs * channels * whole(taps * columns, width) + NARROW_SUM * outputs * taps * columns
     unit = window.stride == window.dilation == (1, 1, 1)

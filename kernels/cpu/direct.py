@@ -31,8 +31,8 @@ SEGMENTS = 16  # of the positions at most, where the weight's gradient is small
 
 
 def convolve(x: np.ndarray, panels: np.ndarray, start: np.ndarray, window: Window, y: np.ndarray) -> None:
-    """Writes the convolution of x (N,D,H,W,C), contiguous, plus start (O,) to y (N,*out,O): a view of any strides, whose last
-    axis is contiguous, of a contiguous array. The panels are those of the kernel's taps, in their order."""
+    """Writes the convolution of x (N,D,H,W,C), contiguous, plus start (O,) to y (N,*out,O): a view of any strides,
+    whose last axis is contiguous, of a contiguous array. The panels are those of the kernel's taps, in their order."""
     memory, first, steps = memory_of(y)
     tiles = -(-y.size // (len(start) * ROWS))
     block = max(1, min(BLOCK, tiles // (2 * get_num_threads())))
@@ -52,8 +52,8 @@ def weight_grad(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
     run = int(shape[5, 2]) * channels
     some = min(max(ENOUGH_ROWS // run, 1), runs)  # runs whose rows of the result are summed together
     groups, panels = -(-runs // some), -(-columns // tile_width(x.dtype))
-    # A part is a group of runs, a group of panels, and a segment of the positions. The number of segments does not depend
-    # on that of the threads, for then the order of the sums would, and so the last digits of the result.
+    # A part is a group of runs, a group of panels, and a segment of the positions. The number of segments does not
+    # depend on that of the threads, for then the order of the sums would, and so the last digits of the result.
     segments = max(1, min(SEGMENTS // (groups * panels), positions // (4 * POSITIONS)))
     strips = min(panels, -(-2 * get_num_threads() // (groups * segments)))
     size = runs * run * columns
@@ -66,7 +66,7 @@ def weight_grad(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
 
 
 def geometry(window: Window) -> np.ndarray:
-    """The window as a table of (D, H, W), int64: runs of taps, stride, padding, dilation, out, and taps in a run (in W)."""
+    """The window as a table of (D, H, W), int64: runs of taps, stride, padding, dilation, out, and taps in a run."""
     kernel, run = list(window.kernel), 1
     if window.dilation[2] == 1:
         kernel[2], run = 1, kernel[2]
@@ -192,8 +192,8 @@ def _convolve(part, parts, x, shape, panels, start, y, y_first, y_steps, block, 
 
 @parallel_kernel
 def _weight_grad(part, parts, x, shape, g, columns, some, strips, sums):
-    """A part is some runs of taps, some panels, and a segment of the positions: sums[segment, rows, panels] = piece^T @ g,
-    over block after block of the segment's positions."""
+    """A part is some runs of taps, some panels, and a segment of the positions, which it goes through block by block:
+    sums[segment, rows, panels] += piece^T @ g."""
     width, run = VECTORS * lanes(x), shape[5, 2] * x.shape[4]
     runs = shape[0, 0] * shape[0, 1] * shape[0, 2]
     panels, segments, size = (columns + width - 1) // width, sums.shape[0], sums.shape[1]

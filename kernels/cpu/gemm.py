@@ -43,10 +43,9 @@ def product(a: np.ndarray, panels: np.ndarray, start: np.ndarray, y: np.ndarray)
     block = max(1, min(BLOCK, tiles // (2 * get_num_threads())))  # rather small than one for each thread
     blocks = -(-tiles // block)
     groups = min(len(panels), -(-4 * get_num_threads() // max(blocks, 1)))
-    _matmul(
-        y.size * a.shape[1] // 16, numbers, row_step, k_step, panels, start, y.reshape(-1), *y.shape, block * ROWS, groups,
-        parts=blocks * groups,
-    )  # fmt: skip
+    work = y.size * a.shape[1] // 16
+    arrays = numbers, row_step, k_step, panels, start, y.reshape(-1), *y.shape
+    _matmul(work, *arrays, block * ROWS, groups, parts=blocks * groups)
 
 
 def start_of(bias: np.ndarray | None, weight: np.ndarray) -> np.ndarray:

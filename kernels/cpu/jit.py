@@ -85,7 +85,8 @@ allocating_part = partial(njit, **_options)
 
 # ---- threads -------------------------------------------------------------------------------------------
 
-_threads = numba.config.NUMBA_NUM_THREADS
+_config: Any = numba.config
+_threads: int = _config.NUMBA_NUM_THREADS
 
 SMALL = 2**16  # numbers moved, or 16 multiply-adds each, in the time that it takes to involve another thread
 PARTS_PER_THREAD = 4  # so that a thread which is held up leaves its share to the others
@@ -94,7 +95,7 @@ PARTS_PER_THREAD = 4  # so that a thread which is held up leaves its share to th
 def set_num_threads(n: int) -> None:
     """How many threads a kernel may use from now on; results are the same for any number."""
     global _threads
-    most = numba.config.NUMBA_NUM_THREADS
+    most = _config.NUMBA_NUM_THREADS
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
         raise TypeError(f"set_num_threads: needs an int, got {type(n).__name__} {n!r}")
     if not 1 <= n <= most:
@@ -120,7 +121,7 @@ class ParallelKernel:
 
     def __init__(self, body: Callable):
         self.name = body.__name__
-        self.body = allocating_part(body)
+        self.body: Any = allocating_part(body)
         self.addresses: dict[tuple, int] = {}
 
     def __call__(self, work: int, *arguments: Any, parts: int | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ CACHE_LINE = 64  # bytes
 KEPT = 2**30  # bytes of freed memory that are kept at most
 
 
-def _glibc(function: str) -> object:
+def _glibc(function: str) -> Any:
     """A function of glibc; other C libraries lack it, and are left alone."""
     return getattr(ctypes.CDLL(None), function, None) if sys.platform == "linux" else None
 

@@ -18,7 +18,7 @@ from kernels.cpu.jit import parallel_kernel, share
 
 
 def narrow_transpose(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window) -> np.ndarray:
-    """The transposed convolution of x (N,D,H,W,C) with weight (Kd,Kh,Kw,C,O), contiguous both, plus bias -> (N,*out,O)."""
+    """The transposed convolution of x (N,D,H,W,C) with weight (Kd,Kh,Kw,C,O), both contiguous: (N,*out,O)."""
     *_, channels, columns = weight.shape
     taps = int(np.prod(window.kernel))
     matrix = weight.reshape(taps, channels, columns).transpose(1, 0, 2).reshape(channels, taps * columns)

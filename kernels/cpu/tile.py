@@ -14,7 +14,7 @@ rows of b are used 4 times and the numbers of a 16 times for each load. The larg
 registers run out: hence 13 x 2 for the 32 registers of AVX-512 (26 sums, 2 of b, 1 of a), 6 x 2 for the 16 of AVX2.
 
 Numba does not keep an array in registers by itself, so the operations on a tile are written in LLVM's own language
-(`@intrinsic`). The rows of a, as of scratch arrays, lie evenly. Those of results may lie anywhere: row i is found through
+(`@intrinsic`). The rows of a, as of scratch arrays, lie evenly. Those of results may lie anywhere: row i is found in
 a table of positions, array[table[first + i] + shift], and a tile that sticks out below repeats the last row's position
 (it is then computed twice, which does no harm). Columns that stick out to the right are zeros in b, and are left out
 when storing.
@@ -70,13 +70,13 @@ class _Row:
 
     def __init__(self, context: Any, builder: Any, array: tuple, table: tuple, first: Any, shift: Any, i: int):
         self.context, self.builder, self.array = context, builder, array
-        entry = address_of(context, builder, *table, builder.add(first, _i64(i)))
+        entry = address_of(context, builder, table[0], table[1], builder.add(first, _i64(i)))
         self.position = builder.add(builder.load(entry), shift)
 
     def vector(self, vector: VectorType, v: int) -> Any:
         """The address of vector number v of the row."""
         position = self.builder.add(self.position, _i64(v * vector.count))
-        return address_of(self.context, self.builder, *self.array, position, vector.llvm)
+        return address_of(self.context, self.builder, self.array[0], self.array[1], position, vector.llvm)
 
 
 def _masks(builder: Any, vector: VectorType, width: Any) -> list[Any]:
@@ -120,7 +120,7 @@ def tile_load(typing, array, table, first, shift, width):
         masks = _masks(builder, tile.vector, arguments[4])
         rows = ir.Constant(context.get_value_type(tile), None)
         for i in range(ROWS):
-            row = _Row(context, builder, array, table, *arguments[2:4], i)
+            row = _Row(context, builder, array, table, arguments[2], arguments[3], i)
             for v in range(VECTORS):
                 vector = masked_load(builder, tile.vector, row.vector(tile.vector, v), masks[v])
                 rows = builder.insert_value(rows, vector, i * VECTORS + v)
@@ -138,7 +138,7 @@ def tile_store(typing, tile, array, table, first, shift, width):
         array, table = zip(signature.args[1:3], arguments[1:3])
         masks = _masks(builder, tile.vector, arguments[5])
         for i in range(ROWS):
-            row = _Row(context, builder, array, table, *arguments[3:5], i)
+            row = _Row(context, builder, array, table, arguments[3], arguments[4], i)
             for v in range(VECTORS):
                 vector = builder.extract_value(rows, i * VECTORS + v)
                 masked_store(builder, tile.vector, vector, row.vector(tile.vector, v), masks[v])
@@ -155,7 +155,7 @@ def _even_address(
 ) -> Any:
     """Of vector v of row i."""
     position = builder.add(builder.add(at, builder.mul(stride, _i64(i))), _i64(v * tile.vector.count))
-    return address_of(context, builder, *array, position, tile.vector.llvm)
+    return address_of(context, builder, array[0], array[1], position, tile.vector.llvm)
 
 
 @intrinsic
@@ -166,7 +166,7 @@ def tile_load_even(typing, array, at, stride):
     def write(context, builder, signature, values):
         rows = ir.Constant(context.get_value_type(tile), ir.Undefined)
         for i, v in np.ndindex(ROWS, VECTORS):
-            address = _even_address(context, builder, (array, values[0]), *values[1:], i, v, tile)
+            address = _even_address(context, builder, (array, values[0]), values[1], values[2], i, v, tile)
             rows = builder.insert_value(rows, builder.load(address, align=4), i * VECTORS + v)
         return rows
 
@@ -179,7 +179,7 @@ def tile_store_even(typing, tile, array, at, stride):
 
     def write(context, builder, signature, values):
         for i, v in np.ndindex(ROWS, VECTORS):
-            address = _even_address(context, builder, (array, values[1]), *values[2:], i, v, tile)
+            address = _even_address(context, builder, (array, values[1]), values[2], values[3], i, v, tile)
             builder.store(builder.extract_value(values[0], i * VECTORS + v), address, align=4)
         return context.get_dummy_value()
 

@@ -29,11 +29,12 @@ from kernels.cpu.jit import intrinsic, kernel_part, share
 
 
 def _register_file() -> tuple[int, int]:
-    """(bytes in a vector register, number of registers) of this machine, or of the one that Numba is told to write for."""
-    if numba.config.CPU_FEATURES is None:
+    """(bytes in a vector register, number of registers) of this machine, or of the one that Numba writes for."""
+    config: Any = numba.config
+    if config.CPU_FEATURES is None:
         features = {name for name, present in llvm.get_host_cpu_features().items() if present}
     else:
-        features = {name[1:] for name in numba.config.CPU_FEATURES.split(",") if name.startswith("+")}
+        features = {name[1:] for name in config.CPU_FEATURES.split(",") if name.startswith("+")}
     if "avx512f" in features:
         return 64, 32
     if "avx2" in features:
@@ -154,7 +155,9 @@ def load(typing, x, at):
     vector = VectorType(x.dtype)
 
     def write(context, builder, signature, values):
-        return builder.load(address_of(context, builder, signature.args[0], *values, vector.llvm), align=_align(x))
+        return builder.load(
+            address_of(context, builder, signature.args[0], values[0], values[1], vector.llvm), align=_align(x)
+        )
 
     return vector(x, types.intp), write
 
@@ -165,7 +168,7 @@ def load_first(typing, x, at, n):
     vector = VectorType(x.dtype)
 
     def write(context, builder, signature, values):
-        address = address_of(context, builder, signature.args[0], *values[:2], vector.llvm)
+        address = address_of(context, builder, signature.args[0], values[0], values[1], vector.llvm)
         return masked_load(builder, vector, address, below(builder, vector, values[2]))
 
     return vector(x, types.intp, types.intp), write
@@ -177,7 +180,7 @@ def store(typing, x, at, value):
     vector = value if isinstance(value, VectorType) else VectorType(x.dtype)
 
     def write(context, builder, signature, values):
-        address = address_of(context, builder, signature.args[0], *values[:2], vector.llvm)
+        address = address_of(context, builder, signature.args[0], values[0], values[1], vector.llvm)
         builder.store(values[2], address, align=_align(x))
         return context.get_dummy_value()
 
@@ -190,7 +193,7 @@ def store_first(typing, x, at, value, n):
     vector = value if isinstance(value, VectorType) else VectorType(x.dtype)
 
     def write(context, builder, signature, values):
-        address = address_of(context, builder, signature.args[0], *values[:2], vector.llvm)
+        address = address_of(context, builder, signature.args[0], values[0], values[1], vector.llvm)
         masked_store(builder, vector, values[2], address, below(builder, vector, values[3]))
         return context.get_dummy_value()
 
@@ -215,7 +218,7 @@ def add_widened(typing, sums, at, v):
     wide = VectorType(types.float64, v.count)
 
     def write(context, builder, signature, values):
-        address = address_of(context, builder, signature.args[0], *values[:2], wide.llvm)
+        address = address_of(context, builder, signature.args[0], values[0], values[1], wide.llvm)
         addend = values[2] if v.dtype == types.float64 else builder.fpext(values[2], wide.llvm)
         builder.store(builder.fadd(builder.load(address, align=8), addend), address, align=8)
         return context.get_dummy_value()

@@ -118,8 +118,8 @@ def place(tile, down, across):
 
 @kernel_part()
 def transform_input(x, i, top, left, patch, half, v, at, step):
-    """v[at + k step :] = B^T d B for the 36 values of k; d = x[i, top : top + 6, left : left + 6], zeros beyond the edges.
-    All channels, and zeros up to whole vectors."""
+    """v[at + k step :] = B^T d B for the 36 values of k; d = x[i, top : top + 6, left : left + 6], zeros beyond the
+    edges. All channels, and zeros up to whole vectors."""
     _, height, width, channels = x.shape
     n, rows = lanes(x), whole_vectors(x, channels)
     if 0 <= top <= height - 6 and 0 <= left <= width - 6 and rows == channels:
@@ -143,8 +143,8 @@ def transform_input(x, i, top, left, patch, half, v, at, step):
 
 @kernel_part()
 def copy_patch(x, i, top, left, size, count, patch):
-    """patch (size, size, count), flat, = x[i, top : top + size, left : left + size], with zeros for what lies beyond the
-    edges or the channels; count is a number of whole vectors."""
+    """patch (size, size, count), flat, = x[i, top : top + size, left : left + size], with zeros beyond the edges
+    and the channels; count is a number of whole vectors."""
     _, height, width, channels = x.shape
     flat, n = x.reshape(-1), lanes(x)
     for a in range(size):
