@@ -46,9 +46,11 @@ def matmul(a, b, bias) -> None:
 # ---- convolution ---------------------------------------------------------------------------------------
 
 
-def conv(x, weight, bias, stride, padding, dilation, groups) -> Window:
+def conv(x, weight, bias, stride, padding, dilation, groups, slope) -> Window:
     """x (N,*S,C), weight (*K, C/groups, O), bias (O,) or None; gives the window with the output size."""
     name = conv_name("conv", x)
+    if not slope >= 0:
+        raise ValueError(f"{name}: slope must not be negative; got {slope}")
     one_dtype(name, x=x, weight=weight, bias=bias)
     kernel = _kernel_of(name, x, weight, "(*kernel, in / groups, out)")
     per_group, out_channels = weight.shape[-2:]

@@ -40,14 +40,16 @@ def conv(
     padding: IntOrInts = 0,
     dilation: IntOrInts = 1,
     groups: int = 1,
+    slope: float = 1.0,
 ) -> Array:
-    """y[n,p,o] = bias[o] + sum_k sum_c x[n, stride p + dilation k - padding, c] weight[k,c,o].
+    """y[n,p,o] = bias[o] + sum_k sum_c x[n, stride p + dilation k - padding, c] weight[k,c,o]; times slope if negative.
 
     x (N,*S,C), weight (*K, C/groups, O), bias (O,) -> y (N,*So,O), zeros beyond the edges of x, and
     So = (S + 2 padding - dilation (K - 1) - 1) // stride + 1. Group j of the output channels sees group j
-    of the input channels only (Krizhevsky et al. 2012). Dumoulin & Visin 2016, arXiv:1603.07285.
+    of the input channels only (Krizhevsky et al. 2012). slope 0 is a relu, 0.2 a leaky one.
+    Dumoulin & Visin 2016, arXiv:1603.07285.
     """
-    window = checks.conv(x, weight, bias, stride, padding, dilation, groups)
+    window = checks.conv(x, weight, bias, stride, padding, dilation, groups, slope)
     if groups > 1:  # as many separate convolutions, side by side
         pairs = zip(np.split(x, groups, -1), np.split(weight, groups, -1))
         y = np.concatenate([conv(x_j, w_j, None, stride, padding, dilation) for x_j, w_j in pairs], -1)
@@ -56,7 +58,8 @@ def conv(
         y = np.zeros((len(x), *window.out, weight.shape[-1]), x.dtype)
         for tap in np.ndindex(window.kernel):
             y += seen_by(tap, padded, window, window.out) @ weight[tap]  # (N,*So,C) @ (C,O) -> (N,*So,O)
-    return y if bias is None else y + bias
+    y = y if bias is None else y + bias
+    return y if slope == 1 else np.where(y < 0, y * y.dtype.type(slope), y)
 
 
 def conv_transpose(

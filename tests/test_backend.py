@@ -1,7 +1,9 @@
 """Arrays and tensors: devices, making tensors, meeting NumPy, and turning back into Python values."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -206,3 +208,35 @@ def test_repr(x, text):
 
 def test_repr_of_a_large_tensor_is_short():
     assert len(repr(mg.tensor(np.zeros((1000, 1000))))) < 500
+
+
+def test_the_number_of_threads_is_set_and_checked():
+    most = mg.get_num_threads()
+    try:
+        mg.set_num_threads(1)
+        assert mg.get_num_threads() == 1
+        for wrong, error in ((0, ValueError), (10_000, ValueError), (1.5, TypeError), (True, TypeError)):
+            with pytest.raises(error, match="set_num_threads: needs"):
+                mg.set_num_threads(wrong)
+        assert mg.get_num_threads() == 1
+    finally:
+        mg.set_num_threads(most)
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_freed_memory_is_kept_until_released():
+    x = mg.randn(8, 64, 64, 16)
+    for _ in range(2):
+        mg.nn.functional.conv2d(x, mg.randn(3, 3, 16, 16), padding=1)
+    arrays = [np.ones(2**21, np.float32) for _ in range(16)]  # 8 MB each
+    full = resident()
+    del arrays
+    kept = resident()
+    mg.release_memory()
+    assert kept > full - 2**26  # more than half of the 128 MB
+    assert resident() < full - 2**26

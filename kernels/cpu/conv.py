@@ -48,18 +48,21 @@ def conv(
     padding: IntOrInts = 0,
     dilation: IntOrInts = 1,
     groups: int = 1,
+    slope: float = 1.0,
 ) -> np.ndarray:
-    """y[n,p,o] = bias[o] + sum_k sum_c x[n, stride p + dilation k - padding, c] weight[k,c,o].
+    """y[n,p,o] = bias[o] + sum_k sum_c x[n, stride p + dilation k - padding, c] weight[k,c,o], times slope if negative.
 
     x (N,*S,C), weight (*K, C/groups, O), bias (O,) -> (N,*So,O).
     """
-    window = checks.conv(x, weight, bias, stride, padding, dilation, groups)
+    window = checks.conv(x, weight, bias, stride, padding, dilation, groups, slope)
     over = over_volume(window)
     if groups == 1:
-        y = correlate(as_volume(x), as_volume_weight(weight), bias, over)
+        y = correlate(as_volume(x), as_volume_weight(weight), bias, over, slope)
     else:
         parts = zip(np.split(x, groups, -1), np.split(weight, groups, -1), split_bias(bias, groups))
-        y = np.concatenate([correlate(as_volume(x_j), as_volume_weight(w_j), b, over) for x_j, w_j, b in parts], -1)
+        y = np.concatenate(
+            [correlate(as_volume(x_j), as_volume_weight(w_j), b, over, slope) for x_j, w_j, b in parts], -1
+        )
     return y.reshape(len(x), *window.out, weight.shape[-1])
 
 
@@ -141,30 +144,28 @@ def whole(n: int, width: int) -> int:
 # ---- the three products over a volume (N,D,H,W,C) ----------------------------------------------------------
 
 
-def correlate(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window) -> np.ndarray:
+def correlate(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, slope: float = 1.0
+) -> np.ndarray:
     """The convolution of x (N,D,H,W,C) with weight (Kd,Kh,Kw,C,O): (N,*out,O)."""
     *_, channels, columns = weight.shape
-    y = np.empty((len(x), *window.out, columns), x.dtype)
+    y, start = np.empty((len(x), *window.out, columns), x.dtype), start_of(bias, weight)
     if y.size == 0:
         return y
     if is_pointwise(window):
-        product(
-            x.reshape(-1, channels),
-            panels_of(weight.reshape(channels, columns)),
-            start_of(bias, weight),
-            y.reshape(-1, columns),
-        )
+        panels = panels_of(weight.reshape(channels, columns))
+        product(x.reshape(-1, channels), panels, start, y.reshape(-1, columns), slope)
         return y
     algorithm = cheapest(window, window, len(x), x.shape[1:-1], channels, columns, x.dtype)
     if algorithm == "winograd":
         images, out = x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:])
-        winograd(images, contiguous(weight)[0], start_of(bias, weight), window.padding[1:], out)
+        winograd(images, contiguous(weight)[0], start, window.padding[1:], out, slope)
     elif algorithm == "narrow":
         turned = contiguous(weight[::-1, ::-1, ::-1])
-        return narrow_transpose(x, turned, bias, window._replace(padding=turned_padding(window)))
+        return narrow_transpose(x, turned, bias, window._replace(padding=turned_padding(window)), slope)
     else:
         matrices = weight.reshape(-1, channels, columns)
-        convolve(x, panels_of_taps(matrices, np.arange(len(matrices))), start_of(bias, weight), window, y)
+        convolve(x, panels_of_taps(matrices, np.arange(len(matrices))), start, window, y, slope)
     return y
 
 

@@ -22,7 +22,7 @@ from kernels.checks import Window
 from kernels.cpu.gemm import BLOCK, K_BLOCK, sum_products
 from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import aligned_empty
-from kernels.cpu.tile import ROWS, VECTORS, add_product, tile_load, tile_of_row, tile_store, tile_width
+from kernels.cpu.tile import ROWS, VECTORS, add_product, tile_leaky, tile_load, tile_of_row, tile_store, tile_width
 from kernels.cpu.vector import lanes, load, load_first, prefetch, spread, store, store_first
 
 POSITIONS = 192  # whose pixels and gradients go through a register tile at a time
@@ -30,18 +30,19 @@ ENOUGH_ROWS = 4 * ROWS  # of the weight's gradient, for a thread to sum at a tim
 SEGMENTS = 16  # of the positions at most, where the weight's gradient is small
 
 
-def convolve(x: np.ndarray, panels: np.ndarray, start: np.ndarray, window: Window, y: np.ndarray) -> None:
+def convolve(
+    x: np.ndarray, panels: np.ndarray, start: np.ndarray, window: Window, y: np.ndarray, slope: float = 1.0
+) -> None:
     """Writes the convolution of x (N,D,H,W,C), contiguous, plus start (O,) to y (N,*out,O): a view of any strides,
-    whose last axis is contiguous, of a contiguous array. The panels are those of the kernel's taps, in their order."""
+    whose last axis is contiguous, of a contiguous array. The panels are those of the kernel's taps, in their order.
+    Negative results are multiplied by slope."""
     memory, first, steps = memory_of(y)
     tiles = -(-y.size // (len(start) * ROWS))
     block = max(1, min(BLOCK, tiles // (2 * get_num_threads())))
     blocks = -(-tiles // block)
     groups = min(len(panels), -(-4 * get_num_threads() // blocks))
-    _convolve(
-        y.size * panels.shape[1] // 16, x, geometry(window), panels, start, memory, first, steps, block * ROWS, groups,
-        parts=blocks * groups,
-    )  # fmt: skip
+    work, arrays = y.size * panels.shape[1] // 16, (x, geometry(window), panels, start, memory, first, steps)
+    _convolve(work, *arrays, block * ROWS, groups, float(slope), parts=blocks * groups)
 
 
 def weight_grad(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
@@ -153,7 +154,7 @@ def fill(y, to, count):
 
 
 @parallel_kernel
-def _convolve(part, parts, x, shape, panels, start, y, y_first, y_steps, block, groups):
+def _convolve(part, parts, x, shape, panels, start, y, y_first, y_steps, block, groups, slope):
     """A part is a block of positions and a group of panels."""
     count, steps, width = panels.shape
     weights, columns = panels.reshape(-1), len(start)
@@ -187,6 +188,8 @@ def _convolve(part, parts, x, shape, panels, start, y, y_first, y_steps, block, 
                 else:
                     tile = tile_load(y, y_rows, i, across, columns - across)
                 tile = sum_products(tile, piece, i * row_step, row_step, weights, at, (last - r) * run)
+                if slope != 1 and last == runs:
+                    tile = tile_leaky(tile, slope)
                 tile_store(tile, y, y_rows, i, across, columns - across)
 
 

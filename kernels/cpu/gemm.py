@@ -25,6 +25,7 @@ from kernels.cpu.tile import (
     VECTORS,
     add_four_products,
     add_product,
+    tile_leaky,
     tile_load,
     tile_of_row,
     tile_store,
@@ -36,8 +37,8 @@ BLOCK = 8  # tiles of rows
 K_BLOCK = 512
 
 
-def product(a: np.ndarray, panels: np.ndarray, start: np.ndarray, y: np.ndarray) -> None:
-    """y = start + a @ b, for the contiguous y (M,N), the panels of b and start (N,)."""
+def product(a: np.ndarray, panels: np.ndarray, start: np.ndarray, y: np.ndarray, slope: float = 1.0) -> None:
+    """y = start + a @ b, times slope where negative, for the contiguous y (M,N), the panels of b and start (N,)."""
     numbers, row_step, k_step = flat(a)
     tiles = -(-len(a) // ROWS)
     block = max(1, min(BLOCK, tiles // (2 * get_num_threads())))  # rather small than one for each thread
@@ -45,7 +46,7 @@ def product(a: np.ndarray, panels: np.ndarray, start: np.ndarray, y: np.ndarray)
     groups = min(len(panels), -(-4 * get_num_threads() // max(blocks, 1)))
     work = y.size * a.shape[1] // 16
     arrays = numbers, row_step, k_step, panels, start, y.reshape(-1), *y.shape
-    _matmul(work, *arrays, block * ROWS, groups, parts=blocks * groups)
+    _matmul(work, *arrays, block * ROWS, groups, float(slope), parts=blocks * groups)
 
 
 def start_of(bias: np.ndarray | None, weight: np.ndarray) -> np.ndarray:
@@ -97,7 +98,7 @@ def _fill_panels(part, parts, weight, taps, channels, row_step, column_step, col
 
 
 @parallel_kernel
-def _matmul(part, parts, a, row_step, k_step, panels, start, y, rows, columns, block, groups):
+def _matmul(part, parts, a, row_step, k_step, panels, start, y, rows, columns, block, groups, slope):
     """A part is a block of rows and a group of panels."""
     count, steps, width = panels.shape
     b = panels.reshape(-1)
@@ -120,6 +121,8 @@ def _matmul(part, parts, a, row_step, k_step, panels, start, y, rows, columns, b
                 else:
                     tile = tile_load(y, y_rows, i, across, columns - across)
                 tile = sum_products(tile, piece, i * piece_row, piece_row, b, at, some)
+                if slope != 1 and k + some >= steps:
+                    tile = tile_leaky(tile, slope)
                 tile_store(tile, y, y_rows, i, across, columns - across)
 
 

@@ -17,8 +17,11 @@ from kernels.cpu.gemm import panels_of, product, start_of
 from kernels.cpu.jit import parallel_kernel, share
 
 
-def narrow_transpose(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window) -> np.ndarray:
-    """The transposed convolution of x (N,D,H,W,C) with weight (Kd,Kh,Kw,C,O), both contiguous: (N,*out,O)."""
+def narrow_transpose(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, slope: float = 1.0
+) -> np.ndarray:
+    """The transposed convolution of x (N,D,H,W,C) with weight (Kd,Kh,Kw,C,O), both contiguous: (N,*out,O).
+    Negative results are multiplied by slope."""
     *_, channels, columns = weight.shape
     taps = int(np.prod(window.kernel))
     matrix = weight.reshape(taps, channels, columns).transpose(1, 0, 2).reshape(channels, taps * columns)
@@ -28,12 +31,12 @@ def narrow_transpose(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
     )
     y = np.empty((len(x), *window.out, columns), x.dtype)
     settings = np.array([window.kernel, window.stride, window.padding, window.dilation])
-    _add_taps(y.size * taps, z, settings, start_of(bias, weight), y)
+    _add_taps(y.size * taps, z, settings, start_of(bias, weight), y.dtype.type(slope), y)
     return y
 
 
 @parallel_kernel
-def _add_taps(part, parts, z, settings, start, y):
+def _add_taps(part, parts, z, settings, start, slope, y):
     """y = start + sum over taps of z where the tap lands. A part is some rows of y."""
     samples, out_d, out_h, out_w, columns = y.shape
     _, depth, height, width, _ = z.shape
@@ -60,3 +63,7 @@ def _add_taps(part, parts, z, settings, start, y):
                         for o in range(columns):
                             y_row[q * stride_w + shift, o] += z_row[q, first + o]
                         q += 1
+        for w in range(out_w):
+            for o in range(columns):
+                if y[n, d, h, w, o] < 0:
+                    y[n, d, h, w, o] *= slope

@@ -147,6 +147,22 @@ def tile_store(typing, tile, array, table, first, shift, width):
     return types.void(tile, array, table, types.intp, types.intp, types.intp), write
 
 
+@intrinsic
+def tile_leaky(typing, tile, slope):
+    """The tile with its negative numbers multiplied by slope, a float64."""
+
+    def write(context, builder, signature, values):
+        rows, vector = values[0], tile.vector
+        factor = broadcast(builder, context.cast(builder, values[1], types.float64, vector.dtype), vector.count)
+        for j in range(ROWS * VECTORS):
+            v = builder.extract_value(rows, j)
+            negative = builder.fcmp_ordered("<", v, ir.Constant(vector.llvm, [0.0] * vector.count))
+            rows = builder.insert_value(rows, builder.select(negative, builder.fmul(v, factor), v), j)
+        return rows
+
+    return tile(tile, types.float64), write
+
+
 # ---- tiles of matrices whose rows lie evenly: row i begins at array[at + i stride] -----------------------------
 
 

@@ -28,7 +28,7 @@ from kernels.cpu.gemm import sum_products
 from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import aligned, aligned_empty, odd_lines
 from kernels.cpu.tile import ROWS, VECTORS, add_product, tile_load_even, tile_store_even, tile_width, tile_zeros
-from kernels.cpu.vector import lanes, load, load_first, prefetch, store, store_first, whole_vectors
+from kernels.cpu.vector import choose, lanes, load, load_first, prefetch, store, store_first, whole_vectors
 
 BLOCK = 2 * ROWS  # tiles that a thread takes through all stages together
 TASKS = 4  # for each thread at least: with fewer, one waits for another
@@ -40,9 +40,11 @@ SUM_BLOCK = 128  # of them, that go through a register tile at a time
 
 
 def winograd(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, padding: tuple[int, ...], y: np.ndarray, turned: bool = False
-) -> None:
-    """Writes the convolution of x (N,H,W,C) with weight (3,3,C,O), plus bias (O,), to y (N,H',W',O).
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, padding: tuple[int, ...], y: np.ndarray, slope: float = 1.0,
+    turned: bool = False,
+) -> None:  # fmt: skip
+    """Writes the convolution of x (N,H,W,C) with weight (3,3,C,O), plus bias (O,), to y (N,H',W',O); times slope where
+    negative.
 
     All contiguous. `turned`: with weight[::-1, ::-1], as the gradient of a convolution's input needs it.
     """
@@ -55,7 +57,7 @@ def winograd(
     blocks = -(-tiles // BLOCK)
     # A part is a block of tiles and a group of panels: more than one group if there are few blocks.
     groups = min(panels, -(-TASKS * get_num_threads() // max(blocks, 1)))
-    _winograd(y.size * channels // 8, x, u, bias, *padding, groups, y, parts=blocks * groups)
+    _winograd(y.size * channels // 8, x, u, bias, *padding, groups, x.dtype.type(slope), y, parts=blocks * groups)
 
 
 @parallel_kernel
@@ -81,7 +83,7 @@ def _transform_weight(part, parts, weight, channels, columns, turned, u):
 
 
 @parallel_kernel
-def _winograd(part, parts, x, u, bias, top, left, groups, y):
+def _winograd(part, parts, x, u, bias, top, left, groups, slope, y):
     samples, height, width, columns = y.shape
     channels, panel_width, u_plane = x.shape[3], VECTORS * lanes(x), u.shape[1]
     panels = (columns + panel_width - 1) // panel_width
@@ -106,7 +108,12 @@ def _winograd(part, parts, x, u, bias, top, left, groups, y):
         i, h, w = place(first + t, down, across)
         for p in range(first_panel, last_panel):
             at = t * m_row + (p - first_panel) * panel_width
-            transform_output(m, at, m_plane, half, bias, p * panel_width, panel_width, patch, y, i, h, w)
+            transform_output(m, at, m_plane, half, bias, slope, p * panel_width, panel_width, patch, y, i, h, w)
+
+
+@kernel_part()
+def leaky(v, slope):
+    return choose(v < 0, v * slope, v)
 
 
 @kernel_part()
@@ -156,8 +163,8 @@ def copy_patch(x, i, top, left, size, count, patch):
 
 
 @kernel_part()
-def transform_output(m, at, step, half, bias, first, panel_width, patch, y, i, h, w):
-    """y[i, h : h + 4, w : w + 4, first : first + panel_width] = A^T m A + bias, as far as y reaches."""
+def transform_output(m, at, step, half, bias, slope, first, panel_width, patch, y, i, h, w):
+    """y[i, h : h + 4, w : w + 4, first : first + panel_width] = leaky(A^T m A + bias), as far as y reaches."""
     _, height, width, columns = y.shape
     flat, n = y.reshape(-1), lanes(y)
     whole = h + 4 <= height and w + 4 <= width and first + panel_width <= columns
@@ -173,7 +180,13 @@ def transform_output(m, at, step, half, bias, first, panel_width, patch, y, i, h
             here = start + a * down + o
             prefetch_four(pixels, here + 4 * across, across)  # of the next tile
             r = times_a(*load_six(half, 6 * a * n, n))
-            store_four(pixels, here, across, (r[0] + shift, r[1] + shift, r[2] + shift, r[3] + shift))
+            s = (
+                leaky(r[0] + shift, slope),
+                leaky(r[1] + shift, slope),
+                leaky(r[2] + shift, slope),
+                leaky(r[3] + shift, slope),
+            )
+            store_four(pixels, here, across, s)
     if not whole:
         for a in range(min(4, height - h)):
             for b in range(min(4, width - w)):

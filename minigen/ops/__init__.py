@@ -3,7 +3,15 @@ functions composed of them."""
 
 from .activation import elu, gelu, leaky_relu, log_softmax, relu, sigmoid, silu, softmax, softplus
 from .attention import scaled_dot_product_attention
-from .conv import conv1d, conv2d, conv3d, conv_transpose1d, conv_transpose2d, conv_transpose3d
+from .conv import (
+    conv1d,
+    conv2d,
+    conv2d_leaky_relu,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from .elementwise import (
     abs,
     add,
@@ -77,6 +85,7 @@ __all__ = [
     "concatenate",
     "conv1d",
     "conv2d",
+    "conv2d_leaky_relu",
     "conv3d",
     "conv_transpose1d",
     "conv_transpose2d",

@@ -16,6 +16,8 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import kernels_for
 from ..tensor import Tensor
+from .activation import leaky_relu
+from .elementwise import activation_gradient, where
 from .reduce import sum
 from .shape import swapaxes
 
@@ -29,6 +31,25 @@ def _conv(x, weight, bias, **settings):
 
 @_conv.vjp
 def _(g, _y, x, weight, _bias, **settings):
+    return (
+        lambda: _input_grad(g, x.shape, weight, settings),
+        lambda: _conv_weight_grad(x, g, kernel_size=weight.shape[:-2], **settings),
+        lambda: _bias_grad(g),
+    )
+
+
+def _plain_conv_leaky_relu(x, weight, bias, *, slope, **settings):
+    return leaky_relu(_conv(x, weight, bias, **settings), slope)
+
+
+@primitive(plain=_plain_conv_leaky_relu)
+def _conv_leaky_relu(x, weight, bias, *, slope, **settings):
+    return kernels_for(x).conv(x, weight, bias, **settings, slope=slope)
+
+
+@_conv_leaky_relu.vjp
+def _(g, y, x, weight, _bias, *, slope, **settings):
+    g = activation_gradient("leaky_relu", g, y, lambda: where(y > 0, g, g * slope), slope)  # y has the sign of conv's
     return (
         lambda: _input_grad(g, x.shape, weight, settings),
         lambda: _conv_weight_grad(x, g, kernel_size=weight.shape[:-2], **settings),
@@ -79,7 +100,7 @@ def _call(axes: int, op: Any, x: Any, weight: Any, bias: Any, **settings: Any) -
     if x.ndim != axes + 2:
         raise ValueError(f"{name}: x must be {layout}, got shape {x.shape}")
     for key, value in settings.items():
-        if key != "groups" and isinstance(value, (int, np.integer)):
+        if key not in ("groups", "slope") and isinstance(value, (int, np.integer)):
             settings[key] = (value,) * axes
     return op(x, weight, bias, **settings)
 
@@ -97,6 +118,23 @@ def conv2d(
 ) -> Tensor:
     """x (N, H, W, C), weight (kh, kw, C/groups, O), bias (O,) -> (N, H', W', O); sizes as in `conv1d`."""
     return _call(2, _conv, x, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+
+def conv2d_leaky_relu(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Ints = 1,
+    padding: Ints = 0,
+    dilation: Ints = 1,
+    groups: int = 1,
+    negative_slope: float = 0.01,
+) -> Tensor:
+    """leaky_relu(conv2d(x, ...), negative_slope) in one pass over memory; with negative_slope 0, a relu."""
+    if not negative_slope >= 0:
+        raise ValueError(f"conv2d_leaky_relu: negative_slope must not be negative, got {negative_slope}")
+    settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    return _call(2, _conv_leaky_relu, x, weight, bias, slope=float(negative_slope), **settings)
 
 
 def conv3d(

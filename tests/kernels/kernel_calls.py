@@ -83,7 +83,8 @@ def conv(draw):
     arrays, batch, kernel, size, (c_in, c_out), settings = draw(convolutions())
     bias = arrays(c_out) if draw(booleans()) else None
     weight = arrays(*kernel, c_in // settings["groups"], c_out)
-    return (arrays(batch, *size, c_in), weight, bias), settings
+    slope = draw(sampled_from([1.0, 1.0, 0.0, 0.2]))
+    return (arrays(batch, *size, c_in), weight, bias), settings | dict(slope=slope)
 
 
 @st.composite

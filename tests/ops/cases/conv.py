@@ -150,6 +150,22 @@ def conv_transpose(axes):
         return lambda *xs: operation(*xs, **settings), inputs, conv_transpose_formula(axes, **settings)
 
 
+@case("conv2d_leaky_relu")
+def _(d):
+    settings, x, weight = draw_conv(d, 2)
+    plain = conv_formula(2, **settings)
+    x, weight = d.normal(x), d.normal(weight)
+    far = 1 + 2 * np.abs(plain(np.abs(x), np.abs(weight))).max(initial=0)  # from the kink, whatever moves a little
+    bias = np.array([far if d.flag() else -far for _ in range(weight.shape[-1])])
+    slope = d.choice(0.0, 0.2, 1.5)
+
+    def formula(x, weight, bias):
+        y = plain(x, weight, bias)
+        return np.where(y < 0, slope * y, y)
+
+    return lambda *xs: minigen.conv2d_leaky_relu(*xs, **settings, negative_slope=slope), [x, weight, bias], formula
+
+
 for axes in (1, 2, 3):
     conv(axes)
     conv_transpose(axes)
