@@ -32,7 +32,7 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNet, Diff
     network = UNet(images.shape[-1], channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
     network.to(args.device)
     ema = optim.EMA(network, decay=0.998)
-    optimizer = optim.Adam(network.parameters(), lr=2e-3, betas=(0.9, 0.99))
+    optimizer = optim.Adam(network.parameters(), lr=2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed)
     run = Run(
@@ -43,10 +43,8 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNet, Diff
         loss = diffusion.loss(network, x0, generator)
         optimizer.zero_grad()
         loss.backward()
-        optim.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        ema.update()
         run.log(loss=loss.item())
     return run, network, diffusion, ema
 
