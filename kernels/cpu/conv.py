@@ -33,7 +33,7 @@ from kernels.cpu.narrow import narrow_transpose
 from kernels.cpu.tile import VECTORS, tile_width
 from kernels.cpu.winograd import winograd, winograd_weight_grad
 
-# What an algorithm costs besides its products, in multiply-adds for each number. Measured; see kernels/README.md.
+# What an algorithm costs besides its products, in multiply-adds for each number, as measured.
 TILE_START = 6.0  # steps of a tile's sum, to begin and end it
 WINOGRAD_PIXEL = 12.0  # to transform one of the 36 numbers of a tile and channel, into or out of the products
 WINOGRAD_WEIGHT = 20.0  # to transform one of the 36 numbers of a weight

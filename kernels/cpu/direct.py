@@ -58,7 +58,7 @@ def weight_grad(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
     segments = max(1, min(SEGMENTS // (groups * panels), positions // (4 * POSITIONS)))
     strips = min(panels, -(-2 * get_num_threads() // (groups * segments)))
     size = runs * run * columns
-    sums = np.empty((segments, size + columns), x.dtype)  # the last row is for what lies beyond a group's last row
+    sums = np.empty((segments, size + groups * columns), x.dtype)  # at the end, a row for what lies beyond each group's
     _weight_grad(
         size * positions // 16, x, shape, g.reshape(-1), columns, some, strips, sums, parts=groups * strips * segments
     )
@@ -200,10 +200,12 @@ def _weight_grad(part, parts, x, shape, g, columns, some, strips, sums):
     width, run = VECTORS * lanes(x), shape[5, 2] * x.shape[4]
     runs = shape[0, 0] * shape[0, 1] * shape[0, 2]
     panels, segments, size = (columns + width - 1) // width, sums.shape[0], sums.shape[1]
+    groups = parts // segments // strips
     group, strip, segment = part // segments // strips, part // segments % strips, part % segments
     first_panel, last_panel = share(panels, strip, strips), share(panels, strip + 1, strips)
     first_run, last_run = group * some, min(group * some + some, runs)
     rows, first_row = (last_run - first_run) * run, segment * size + first_run * run * columns
+    beyond = (segment + 1) * size - (groups - group) * columns
     row_step = (rows + ROWS + lanes(x)) // lanes(x) * lanes(x)  # the last tile reads beyond the rows
     piece, right = aligned_empty(POSITIONS * row_step, x), aligned_empty(POSITIONS * width, x)
     piece[:] = 0
@@ -224,7 +226,7 @@ def _weight_grad(part, parts, x, shape, g, columns, some, strips, sums):
                     store(right, i * width + j, load_first(g, at, columns - across - j))
             for row in range(0, rows, ROWS):
                 for i in range(ROWS):
-                    table[i] = first_row + (row + i) * columns if row + i < rows else segment * size + size - columns
+                    table[i] = first_row + (row + i) * columns if row + i < rows else beyond
                 tile = tile_load(total, table, 0, across, columns - across if first > start else 0)
                 for i in range(count):
                     tile = add_product(tile, piece, i * row_step + row, 1, right, i * width)

@@ -14,8 +14,10 @@ tiles as what is summed over: for the 4x4 pixels g of the gradient of y,
 
     dw = G^T [ sum over tiles of (B^T d B) * (A g A^T) ] G            (36, C, tiles) @ (36, tiles, O)
 
-The constants are small whole numbers, but sums with weights up to 8 and differences of neighbours lose a digit: in
-float32 the error is 1e-5 of the largest output, ten times that of direct convolution.
+The matrices come from multiplying polynomials by their values at some points. The paper's points 0, +-1, +-2 and
+infinity bring weights up to 8 and a float32 error of 1e-5 of the largest output. With 0, +-sqrt(1/2), +-sqrt(2) and
+infinity no weight is larger than 2.9, and the error 2e-6 (7e-6 for the gradient of w over 32,000 pixels); direct
+convolution has 1e-6.
 """
 
 from __future__ import annotations
@@ -347,11 +349,10 @@ def store_four(x, at, step, four):
 
 # ---- the constant matrices -------------------------------------------------------------------------------
 
-# The points at which the polynomials behind the algorithm are multiplied: 0, +-ALPHA, +-BETA and infinity. With
-# alpha beta = 1 the constants stay close to 1, and the error small; the usual +-1 and +-2 lose twice as much.
+# a and b are the points +-a and +-b, with a b = 1.
 _A, _B = math.sqrt(0.5), math.sqrt(2)
 _A2, _B2, _A3, _B3 = 0.5, 2.0, math.sqrt(0.5) / 2, math.sqrt(2) * 2
-_NA, _NB = -2 / 3, 1 / 6  # 1 / product of a point's differences from the others: 1 / (2 a^2 (a^2 - b^2)), and b for a
+_NA, _NB = -2 / 3, 1 / 6  # 1 / (2 a^2 (a^2 - b^2)), and the same with a and b exchanged
 
 
 @kernel_part()
