@@ -31,6 +31,7 @@ KERNELS = (
     "global_norm",
     "scale_",
     "lerp_",
+    "add_",
     "activation",
     "activation_backward",
     "arithmetic",

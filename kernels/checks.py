@@ -40,7 +40,7 @@ def matmul(a, b, bias) -> None:
     one_dtype("matmul", a=a, b=b, bias=bias)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"matmul: needs a (M, K) and b (K, N), got {a.shape} and {b.shape}")
-    _has_shape("matmul", "bias", bias, (b.shape[1],), f"for b {b.shape}")
+    _has_shape("matmul", "bias", bias, (b.shape[1],), "for b {}", b.shape)
 
 
 # ---- convolution ---------------------------------------------------------------------------------------
@@ -54,9 +54,9 @@ def conv(x, weight, bias, stride, padding, dilation, groups, slope) -> Window:
     one_dtype(name, x=x, weight=weight, bias=bias)
     kernel = _kernel_of(name, x, weight, "(*kernel, in / groups, out)")
     per_group, out_channels = weight.shape[-2:]
-    _divides(name, "groups", groups, f"the {out_channels} output channels of weight {weight.shape}", out_channels)
+    _divides(name, "groups", groups, out_channels, "output channels of weight", weight)
     _channels_match(name, x, weight, per_group * groups)
-    _has_shape(name, "bias", bias, (out_channels,), f"for weight {weight.shape}")
+    _has_shape(name, "bias", bias, (out_channels,), "for weight {}", weight.shape)
     window = _window(name, kernel, stride, padding, dilation)
     return window._replace(out=_conv_out(name, x, window))
 
@@ -67,9 +67,9 @@ def conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, g
     one_dtype(name, x=x, weight=weight, bias=bias)
     kernel = _kernel_of(name, x, weight, "(*kernel, in, out / groups)")
     in_channels, per_group = weight.shape[-2:]
-    _divides(name, "groups", groups, f"the {in_channels} input channels of weight {weight.shape}", in_channels)
+    _divides(name, "groups", groups, in_channels, "input channels of weight", weight)
     _channels_match(name, x, weight, in_channels)
-    _has_shape(name, "bias", bias, (per_group * groups,), f"for weight {weight.shape} and groups={groups}")
+    _has_shape(name, "bias", bias, (per_group * groups,), "for weight {} and groups={}", weight.shape, groups)
     window = _window(name, kernel, stride, padding, dilation)
     extra = per_axis(name, "output_padding", output_padding, len(kernel), minimum=0)
     if any(e >= s for e, s in zip(extra, window.stride)):
@@ -94,8 +94,8 @@ def conv_weight_grad(x, g, kernel_size, stride, padding, dilation, groups) -> Wi
     if g.ndim != x.ndim or g.shape[:-1] != (x.shape[0], *window.out):
         needed = f"({x.shape[0]}, {', '.join(map(str, window.out))}, out)"
         raise ValueError(f"{name}: g has shape {g.shape} but the convolution of x {x.shape} gives {needed}")
-    _divides(name, "groups", groups, f"the {x.shape[-1]} channels of x {x.shape}", x.shape[-1])
-    _divides(name, "groups", groups, f"the {g.shape[-1]} channels of g {g.shape}", g.shape[-1])
+    _divides(name, "groups", groups, x.shape[-1], "channels of x", x)
+    _divides(name, "groups", groups, g.shape[-1], "channels of g", g)
     return window
 
 
@@ -175,7 +175,7 @@ def group_norm_backward(g, x, weight, bias, mean, rstd, num_groups) -> None:
     _group_norm(name, x, num_groups, weight, bias)
     _has_shape(name, "g", g, tuple(x.shape), "like x")
     for statistic, array in (("mean", mean), ("rstd", rstd)):
-        _has_shape(name, statistic, array, (x.shape[0], num_groups), f"for x {x.shape} in {num_groups} groups")
+        _has_shape(name, statistic, array, (x.shape[0], num_groups), "for x {} in {} groups", x.shape, num_groups)
 
 
 def _group_norm(name: str, x, num_groups, weight, bias) -> None:
@@ -185,9 +185,9 @@ def _group_norm(name: str, x, num_groups, weight, bias) -> None:
     if 0 in x.shape[1:]:
         raise ValueError(f"{name}: x {x.shape} has nothing to normalise in a sample")
     channels = x.shape[-1]
-    _divides(name, "num_groups", num_groups, f"the {channels} channels of x {x.shape}", channels)
+    _divides(name, "num_groups", num_groups, channels, "channels of x", x)
     for argument, array in (("weight", weight), ("bias", bias)):
-        _has_shape(name, argument, array, (channels,), f"for the {channels} channels of x {x.shape}")
+        _has_shape(name, argument, array, (channels,), "for the {} channels of x {}", channels, x.shape)
 
 
 # ---- attention -----------------------------------------------------------------------------------------
@@ -223,10 +223,10 @@ def attention_backward(g, out, lse, q, k, v, mask, scale) -> float:
     one_dtype(name, g=g, out=out, lse=lse, q=q, k=k, v=v)
     scale = attention(q, k, v, mask, scale, name)
     samples, length, heads, _ = q.shape
-    reason = f"for q {q.shape} and v {v.shape}"
-    _has_shape(name, "g", g, (samples, length, heads, v.shape[3]), reason)
-    _has_shape(name, "out", out, (samples, length, heads, v.shape[3]), reason)
-    _has_shape(name, "lse", lse, (samples, heads, length), reason)
+    reason = "for q {} and v {}", q.shape, v.shape
+    _has_shape(name, "g", g, (samples, length, heads, v.shape[3]), *reason)
+    _has_shape(name, "out", out, (samples, length, heads, v.shape[3]), *reason)
+    _has_shape(name, "lse", lse, (samples, heads, length), *reason)
     return scale
 
 
@@ -270,7 +270,7 @@ def add_noise(x0, alpha, sigma, seed, draw, first_row) -> None:
     one_dtype("add_noise", x0=x0, alpha=alpha, sigma=sigma)
     random("add_noise", x0.shape, seed, draw, first_row, x0.dtype)
     for argument, array in (("alpha", alpha), ("sigma", sigma)):
-        _has_shape("add_noise", argument, array, (x0.shape[0],), f"one per sample of x0 {x0.shape}")
+        _has_shape("add_noise", argument, array, (x0.shape[0],), "one per sample of x0 {}", x0.shape)
 
 
 def denoising_step(
@@ -329,6 +329,11 @@ def lerp(arrays, targets) -> None:
     _like("lerp_", "targets", targets, arrays)
 
 
+def add(arrays, others) -> None:
+    changeable("add_", "arrays", arrays)
+    _like("add_", "others", others, arrays)
+
+
 def changeable(name: str, argument: str, arrays) -> None:
     """Arrays that a kernel changes in place must be contiguous and writable."""
     floats(name, argument, arrays)
@@ -345,7 +350,7 @@ def floats(name: str, argument: str, arrays) -> None:
             raise TypeError(f"{name}: {argument}[{i}] must be a float32 or float64 array; got {found}")
 
 
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
 def _like(name: str, argument: str, arrays, models) -> None:
@@ -402,6 +407,9 @@ def sum_positions(x) -> None:
 
 def one_dtype(name: str, **arrays: Any) -> None:
     """All arrays (None is skipped) are float32, or all are float64."""
+    dtypes = {getattr(array, "dtype", None) for array in arrays.values() if array is not None}
+    if len(dtypes) == 1 and dtypes < _FLOATS:
+        return
     given = {argument: array for argument, array in arrays.items() if array is not None}
     for argument, array in given.items():
         _is_array(name, argument, array)
@@ -421,13 +429,13 @@ def _is_array(name: str, argument: str, value) -> None:
         raise TypeError(f"{name}: {argument} must be an array; got {type(value).__name__}")
 
 
-def _has_shape(name: str, argument: str, array, shape: Ints, reason: str) -> None:
+def _has_shape(name: str, argument: str, array, shape: Ints, reason: str, *about: Any) -> None:
     if array is not None and tuple(array.shape) != shape:
-        raise ValueError(f"{name}: {argument} has shape {array.shape} but needs {shape} {reason}")
+        raise ValueError(f"{name}: {argument} has shape {array.shape} but needs {shape} {reason.format(*about)}")
 
 
-def _divides(name: str, argument: str, divisor: int, what: str, number: int) -> None:
+def _divides(name: str, argument: str, divisor: int, number: int, what: str, array) -> None:
     if not isinstance(divisor, (int, np.integer)) or divisor < 1:
         raise ValueError(f"{name}: {argument} must be a whole number of at least 1; got {divisor}")
     if number % divisor:
-        raise ValueError(f"{name}: {argument}={divisor} does not divide {what}")
+        raise ValueError(f"{name}: {argument}={divisor} does not divide the {number} {what} {array.shape}")

@@ -532,6 +532,13 @@ def lerp_(arrays: Sequence[Array], targets: Sequence[Array], weight: float) -> N
         a += weight * (target - a)
 
 
+def add_(arrays: Sequence[Array], others: Sequence[Array]) -> None:
+    """array += other for each of the arrays, in place."""
+    checks.add(arrays, others)
+    for a, other in zip(arrays, others):
+        a += other
+
+
 # ---- elementwise ---------------------------------------------------------------------------------------
 
 

@@ -35,12 +35,13 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
-from .backend import Array, array_module
-from .tensor import Tensor, tensor
+from .backend import Array, array_module, kernels_for, pays
+from .tensor import ONE_HOLDER, Tensor, tensor
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _anomaly: ContextVar[int] = ContextVar("anomaly", default=0)  # 1: look at outputs and gradients; 2: gradients only
@@ -263,9 +264,8 @@ def walk(
                 nodes.append(node)
 
     gradients: dict[Any, Tensor] = {}
-    own: set = set()  # sources whose gradient so far is in an array that nobody else has
     for output, seed in zip(outputs, seeds, strict=True):
-        _accumulate(gradients, own, _source(output), seed)
+        _accumulate(gradients, _source(output), seed)
     pull_back = Node.pull_back_checked if _anomaly.get() else Node.pull_back
     with _set(_recording, create_graph):
         for node in reversed(nodes):
@@ -273,7 +273,7 @@ def walk(
                 continue
             g = gradients[node] if wanted and node in wanted else gradients.pop(node)
             for parent, gradient in pull_back(node, g, needed):
-                _accumulate(gradients, own, parent, gradient)
+                _accumulate(gradients, parent, gradient)
             if not retain_graph:
                 node.inputs = node.output = node.saved = None
     return {s: g for s, g in gradients.items() if (isinstance(s, Tensor) if wanted is None else s in wanted)}
@@ -287,6 +287,9 @@ def backward(output: Tensor, gradient: Any = None, retain_graph: bool = False, c
     with _set(_recording, create_graph):
         for leaf, g in gradients.items():
             if leaf.grad is not None:
+                if not create_graph and getrefcount(leaf.grad) == ONE_HOLDER and leaf.grad.owns_memory():
+                    _add_to(leaf.grad.data, g.data)
+                    continue
                 g = leaf.grad + g
             elif create_graph:
                 g = alias(g)
@@ -419,14 +422,27 @@ def _version(inputs: tuple) -> int:
     return sum([x.version for x in inputs if isinstance(x, Tensor)])
 
 
-def _accumulate(gradients: dict, own: set, source: Node | Tensor | None, g: Tensor | Part) -> None:
-    if isinstance(g, Part):
-        if source in own:
-            g.add_to(gradients[source].data)
-            return
-        own.add(source)
-        g = g()
-    gradients[source] = gradients[source] + g if source in gradients else g
+def _accumulate(gradients: dict, source: Node | Tensor | None, g: Tensor | Part) -> None:
+    """Adds g to the gradient of `source`: in place, if nobody else has the array that holds it so far."""
+    if source not in gradients:
+        gradients[source] = g() if isinstance(g, Part) else g
+    elif _recording.get() or getrefcount(gradients[source]) > ONE_HOLDER or not gradients[source].owns_memory():
+        gradients[source] = gradients[source] + (g() if isinstance(g, Part) else g)
+    elif isinstance(g, Part):
+        g.add_to(gradients[source].data)
+    else:
+        _add_to(gradients[source].data, g.data)
+
+
+LARGE_SUM = 2**17  # numbers from which on a kernel adds faster than NumPy
+
+
+def _add_to(total: Array, g: Array) -> None:
+    """total += g."""
+    if pays(LARGE_SUM, total, g):
+        kernels_for(total).add_([total], [g])
+    else:
+        total += g
 
 
 def _owner(array: Array) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -33,11 +34,15 @@ def device_of(array: Array) -> str:
 def kernels_for(array: Array) -> ModuleType:
     """The kernels for arrays such as this one: `kernels.cpu`, or `kernels.reference` where the environment says
     MINIGEN_KERNELS=reference (for reading along, and for bisecting a suspected kernel)."""
-    choice = os.environ.get("MINIGEN_KERNELS", "")
-    if choice not in ("", "reference"):
-        raise ValueError(f"MINIGEN_KERNELS={choice!r}: the only choice besides leaving it unset is 'reference'")
     if on_gpu(array):
         raise NotImplementedError("the CUDA kernels are not written yet: move the tensor to the 'cpu' first")
+    return _cpu_kernels(os.environ.get("MINIGEN_KERNELS"))
+
+
+@cache
+def _cpu_kernels(choice: str | None) -> ModuleType:
+    if choice not in (None, "", "reference"):
+        raise ValueError(f"MINIGEN_KERNELS={choice!r}: the only choice besides leaving it unset is 'reference'")
     return importlib.import_module("kernels.reference" if choice else "kernels.cpu")
 
 
@@ -48,9 +53,12 @@ def pays(size: int, *arrays: Any) -> bool:
     return (
         type(first) is np.ndarray
         and first.size >= size
-        and first.dtype in (np.float32, np.float64)
+        and first.dtype in _FLOATS
         and all([type(a) is np.ndarray and a.dtype == first.dtype and a.flags.c_contiguous for a in arrays])
     )
+
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def to_device(array: Array, device: str) -> Array:

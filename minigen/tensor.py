@@ -117,10 +117,19 @@ class Tensor:
         If anything else holds that memory, such as a view on a graph or a user's variable, the tensor first gets a copy
         for itself: nothing but the tensor changes.
         """
-        if getrefcount(self.data) > _ONE_HOLDER or self.data.base is not None or not self.data.flags.carray:
+        if not self.owns_memory():
             self.data = self.data.copy(order="C")
         self.version += 1
         return self.data
+
+    def owns_memory(self) -> bool:
+        """Whether the array can be changed in place and nobody but this tensor notices: nothing else holds its memory."""
+        return (
+            type(self.data) is np.ndarray
+            and getrefcount(self.data) == ONE_HOLDER
+            and self.data.base is None
+            and self.data.flags.carray
+        )
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array, sharing memory with a tensor that is on the CPU."""
@@ -315,7 +324,7 @@ class Tensor:
 
 
 _alone = Tensor(np.empty(0))
-_ONE_HOLDER = getrefcount(_alone.data)  # what it says of an array that a tensor alone holds
+ONE_HOLDER = getrefcount(_alone.data)  # what it says of an array that a tensor alone holds
 
 
 def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:

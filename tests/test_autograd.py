@@ -94,6 +94,39 @@ def test_a_gradient_that_slices_are_added_to_is_nobody_elses():
     same(weight, [1, 1, 1])
 
 
+def test_a_gradient_is_added_to_in_place_if_nobody_else_holds_it():
+    x = leaf(np.ones(2**17), dtype=np.float32)  # large enough for the kernel
+    (x * 2).sum().backward()
+    memory = x.grad.data.ctypes.data
+    (x * 3).sum().backward()
+    assert x.grad.data.ctypes.data == memory
+    same(x.grad, 5)
+
+
+@pytest.mark.parametrize("size", [3, 2**17])
+@pytest.mark.parametrize(
+    "hold", [lambda t: t, lambda t: t.data, lambda t: t.data[:2], lambda t: t.detach(), np.asarray]
+)
+def test_a_gradient_that_is_held_elsewhere_keeps_its_values(hold, size):
+    x = leaf(np.ones(size))
+    (x * 2).sum().backward()
+    held = hold(x.grad)
+    (x * 3).sum().backward()
+    same(x.grad, 5)
+    assert (np.asarray(held) == 2).all()
+
+
+def test_gradients_that_share_an_array_stay_apart():
+    """Both terms of a sum get the same gradient, and one of them more than that."""
+    x, y, weight = leaf(1.0, 2.0), leaf(3.0, 4.0), mg.tensor(np.array([1.0, 10.0]))
+    a, b = x * 1, y * 1
+    total = a + b
+    (total * weight + a * 2 + a * 3).backward(weight)
+    same(x.grad, [1 + 5, 100 + 50])
+    same(y.grad, [1, 100])
+    same(weight, [1, 10])
+
+
 def test_a_chain_of_ten_thousand_operations():
     x = leaf(1.0)
     y = x

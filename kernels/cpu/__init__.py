@@ -10,13 +10,14 @@ from kernels.cpu.elementwise import arithmetic, sum_positions
 from kernels.cpu.matmul import matmul
 from kernels.cpu.noise import add_noise, ddim_step, ddpm_step
 from kernels.cpu.norm import group_norm, group_norm_backward
-from kernels.cpu.optimizer import adam_, global_norm, lerp_, scale_
+from kernels.cpu.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cpu.philox import normal, philox, uniform
 
 __all__ = [
     "activation",
     "activation_backward",
     "adam_",
+    "add_",
     "add_noise",
     "arithmetic",
     "attention",

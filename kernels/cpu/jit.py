@@ -39,6 +39,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
+from numba._dispatcher import compute_fingerprint
 from numba.core import cgutils
 from numba.extending import intrinsic as numba_intrinsic
 from numba.np.ufunc.parallel import _launch_threads
@@ -122,18 +123,18 @@ class ParallelKernel:
     def __init__(self, body: Callable):
         self.name = body.__name__
         self.body: Any = allocating_part(body)
-        self.addresses: dict[tuple, int] = {}
+        self.addresses: dict[bytes, int] = {}  # of the compiled bodies, by the arguments' types as Numba writes them
 
     def __call__(self, work: int, *arguments: Any, parts: int | None = None) -> None:
         """Runs the body for all parts. `work` decides whether it is worth more than one thread."""
-        kinds = tuple([(a.dtype, a.ndim, a.flags.carray) if type(a) is np.ndarray else type(a) for a in arguments])
-        address = self.addresses.get(kinds) or self._compile(kinds, arguments)
+        fingerprint = compute_fingerprint(arguments)
+        address = self.addresses.get(fingerprint) or self._compile(fingerprint, arguments)
         threads = 1 if work < SMALL else _threads
         if parts is None:
             parts = 1 if threads == 1 else threads * PARTS_PER_THREAD
         _call(address, threads, parts, arguments)
 
-    def _compile(self, kinds: tuple, arguments: tuple) -> int:
+    def _compile(self, fingerprint: bytes, arguments: tuple) -> int:
         if any(isinstance(a, np.ndarray) and not a.flags.carray for a in arguments):
             raise TypeError(f"{self.name}: kernels take contiguous writable arrays only")
         signature = (types.intp, types.intp, *[numba.typeof(a) for a in arguments])
@@ -142,7 +143,7 @@ class ParallelKernel:
         self.body.compile(signature)
         compiled = self.body.overloads[signature]
         address = compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name)
-        self.addresses[kinds] = address
+        self.addresses[fingerprint] = address
         return address
 
 

@@ -6,8 +6,9 @@ sample that stays in a core's cache between the stages is a single unit, and mem
 cut into many units for the threads to share, and each stage is a call of its own. How a sample is cut depends on
 its size only, so that results do not depend on the number of threads.
 
-Memory is gone through row by row, as it likes it best; what belongs to the channels waits in the nearest cache, in
-scratch that is padded to whole vectors.
+A block of positions is gone through column by column, so that what belongs to a vector of channels stays in registers
+(in memory it is padded to whole vectors). Memory likes to be read row by row: in that order it is asked for the
+numbers, some time before they are needed.
 
 Layer norm, one group and no positions, has kernels of its own, in `layer_norm.py`.
 """
@@ -20,14 +21,26 @@ import numpy as np
 
 from kernels import checks
 from kernels.cpu import layer_norm
-from kernels.cpu.functions import sigmoid
+from kernels.cpu.functions import exp, sigmoid
 from kernels.cpu.jit import kernel_part, parallel_kernel, share
 from kernels.cpu.memory import contiguous
-from kernels.cpu.vector import add_widened, lanes, load, load_first, spread, store, store_first, whole_vectors
+from kernels.cpu.vector import (
+    add_widened,
+    lanes,
+    load,
+    load_first,
+    prefetch,
+    prefetch_to_write,
+    spread,
+    store,
+    store_first,
+    whole_vectors,
+)
 
 BLOCK = 16  # positions whose sums are taken in the array's own precision, before they are added up in float64
 CACHED = 2**18  # numbers in a sample that stays in a core's cache
 UNIT = 2**15  # numbers in a unit of a larger sample
+AHEAD = 2**11  # numbers from one that is worked on to the one that is asked for: the time that memory takes
 SUMS, OUTPUT = 1, 2  # the stages
 
 
@@ -103,11 +116,16 @@ def group_norm_backward(
 
 def scale_and_shift(weight: np.ndarray | None, bias: np.ndarray | None, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """weight and bias, or the ones and zeros that they stand for, padded to whole vectors with zeros."""
+    return _in_vectors(weight, 1, x), _in_vectors(bias, 0, x)
+
+
+def _in_vectors(p: np.ndarray | None, default: float, x: np.ndarray) -> np.ndarray:
     channels = x.shape[-1]
-    scale, shift = np.zeros((2, whole_vectors(x, channels)), x.dtype)
-    scale[:channels] = 1 if weight is None else weight
-    shift[:channels] = 0 if bias is None else bias
-    return scale, shift
+    if p is not None and channels % lanes(x) == 0:
+        return contiguous(p)
+    padded = np.zeros(whole_vectors(x, channels), x.dtype)
+    padded[:channels] = default if p is None else p
+    return padded
 
 
 def _units(x: np.ndarray) -> int:
@@ -130,14 +148,14 @@ def _pooled(moments: np.ndarray, positions: int, units: int) -> np.ndarray:
 def _group_norm(
     part, parts, stage, positions, channels, groups, units, x, weight, bias, eps, silu, y, mean, rstd, sums, totals
 ):
-    scratch = np.zeros((4, weight.size), x.dtype)
+    scratch = np.zeros((2, weight.size), x.dtype)
     center, scale = scratch[0], scratch[1]
     size = channels // groups
     for unit in range(share(len(sums), part, parts), share(len(sums), part + 1, parts)):
         n, k = unit // units, unit % units
         first, last = n * positions + share(positions, k, units), n * positions + share(positions, k + 1, units)
         if stage & SUMS:
-            _moments(x, first, last, channels, center, scratch[2], scratch[3], sums[unit])
+            _moments(x, first, last, channels, center, sums[unit])
         if stage & OUTPUT:
             for j in range(groups):
                 average, variance = _group_moments(totals[n], positions, j * size, (j + 1) * size)
@@ -151,7 +169,7 @@ def _group_norm(
 
 
 @kernel_part()
-def _moments(x, first, last, channels, pivot, sum_d, sum_d2, moments):
+def _moments(x, first, last, channels, pivot, moments):
     """The mean of each channel over the positions first to last, and the sum of squared distances from it.
 
     Distances are first taken from the mean of the first block: however large the numbers, what is squared is small.
@@ -160,20 +178,23 @@ def _moments(x, first, last, channels, pivot, sum_d, sum_d2, moments):
     block = min(BLOCK, last - first)
     for c in range(0, channels, lanes(x)):
         sum_x = spread(x, 0)
-        for m in range(first, first + block):
-            sum_x += load_first(x, m * channels + c, channels - c)
+        for at in range(first * channels + c, (first + block) * channels + c, channels):
+            sum_x += load_first(x, at, channels - c)
         store(pivot, c, sum_x / block)
     for start in range(first, last, BLOCK):
-        sum_d[:] = 0
-        sum_d2[:] = 0
-        for m in range(start, min(start + BLOCK, last)):
-            for c in range(0, channels, lanes(x)):
-                d = load_first(x, m * channels + c, channels - c) - load(pivot, c)
-                store(sum_d, c, load(sum_d, c) + d)
-                store(sum_d2, c, load(sum_d2, c) + d * d)
+        end = min(start + BLOCK, last)
+        coming = start * channels + AHEAD
         for c in range(0, channels, lanes(x)):
-            add_widened(moments[0], c, load(sum_d, c))
-            add_widened(moments[1], c, load(sum_d2, c))
+            middle = load(pivot, c)
+            sum_d, sum_d2 = spread(x, 0), spread(x, 0)
+            for at in range(start * channels + c, end * channels + c, channels):
+                prefetch(x, coming)
+                coming += lanes(x)
+                d = load_first(x, at, channels - c) - middle
+                sum_d += d
+                sum_d2 += d * d
+            add_widened(moments[0], c, sum_d)
+            add_widened(moments[1], c, sum_d2)
     for c in range(channels):
         d = moments[0, c] / (last - first)
         moments[0, c] = d + pivot[c]
@@ -194,12 +215,20 @@ def _group_moments(moments, positions, low, high):
 
 @kernel_part()
 def _normalise(x, first, last, channels, center, scale, bias, silu, y):
-    for row in range(first * channels, last * channels, channels):
+    next_unit = (last - first) * channels - AHEAD
+    for start in range(first, last, BLOCK):
+        end = min(start + BLOCK, last)
+        coming = start * channels + AHEAD
         for c in range(0, channels, lanes(x)):
-            u = (load_first(x, row + c, channels - c) - load(center, c)) * load(scale, c) + load(bias, c)
-            if silu:
-                u = u * sigmoid(u)
-            store_first(y, row + c, u, channels - c)
+            middle, factor, shift = load(center, c), load(scale, c), load(bias, c)
+            for at in range(start * channels + c, end * channels + c, channels):
+                prefetch_to_write(y, coming)
+                prefetch(x, coming + next_unit)
+                coming += lanes(x)
+                u = (load_first(x, at, channels - c) - middle) * factor + shift
+                if silu:
+                    u = u / (1.0 + exp(-u))
+                store_first(y, at, u, channels - c)
 
 
 @parallel_kernel
@@ -215,7 +244,7 @@ def _group_norm_backward(
         for c in range(channels):
             center[c], scale[c] = mean[n * groups + c // size], rstd[n * groups + c // size]
         if stage & SUMS:
-            _sums(g, x, first, last, channels, center, scale, weight, bias, silu, dx, a, b, sums[unit])
+            _sums(g, x, first, last, channels, center, scale, weight, bias, silu, dx, sums[unit])
         if stage & OUTPUT:
             # dx = rstd (du weight - average_dn - n average_dn_n) = du scale - (x - center) b - a
             for j in range(groups):
@@ -228,27 +257,31 @@ def _group_norm_backward(
 
 
 @kernel_part()
-def _sums(g, x, first, last, channels, center, scale, weight, bias, silu, du, sum_du, sum_du_n, sums):
+def _sums(g, x, first, last, channels, center, scale, weight, bias, silu, du, sums):
     """du, kept where dx will be, and the sums of du and du n of each channel."""
     sums[:] = 0
     for start in range(first, last, BLOCK):
-        sum_du[:] = 0
-        sum_du_n[:] = 0
-        for m in range(start, min(start + BLOCK, last)):
-            for c in range(0, channels, lanes(x)):
-                at = m * channels + c
-                n = (load_first(x, at, channels - c) - load(center, c)) * load(scale, c)
+        end = min(start + BLOCK, last)
+        coming = start * channels + AHEAD
+        for c in range(0, channels, lanes(x)):
+            middle, deviation, factor, shift = load(center, c), load(scale, c), load(weight, c), load(bias, c)
+            sum_du, sum_du_n = spread(x, 0), spread(x, 0)
+            for at in range(start * channels + c, end * channels + c, channels):
+                prefetch(x, coming)
+                prefetch(g, coming)
+                prefetch_to_write(du, coming)
+                coming += lanes(x)
+                n = (load_first(x, at, channels - c) - middle) * deviation
                 d = load_first(g, at, channels - c)
                 if silu:
-                    u = n * load(weight, c) + load(bias, c)
+                    u = n * factor + shift
                     s = sigmoid(u)
                     d = d * s * (1.0 + u * (1.0 - s))
                 store_first(du, at, d, channels - c)
-                store(sum_du, c, load(sum_du, c) + d)
-                store(sum_du_n, c, load(sum_du_n, c) + d * n)
-        for c in range(0, channels, lanes(x)):
-            add_widened(sums[0], c, load(sum_du, c))
-            add_widened(sums[1], c, load(sum_du_n, c))
+                sum_du += d
+                sum_du_n += d * n
+            add_widened(sums[0], c, sum_du)
+            add_widened(sums[1], c, sum_du_n)
 
 
 @kernel_part()
@@ -261,8 +294,10 @@ def _dot(sums, weight):
 
 @kernel_part()
 def _input_gradient(x, first, last, channels, center, scale, a, b, dx):
-    for row in range(first * channels, last * channels, channels):
+    for start in range(first, last, BLOCK):
+        end = min(start + BLOCK, last)
         for c in range(0, channels, lanes(x)):
-            d = load_first(x, row + c, channels - c) - load(center, c)
-            du = load_first(dx, row + c, channels - c)
-            store_first(dx, row + c, du * load(scale, c) - (d * load(b, c) + load(a, c)), channels - c)
+            middle, factor, constant, slope = load(center, c), load(scale, c), load(a, c), load(b, c)
+            for at in range(start * channels + c, end * channels + c, channels):
+                d = load_first(x, at, channels - c) - middle
+                store_first(dx, at, load_first(dx, at, channels - c) * factor - (d * slope + constant), channels - c)

@@ -197,3 +197,23 @@ def _lerp(part, parts, table, starts, weight):
             for at in range(begin, end, lanes(x)):
                 old = load_first(x, at, end - at)
                 store_first(x, at, old + weight[0] * (load_first(target, at, end - at) - old), end - at)
+
+
+def add_(arrays: Arrays, others: Arrays) -> None:
+    """array += other for each of the arrays, in place."""
+    checks.add(arrays, others)
+    others = [contiguous(other) for other in others]
+    for dtype, lists in _by_dtype(arrays, others):
+        table, starts = _table(*lists)
+        _add(3 * int(starts[-1]), table, starts, np.empty(1, dtype))
+
+
+@parallel_kernel
+def _add(part, parts, table, starts, like):
+    first, last = share(starts[-1], part, parts), share(starts[-1], part + 1, parts)
+    for i in range(starts.size - 1):
+        begin, end = _piece(starts, i, first, last)
+        if begin < end:
+            x, other = _numbers_of(table[0, i], end, like), _numbers_of(table[1, i], end, like)
+            for at in range(begin, end, lanes(x)):
+                store_first(x, at, load_first(x, at, end - at) + load_first(other, at, end - at), end - at)

@@ -200,16 +200,22 @@ def store_first(typing, x, at, value, n):
     return types.void(x, types.intp, vector, types.intp), write
 
 
-@intrinsic
-def prefetch(typing, x, at):
-    """Asks for the cache line of x[at], which need not exist, without waiting for it."""
+def _prefetch(for_writing: int) -> Any:
+    @intrinsic
+    def prefetch(typing, x, at):
+        """Asks for the cache line of x[at], which need not exist, without waiting for it."""
 
-    def write(context, builder, signature, values):
-        line = builder.bitcast(address_of(context, builder, x, values[0], values[1]), ir.IntType(8).as_pointer())
-        call(builder, "prefetch.p0", ir.VoidType(), line, _i32(0), _i32(3), _i32(1))
-        return context.get_dummy_value()
+        def write(context, builder, signature, values):
+            line = builder.bitcast(address_of(context, builder, x, *values), ir.IntType(8).as_pointer())
+            call(builder, "prefetch.p0", ir.VoidType(), line, _i32(for_writing), _i32(3), _i32(1))
+            return context.get_dummy_value()
 
-    return types.void(x, types.intp), write
+        return types.void(x, types.intp), write
+
+    return prefetch
+
+
+prefetch, prefetch_to_write = _prefetch(0), _prefetch(1)
 
 
 @intrinsic

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..autograd import is_grad_enabled, primitive
+from ..autograd import LARGE_SUM, is_grad_enabled, primitive
 from ..backend import Array, kernels_for, pays
 from ..tensor import Tensor, array_of
 
@@ -39,7 +39,7 @@ def floating(x: Any) -> Array:
 
 # What goes to kernels
 
-LARGE_SUM, LARGE_FUNCTION = 2**17, 2**14  # numbers from which on that is faster, for a + b and for exp(x)
+LARGE_FUNCTION = 2**14  # numbers from which on that is faster for exp(x); LARGE_SUM for a + b
 
 
 def _arithmetic(name: str, a: Any, b: Any, otherwise: Callable) -> Array:

@@ -232,6 +232,11 @@ def lerp_(draw):
 
 
 @st.composite
+def add_(draw):
+    return tuple(draw(array_lists(2))), {}
+
+
+@st.composite
 def activation(draw):
     arrays, name = Arrays(draw), draw(sampled_from(checks.ACTIVATIONS))
     x = arrays.laid_out(np.asarray(arrays.dtype.type(3) * arrays(*draw(any_shape))))
@@ -281,6 +286,7 @@ CALLS = {
     "global_norm": global_norm(),
     "scale_": scale_(),
     "lerp_": lerp_(),
+    "add_": add_(),
     "activation": activation(),
     "activation_backward": activation_backward(),
     "arithmetic": arithmetic(),

@@ -30,6 +30,7 @@ CALLS = {
     "global_norm": lambda module, lists: lists.append([np.array(module.global_norm(lists[0]))]),
     "scale_": lambda module, lists: module.scale_(lists[0], 0.3),
     "lerp_": lambda module, lists: module.lerp_(lists[0], lists[1], 0.3),
+    "add_": lambda module, lists: module.add_(lists[0], lists[1]),
 }
 
 
