@@ -11,7 +11,7 @@ Four algorithms compute them, all products on the register tile of `tile.py`:
     narrow.py     to few channels: all taps' products first, then their sums
     gemm.py       1x1 at stride 1 is a matrix product as it stands
 
-The choice is made by `cost`, in the time of a multiply-add at full speed: the products each algorithm takes, with
+The choice is made by `cheapest`, in the time of a multiply-add at full speed: the products each algorithm takes, with
 channels rounded up to whole tiles, and what it does besides, whose factors were measured.
 
 One, two and three spatial axes are one case: an image is a volume of depth 1, a sequence one of depth and height 1.
@@ -27,7 +27,7 @@ import numpy as np
 from kernels import checks
 from kernels.checks import IntOrInts, Ints, Window
 from kernels.cpu.direct import convolve, weight_grad
-from kernels.cpu.gemm import panels_of, product, start_of
+from kernels.cpu.gemm import panels_of, panels_of_taps, product, start_of
 from kernels.cpu.memory import contiguous
 from kernels.cpu.narrow import narrow_transpose
 from kernels.cpu.tile import VECTORS, tile_width
@@ -110,24 +110,23 @@ def conv_weight_grad(
 # ---- which algorithm -------------------------------------------------------------------------------------
 
 
-def cost(
-    algorithm: str, window: Window, samples: int, sizes: Ints, channels: int, columns: int, dtype: np.dtype
-) -> float:
-    """The time that an algorithm takes for a convolution from `channels` channels of `sizes` pixels to `columns` channels
-    of `window.out`, in multiply-adds; infinite where it does not apply."""
-    width = tile_width(dtype)
-    taps, outputs = math.prod(window.kernel), samples * math.prod(window.out)
-    inputs = samples * math.prod(sizes)
-    if algorithm == "direct":
-        return outputs * taps * channels * whole(columns, width)
-    if algorithm == "narrow":
-        return inputs * channels * whole(taps * columns, width) + NARROW_SUM * outputs * taps * columns
-    if window.kernel != (1, 3, 3) or window.padding[0] or window.stride != (1, 1, 1) or window.dilation != (1, 1, 1):
-        return math.inf
-    tiles = samples * window.out[0] * -(-window.out[1] // 4) * -(-window.out[2] // 4)
-    columns, vectors = whole(columns, width), whole(channels, width // VECTORS)
-    transforms = WINOGRAD_PIXEL * tiles * (vectors + columns) + WINOGRAD_WEIGHT * channels * columns
-    return 36 * (tiles * (channels + TILE_START) * columns + transforms)
+def cheapest(window: Window, turned: Window, samples: int, sizes: Ints, channels: int, columns: int, dtype: np.dtype) -> str:
+    """The algorithm for a convolution of `samples` volumes of `sizes` pixels, from `channels` to `columns` channels and
+    `window.out` pixels; or for a transposed one, which Winograd's form and this one's take `turned`, if they apply."""
+    width, vector = tile_width(dtype), tile_width(dtype) // VECTORS
+    taps, inputs, outputs = math.prod(window.kernel), samples * math.prod(sizes), samples * math.prod(window.out)
+    transposed = turned is not window
+    costs = {"direct": outputs * taps * channels * whole(columns, width) / (math.prod(window.stride) if transposed else 1)}
+    if transposed or window.stride == (1, 1, 1):
+        costs["narrow"] = inputs * channels * whole(taps * columns, width) + NARROW_SUM * outputs * taps * columns
+    unit = window.stride == window.dilation == (1, 1, 1)
+    if unit and window.kernel == (1, 3, 3) and turned.padding[0] == 0:
+        tiles = samples * window.out[0] * -(-window.out[1] // 4) * -(-window.out[2] // 4)
+        numbers = whole(channels, vector) + whole(columns, width)
+        products = tiles * (channels + TILE_START) * whole(columns, width)
+        transforms = WINOGRAD_PIXEL * tiles * numbers + WINOGRAD_WEIGHT * channels * whole(columns, width)
+        costs["winograd"] = 36 * (products + transforms)
+    return min(costs, key=lambda algorithm: costs[algorithm])
 
 
 def whole(n: int, width: int) -> int:
@@ -152,16 +151,16 @@ def correlate(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window
             y.reshape(-1, columns),
         )
         return y
-    sizes = (len(x), x.shape[1:-1], channels, columns, x.dtype)
-    direct = cost("direct", window, *sizes)
-    if cost("winograd", window, *sizes) < direct:
+    algorithm = cheapest(window, window, len(x), x.shape[1:-1], channels, columns, x.dtype)
+    if algorithm == "winograd":
         images, out = x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:])
-        winograd(images, weight[0], start_of(bias, weight), window.padding[1:], out)
-    elif window.stride == (1, 1, 1) and cost("narrow", window, *sizes) < direct:
-        turned = np.ascontiguousarray(weight[::-1, ::-1, ::-1])
+        winograd(images, contiguous(weight)[0], start_of(bias, weight), window.padding[1:], out)
+    elif algorithm == "narrow":
+        turned = contiguous(weight[::-1, ::-1, ::-1])
         return narrow_transpose(x, turned, bias, window._replace(padding=turned_padding(window)))
     else:
-        convolve(x, weight, bias, window, y)
+        matrices = weight.reshape(-1, channels, columns)
+        convolve(x, panels_of_taps(matrices, np.arange(len(matrices))), start_of(bias, weight), window, y)
     return y
 
 
@@ -180,21 +179,22 @@ def spread(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: W
     if is_pointwise(window):
         return correlate(x, weight, bias, window)
     turned = window._replace(padding=turned_padding(window))
-    sizes = (len(x), x.shape[1:-1], channels, columns, x.dtype)
-    direct = cost("direct", window, *sizes) / math.prod(window.stride)
-    if cost("winograd", turned, *sizes) < direct:
+    algorithm = cheapest(window, turned, len(x), x.shape[1:-1], channels, columns, x.dtype)
+    if algorithm == "winograd":
         images, out = x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:])
-        winograd(images, weight[0], start_of(bias, weight), turned.padding[1:], out, turned=True)
+        winograd(images, contiguous(weight)[0], start_of(bias, weight), turned.padding[1:], out, turned=True)
         return y
-    if cost("narrow", window, *sizes) < direct:
-        return narrow_transpose(x, weight, bias, window)
+    if algorithm == "narrow":
+        return narrow_transpose(x, contiguous(weight), bias, window)
+    numbers = np.arange(math.prod(window.kernel)).reshape(window.kernel)
     for phase in all_of(*(range(min(s, out)) for s, out in zip(window.stride, window.out))):
         places = tuple(slice(first, None, s) for first, s in zip(phase, window.stride))
         out = y[:, *places]
         taps, padding, dilation = zip(*(taps_of_phase(*axis) for axis in zip(phase, *window[:4])))
         if all(taps):
-            kernel = tuple(map(len, taps))
-            convolve(x, weight[np.ix_(*taps)], bias, Window(kernel, (1, 1, 1), padding, dilation, out.shape[1:-1]), out)
+            panels = panels_of_taps(weight.reshape(-1, channels, columns), numbers[np.ix_(*taps)].reshape(-1))
+            seen = Window(tuple(map(len, taps)), (1, 1, 1), padding, dilation, out.shape[1:-1])
+            convolve(x, panels, start_of(bias, weight), seen, out)
         else:
             out[...] = 0 if bias is None else bias
     return y
@@ -212,9 +212,7 @@ def sum_products_over_positions(x: np.ndarray, g: np.ndarray, window: Window) ->
     channels, columns = x.shape[-1], g.shape[-1]
     if x.size == 0 or g.size == 0:
         return np.zeros((*window.kernel, channels, columns), x.dtype)
-    sizes = (len(x), x.shape[1:-1], channels, columns, x.dtype)
-    direct = cost("direct", window, *sizes)
-    if cost("winograd", window, *sizes) < direct:
+    if cheapest(window, window, len(x), x.shape[1:-1], channels, columns, x.dtype) == "winograd":
         images, gradients = x.reshape(-1, *x.shape[2:]), g.reshape(-1, *g.shape[2:])
         return winograd_weight_grad(images, gradients, window.padding[1:])
     backwards = window._replace(padding=turned_padding(window), out=x.shape[1:-1])
@@ -244,7 +242,8 @@ def as_volume(x: np.ndarray) -> np.ndarray:
 
 
 def as_volume_weight(weight: np.ndarray) -> np.ndarray:
-    return contiguous(weight).reshape(*(1,) * (5 - weight.ndim), *weight.shape)
+    """The same for a weight, whose matrices may be transposed views."""
+    return weight.reshape(*(1,) * (5 - weight.ndim), *weight.shape)
 
 
 def over_volume(window: Window) -> Window:

@@ -19,30 +19,28 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.checks import Window
-from kernels.cpu.gemm import BLOCK, K_BLOCK, panels_of, start_of, sum_products
+from kernels.cpu.gemm import BLOCK, K_BLOCK, sum_products
 from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import aligned_empty
-from kernels.cpu.tile import ROWS, VECTORS, add_product, tile_load, tile_store, tile_width
-from kernels.cpu.vector import lanes, load, load_first, spread, store, store_first
+from kernels.cpu.tile import ROWS, VECTORS, add_product, tile_load, tile_of_row, tile_store, tile_width
+from kernels.cpu.vector import lanes, load, load_first, prefetch, spread, store, store_first
 
-POSITIONS = 128  # whose pixels and gradients go through a register tile at a time
+POSITIONS = 192  # whose pixels and gradients go through a register tile at a time
 ENOUGH_ROWS = 4 * ROWS  # of the weight's gradient, for a thread to sum at a time
 SEGMENTS = 16  # of the positions at most, where the weight's gradient is small
 
 
-def convolve(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window, y: np.ndarray) -> None:
-    """Writes the convolution of x (N,D,H,W,C) with weight (Kd,Kh,Kw,C,O), contiguous both, plus bias (O,), to
-    y (N,*out,O): a view of any strides, whose last axis is contiguous, of a contiguous array."""
-    *_, channels, columns = weight.shape
+def convolve(x: np.ndarray, panels: np.ndarray, start: np.ndarray, window: Window, y: np.ndarray) -> None:
+    """Writes the convolution of x (N,D,H,W,C), contiguous, plus start (O,) to y (N,*out,O): a view of any strides, whose last
+    axis is contiguous, of a contiguous array. The panels are those of the kernel's taps, in their order."""
     memory, first, steps = memory_of(y)
-    panels = panels_of(weight.reshape(-1, columns))
-    tiles = -(-len(x) * np.prod(window.out) // ROWS)
-    block = int(max(1, min(BLOCK, tiles // (2 * get_num_threads()))))
-    blocks = int(-(-tiles // block))
+    tiles = -(-y.size // (len(start) * ROWS))
+    block = max(1, min(BLOCK, tiles // (2 * get_num_threads())))
+    blocks = -(-tiles // block)
     groups = min(len(panels), -(-4 * get_num_threads() // blocks))
     _convolve(
-        y.size * len(weight.reshape(-1, columns)) // 16, x, geometry(window), panels, start_of(bias, weight), memory,
-        first, steps, columns, block * ROWS, groups, parts=blocks * groups,
+        y.size * panels.shape[1] // 16, x, geometry(window), panels, start, memory, first, steps, block * ROWS, groups,
+        parts=blocks * groups,
     )  # fmt: skip
 
 
@@ -57,7 +55,7 @@ def weight_grad(x: np.ndarray, g: np.ndarray, window: Window) -> np.ndarray:
     # A part is a group of runs, a group of panels, and a segment of the positions. The number of segments does not depend
     # on that of the threads, for then the order of the sums would, and so the last digits of the result.
     segments = max(1, min(SEGMENTS // (groups * panels), positions // (4 * POSITIONS)))
-    strips = min(panels, -(-4 * get_num_threads() // (groups * segments)))
+    strips = min(panels, -(-2 * get_num_threads() // (groups * segments)))
     size = runs * run * columns
     sums = np.empty((segments, size + columns), x.dtype)  # the last row is for what lies beyond a group's last row
     _weight_grad(
@@ -155,10 +153,10 @@ def fill(y, to, count):
 
 
 @parallel_kernel
-def _convolve(part, parts, x, shape, panels, start, y, y_first, y_steps, columns, block, groups):
+def _convolve(part, parts, x, shape, panels, start, y, y_first, y_steps, block, groups):
     """A part is a block of positions and a group of panels."""
     count, steps, width = panels.shape
-    weights, same = panels.reshape(-1), np.zeros(ROWS, np.int64)
+    weights, columns = panels.reshape(-1), len(start)
     first, group = part // groups * block, part % groups
     positions = min(block, x.shape[0] * shape[4, 0] * shape[4, 1] * shape[4, 2] - first)
     places, y_rows = np.empty((block, 4), np.int64), np.empty(block, np.int64)
@@ -182,7 +180,10 @@ def _convolve(part, parts, x, shape, panels, start, y, y_first, y_steps, columns
             across, at = p * width, (p * steps + r * run) * width
             for i in range(0, positions, ROWS):
                 if r == 0:
-                    tile = tile_load(start, same, 0, across, columns - across)
+                    tile = tile_of_row(start, across, columns - across)
+                    for j in range(i, i + ROWS):  # where the tile will be stored
+                        prefetch(y, y_rows[j] + across)
+                        prefetch(y, y_rows[j] + across + lanes(y))
                 else:
                     tile = tile_load(y, y_rows, i, across, columns - across)
                 tile = sum_products(tile, piece, i * row_step, row_step, weights, at, (last - r) * run)

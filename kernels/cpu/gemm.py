@@ -26,6 +26,7 @@ from kernels.cpu.tile import (
     add_four_products,
     add_product,
     tile_load,
+    tile_of_row,
     tile_store,
     tile_width,
 )
@@ -55,10 +56,20 @@ def start_of(bias: np.ndarray | None, weight: np.ndarray) -> np.ndarray:
 
 def panels_of(b: np.ndarray) -> np.ndarray:
     """(K,N) -> (panels, K, width): the columns in groups of a tile's width, the last one filled up with zeros."""
-    width = tile_width(b.dtype)
-    panels = aligned((-(-b.shape[1] // width), b.shape[0], width), b.dtype)
-    numbers, k_step, column_step = flat(b)
-    _fill_panels(panels.size, numbers, k_step, column_step, b.shape[1], panels)
+    return panels_of_taps(b[None], np.zeros(1, np.int64))
+
+
+def panels_of_taps(weight: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """The panels of some of the matrices weight (T,C,N), one below the other: (panels, len(taps) C, width)."""
+    _, channels, columns = weight.shape
+    width = tile_width(weight.dtype)
+    panels = aligned((-(-columns // width), len(taps) * channels, width), weight.dtype)
+    turned = weight.swapaxes(-1, -2)
+    if turned.flags.carray and not weight.flags.carray:
+        numbers, row_step, column_step = turned.reshape(-1), 1, channels
+    else:
+        numbers, row_step, column_step = contiguous(weight).reshape(-1), columns, 1
+    _fill_panels(panels.size, numbers, taps, channels, row_step, column_step, columns, panels)
     return panels
 
 
@@ -72,24 +83,25 @@ def flat(a: np.ndarray) -> tuple[np.ndarray, int, int]:
 
 
 @parallel_kernel
-def _fill_panels(part, parts, b, k_step, column_step, columns, panels):
+def _fill_panels(part, parts, weight, taps, channels, row_step, column_step, columns, panels):
     _, steps, width = panels.shape
     numbers = panels.reshape(-1)
     for row in range(share(len(panels) * steps, part, parts), share(len(panels) * steps, part + 1, parts)):
         first, k = row // steps * width, row % steps
+        at = taps[k // channels] * channels * columns + k % channels * row_step
         if column_step == 1:
-            for j in range(0, width, lanes(b)):
-                store(numbers, row * width + j, load_first(b, k * k_step + first + j, columns - first - j))
+            for j in range(0, width, lanes(weight)):
+                store(numbers, row * width + j, load_first(weight, at + first + j, columns - first - j))
         else:
             for j in range(width):
-                numbers[row * width + j] = b[k * k_step + (first + j) * column_step] if first + j < columns else 0
+                numbers[row * width + j] = weight[at + (first + j) * column_step] if first + j < columns else 0
 
 
 @parallel_kernel
 def _matmul(part, parts, a, row_step, k_step, panels, start, y, rows, columns, block, groups):
     """A part is a block of rows and a group of panels."""
     count, steps, width = panels.shape
-    b, same = panels.reshape(-1), np.zeros(ROWS, np.int64)
+    b = panels.reshape(-1)
     first_row, group = part // groups * block, part % groups
     last_row = min(first_row + block, rows)
     piece, piece_row = aligned_empty(block * (K_BLOCK + lanes(b)), b), K_BLOCK + lanes(b)
@@ -105,7 +117,7 @@ def _matmul(part, parts, a, row_step, k_step, panels, start, y, rows, columns, b
             for row in range(first_row, last_row, ROWS):
                 i = row - first_row
                 if k == 0:
-                    tile = tile_load(start, same, 0, across, columns - across)
+                    tile = tile_of_row(start, across, columns - across)
                 else:
                     tile = tile_load(y, y_rows, i, across, columns - across)
                 tile = sum_products(tile, piece, i * piece_row, piece_row, b, at, some)

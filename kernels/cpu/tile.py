@@ -92,6 +92,25 @@ def tile_zeros(typing, array):
 
 
 @intrinsic
+def tile_of_row(typing, array, at, width):
+    """A tile whose rows are all the first `width` numbers from array[at] on, then zeros."""
+    tile = TileType(array.dtype)
+
+    def write(context, builder, signature, values):
+        masks = _masks(builder, tile.vector, values[2])
+        rows = ir.Constant(context.get_value_type(tile), ir.Undefined)
+        for v in range(VECTORS):
+            position = builder.add(values[1], _i64(v * tile.vector.count))
+            address = address_of(context, builder, array, values[0], position, tile.vector.llvm)
+            vector = masked_load(builder, tile.vector, address, masks[v])
+            for i in range(ROWS):
+                rows = builder.insert_value(rows, vector, i * VECTORS + v)
+        return rows
+
+    return tile(array, types.intp, types.intp), write
+
+
+@intrinsic
 def tile_load(typing, array, table, first, shift, width):
     """A tile whose row i holds the first `width` numbers from array[table[first + i] + shift] on, then zeros."""
     tile = TileType(array.dtype)

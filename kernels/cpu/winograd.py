@@ -32,7 +32,7 @@ from kernels.cpu.vector import lanes, load, load_first, prefetch, store, store_f
 
 BLOCK = 2 * ROWS  # tiles that a thread takes through all stages together
 TASKS = 4  # for each thread at least: with fewer, one waits for another
-SUM_BYTES = 2**23  # of transformed tiles that wait for their products, for the gradient of w
+SUM_BYTES = 6 * 2**20  # of transformed tiles that wait for their products, for the gradient of w
 SUM_BLOCK = 128  # of them, that go through a register tile at a time
 
 
