@@ -77,7 +77,7 @@ def main() -> None:
         from kernels.benchmark.picture import draw
 
         draw(args.picture, *kept[:2])
-    short = [f"{r.name} ({r.ratio:.2f}x of {r.floor:.1f}x)" for r in kept[0] if r.short]
+    short = [f"{r.name} ({r.ratio:.2f}x of {r.floor:.2f}x)" for r in kept[0] if r.short]
     print(f"\nbelow their floors: {'; '.join(short) or 'none'}", file=sys.stderr if args.markdown else sys.stdout)
     sys.exit(bool(short) if args.check else 0)
 

@@ -46,7 +46,7 @@ def matmul(m: int, k: int, n: int) -> Work:
 def conv(n: int, size: int, channels: int, columns: int, k: int, stride: int, padding: int, passes: str) -> Work:
     """passes: 'forward', 'both' ways, the 'input' gradient or the 'weight' gradient alone."""
     x, w = normal(n, size, size, channels), normal(k, k, channels, columns)
-    settings = dict(stride=stride, padding=padding)
+    settings: Any = dict(stride=stride, padding=padding)
     y = cpu.conv(x, w, **settings)
     g = normal(*y.shape)
     unread = (size + 2 * padding - k) % stride
@@ -73,7 +73,8 @@ def conv(n: int, size: int, channels: int, columns: int, k: int, stride: int, pa
 def conv_transpose(n: int, size: int, channels: int, columns: int, k: int, passes: str) -> Work:
     """Stride 2 and padding (k - 2) / 2: twice the size."""
     x, w = normal(n, size, size, channels), normal(k, k, channels, columns)
-    g, settings = normal(n, 2 * size, 2 * size, columns), dict(stride=2, padding=(k - 2) // 2)
+    g = normal(n, 2 * size, 2 * size, columns)
+    settings: Any = dict(stride=2, padding=(k - 2) // 2)
     parts: dict[str, Run] = {
         "forward": lambda: cpu.conv_transpose(x, w, **settings),
         "input": lambda: cpu.conv(g, w.swapaxes(-1, -2), **settings),
@@ -174,14 +175,20 @@ GAUSS = 40  # and to make it normal
 
 def random_numbers(draw: str, n: int) -> Work:
     generator = np.random.Generator(np.random.SFC64(0))
-    if draw == "philox":
-        ours, peers = lambda: cpu.philox(0, 0, 0, n // 4), {"numpy": lambda: generator.bytes(4 * n)}
-    else:
-        kernel = getattr(cpu, draw)
-        numpy = {"uniform": generator.random, "normal": generator.standard_normal}[draw]
-        ours, peers = lambda: kernel((1, n), 0, 0), {"numpy": lambda: numpy(n, np.float32)}
+    ours: dict[str, Run] = {
+        "philox": lambda: cpu.philox(0, 0, 0, n // 4),
+        "uniform": lambda: cpu.uniform((1, n), 0, 0),
+        "normal": lambda: cpu.normal((1, n), 0, 0),
+    }
+    numpy: dict[str, Run] = {
+        "philox": lambda: generator.bytes(4 * n),
+        "uniform": lambda: generator.random(n, np.float32),
+        "normal": lambda: generator.standard_normal(n, np.float32),
+    }
+    peers = {"numpy": numpy[draw]}
+    if draw != "philox":
         peers |= in_torch(lambda: partial({"uniform": torch.rand, "normal": torch.randn}[draw], n))
-    return Work(ours, peers, n * (ROUNDS + GAUSS * (draw == "normal")), 4 * n)
+    return Work(ours[draw], peers, n * (ROUNDS + GAUSS * (draw == "normal")), 4 * n)
 
 
 def add_noise(shape: tuple[int, ...]) -> Work:
@@ -206,7 +213,7 @@ def denoising_step(kernel: str, shape: tuple[int, ...]) -> Work:
     """With guidance and clipping."""
     x, out, uncond = normal(3, *shape)
     bar, previous, guidance = 0.5, 0.6, 3.0
-    settings = dict(seed=0, draw=0, out_uncond=uncond, guidance=guidance, clip=1.0)
+    settings: Any = dict(seed=0, draw=0, out_uncond=uncond, guidance=guidance, clip=1.0)
     step = getattr(cpu, kernel)
 
     def peer() -> Run:
@@ -238,12 +245,14 @@ def adam(arrays: int, side: int, around: bool) -> Work:
     """`around`: with gradient clipping and a moving average of the parameters."""
     p, g, m, average = [list(normal(arrays, side, side)) for _ in range(4)]
     v = [np.ones_like(a) for a in p]
-    step, settings = [0], dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
+    step, settings = [0], (1e-3, (0.9, 0.999), 1e-8)
 
     def ours() -> None:
         step[0] += 1
-        more = dict(scale=min(1.0, 1 / cpu.global_norm(g)), averages=average, average_decay=0.999) if around else {}
-        cpu.adam_(p, g, m, v, step * arrays, **settings, **more)
+        more: Any = (
+            dict(scale=min(1.0, 1 / cpu.global_norm(g)), averages=average, average_decay=0.999) if around else {}
+        )
+        cpu.adam_(p, g, m, v, step * arrays, *settings, **more)
 
     def peer() -> Run:
         tp, ta = leaves(*p), [torch.tensor(a) for a in average]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 # Imported before our kernels, so that its threads behave as in a program that has PyTorch only.
-try:
-    import torch
-except ImportError:
-    torch = None  # type: ignore[assignment]
+torch: Any = import_module("torch") if find_spec("torch") else None
 
 
 def in_torch(make: Callable[[], Callable]) -> dict[str, Callable]:

@@ -50,7 +50,8 @@ def torch_forward(n: int, layout: Any) -> Run:
     from kernels.benchmark.peers import forward, image
     from kernels.benchmark.unet_torch import UNet
 
-    network = UNet().to(memory_format=layout)
+    network: Any = UNet()
+    network.to(memory_format=layout)
     return forward(partial(network, image(normal(n, 32, 32, 3), layout), torch.arange(n)))
 
 
@@ -60,7 +61,9 @@ def torch_step(n: int, layout: Any) -> Run:
     from kernels.benchmark.peers import image
     from kernels.benchmark.unet_torch import UNet
 
-    network, x, t = UNet().to(memory_format=layout), image(normal(n, 32, 32, 3), layout), torch.arange(n)
+    network: Any = UNet()
+    network.to(memory_format=layout)
+    x, t = image(normal(n, 32, 32, 3), layout), torch.arange(n)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
 
     def run() -> None:
@@ -73,7 +76,8 @@ def torch_step(n: int, layout: Any) -> Run:
 
 # ---- examples/ddpm.py -------------------------------------------------------------------------------------
 
-EXAMPLE = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)  # as in examples/ddpm.py
+# The network of examples/ddpm.py.
+EXAMPLE: Any = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
 
 
 def example_step(n: int) -> Run:
@@ -102,7 +106,8 @@ def torch_example_step(n: int, layout: Any) -> Run:
     from kernels.benchmark.peers import image
     from kernels.benchmark.unet_torch import UNet
 
-    network = UNet(1, **EXAMPLE, all_kept=False).to(memory_format=layout)
+    network: Any = UNet(1, **EXAMPLE, all_kept=False)
+    network.to(memory_format=layout)
     average = [p.detach().clone() for p in network.parameters()]
     x0, t = image(normal(n, 28, 28, 1), layout), torch.arange(n)
     signal = torch.linspace(0.1, 0.9, n).reshape(-1, 1, 1, 1)

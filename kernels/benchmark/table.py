@@ -52,7 +52,7 @@ class Result:
             quantity(self.ours, self.unit),
             "" if self.peer is None else f"{quantity(self.peer, self.unit)} {self.peer_name}",
             "" if self.ratio is None else f"{self.ratio:.2f}x",
-            "" if self.floor is None else f"{self.floor:.1f}x{' SHORT' if self.short else ''}",
+            "" if self.floor is None else f"{self.floor:.2f}x{' SHORT' if self.short else ''}",
             self.rate,
             f"{self.share:.0%}" if self.limited_by else "",
         ]
@@ -78,7 +78,7 @@ def measure(row: Case | Measured, machine: Machine, rounds: int) -> Result:
 # ---- print ---------------------------------------------------------------------------------------------
 
 TITLES = ["", "ours", "peer", "ratio", "floor", "rate", "of limit"]
-WIDTHS = [58, 9, 19, 7, 11, 12, 8]
+WIDTHS = [54, 9, 20, 8, 13, 14, 10]
 
 
 def machine_lines(machine: Machine, about: dict[str, str]) -> Iterator[str]:
