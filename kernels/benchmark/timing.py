@@ -15,13 +15,13 @@ from kernels.cpu.jit import get_num_threads, parallel_kernel, share
 from kernels.cpu.vector import lanes, load, store
 
 SAMPLE = 3e-3  # seconds that a sample takes at least: shorter runs are repeated
-PAUSE = 3e-3  # before each sample, so that the other library's threads are asleep
+PAUSE = 3e-2  # seconds before each sample: the other libraries' threads wait awake for more work, OpenBLAS's for so long
 MOST_ROUNDS = 31
 
 # ---- times ---------------------------------------------------------------------------------------------
 
 
-def alternate(runs: dict[str, Run], rounds: int, seconds: float = 0.5) -> dict[str, list[float]]:
+def alternate(runs: dict[str, Run], rounds: int, seconds: float = 1.0) -> dict[str, list[float]]:
     """Seconds for each run in each round: all take their turn in every round, so what disturbs a round disturbs all.
 
     At least `rounds` rounds, and more while they fit into `seconds`.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import kernels
-from kernels.benchmark import cases, models, table
+from kernels.benchmark import cases, models, peers, table
 from kernels.benchmark.row import Case, Comparison, Measured, Work
 from kernels.benchmark.rows import ROWS
 from kernels.benchmark.table import Result
@@ -149,6 +149,12 @@ def test_all_runs_of_a_row_run(build, arguments):
     work.ours()
     for peer in work.peers.values():
         peer()
+
+
+def test_without_pytorch_numpy_is_the_peer(monkeypatch):
+    monkeypatch.setattr(peers, "torch", None)
+    names = {tuple(build(*arguments).peers) for build, *arguments in SMALL}
+    assert names == {(), ("numpy",)}
 
 
 @pytest.mark.parametrize("row", [r for r in ROWS if r.kind != "model"], ids=lambda row: row.name)
