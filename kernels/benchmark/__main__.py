@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import sys
 import time
 from pathlib import Path
+
+# NumPy's BLAS lets its threads wait awake for 0.1 s after a product: in the rows after it, they would hold our cores.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")  # 2^20 cycles, 0.4 ms
 
 from kernels.benchmark.peers import torch  # before our kernels: see there
 

@@ -7,6 +7,7 @@ memory delivers, nor more than the arithmetic units can: a slope, and a flat roo
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,17 @@ COLOURS = {
     "noise": "#8e5bb5",
     "optimiser": "#c23b4b",
     "elementwise": "#8a8a3c",
+}
+
+LABELS = {
+    "add 32x32x32x64": "add",
+    "Adam, 10 M parameters": "Adam",
+    "DDIM step with guidance 128x32x32x3": "DDIM step",
+    "group norm + SiLU 32x32x32x64, +backward": "group norm + SiLU",
+    "matmul 64x256x256": "small product",
+    "attention 2x1024x8x64, +backward": "attention",
+    "3x3 32x8x8x256 -> 256": "3x3 (Winograd)",
+    "3x3 32x32x32x3 -> 64": "3x3 from 3 channels",
 }
 
 
@@ -40,10 +52,10 @@ def draw(path: Path, results: list[Result], machine: Machine) -> None:
         rate = machine.gbytes[size]
         axes.plot(intensities, np.minimum(machine.gflops, rate * intensities), style, color="black", lw=1.4, zorder=1)
         at = low * 1.15
-        axes.annotate(f"{place}: {rate:.0f} GB/s", (at, rate * at), (0, 5), textcoords="offset points",
-                      rotation=slope_angle(), rotation_mode="anchor", fontsize=9)  # fmt: skip
-    axes.annotate(f"arithmetic: {machine.gflops:.0f} GFLOP/s", (high, machine.gflops), (-4, 5), ha="right",
-                  textcoords="offset points", fontsize=9)  # fmt: skip
+        write(axes, f"{place}: {rate:.0f} GB/s", at, rate * at, (0, 5), rotation=slope_angle(), rotation_mode="anchor")
+    write(axes, f"arithmetic: {machine.gflops:.0f} GFLOP/s", 1.1, machine.gflops, (0, 5))
+    axes.plot([35, high], [4 * machine.gflops] * 2, ":", color="black", lw=1.4)
+    write(axes, "the same, with a quarter of the multiplications", 35, 4 * machine.gflops, (0, 5))
     for kind, colour in COLOURS.items():
         chosen = [r for r in rows if r.kind == kind]
         if not chosen:
@@ -52,6 +64,8 @@ def draw(path: Path, results: list[Result], machine: Machine) -> None:
         ours = np.array([r.flops / r.ours / 1e9 for r in chosen])
         axes.scatter(intensity, ours, s=42, color=colour, label=kind, zorder=3)
         for r, i, rate in zip(chosen, intensity, ours):
+            if r.name in LABELS:
+                write(axes, LABELS[r.name], i, rate, (7, -3), color=colour)
             if r.peer:
                 theirs = r.flops / r.peer / 1e9
                 axes.plot([i, i], [theirs, rate], color=colour, lw=0.8, alpha=0.6, zorder=2)
@@ -60,13 +74,17 @@ def draw(path: Path, results: list[Result], machine: Machine) -> None:
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(1.5, 1500))
     axes.set_xlabel("operations for each byte that must be moved (FLOP/byte)")
     axes.set_ylabel("operations in a second (GFLOP/s)")
-    axes.set_title("Each kernel under the roof. Above it: Winograd, which gets by on a quarter of the operations")
+    axes.set_title("Each kernel under the roof; the line leads to the fastest peer")
     axes.legend(loc="lower right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.2)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def write(axes: Any, text: str, x: float, y: float, shift: tuple[int, int], **settings: Any) -> None:
+    axes.annotate(text, (x, y), shift, textcoords="offset points", fontsize=9, **settings)
 
 
 def slope_angle() -> float:

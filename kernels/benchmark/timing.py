@@ -15,7 +15,7 @@ from kernels.cpu.jit import get_num_threads, parallel_kernel, share
 from kernels.cpu.vector import lanes, load, store
 
 SAMPLE = 3e-3  # seconds that a sample takes at least: shorter runs are repeated
-PAUSE = 3e-2  # seconds before each sample: the other libraries' threads wait awake for more work, OpenBLAS's for so long
+PAUSE = 1e-2  # seconds before each sample, in which the threads of the other libraries fall asleep
 MOST_ROUNDS = 31
 
 # ---- times ---------------------------------------------------------------------------------------------
