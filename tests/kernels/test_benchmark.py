@@ -58,7 +58,7 @@ def test_runs_take_turns():
 
 
 def test_ratio_is_the_median_over_rounds():
-    # The medians' own ratio would be 3; the rounds' ratios are 2, 3 and 10.
+    # The ratio of the medians would be 9; the rounds' ratios are 2, 10 and 3.
     times = {"ours": [1.0, 1.0, 3.0], "torch": [2.0, 10.0, 9.0], "slower": [20.0, 20.0, 20.0]}
     assert compare(times) == Comparison(1.0, 9.0, "torch", 3.0)
     assert compare({"ours": [1.0, 2.0, 3.0], "numpy": [4.0, 6.0, 3.0]}).ratio == 3.0
