@@ -1,0 +1,326 @@
+"""What the rows of kernels run: a kernel, or a kernel with its backward pass, and the same in PyTorch or NumPy.
+
+Each function makes the arrays, and says what is to be run on them and what the least work for it is.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from kernels import cpu
+from kernels.benchmark.peers import (
+    conv_weight,
+    forward,
+    forward_and_backward,
+    image,
+    in_both_layouts,
+    in_torch,
+    leaves,
+    torch,
+)
+from kernels.benchmark.row import Run, Work, normal
+
+SMOOTH = 20  # flops for an exponential and what is around it
+
+
+def size_of(*arrays: np.ndarray) -> int:
+    """Bytes."""
+    return sum(a.nbytes for a in arrays)
+
+
+# ---- matrix products -----------------------------------------------------------------------------------
+
+
+def matmul(m: int, k: int, n: int) -> Work:
+    a, b = normal(m, k), normal(k, n)
+    peers = {"numpy": lambda: a @ b} | in_torch(lambda: partial(torch.matmul, torch.tensor(a), torch.tensor(b)))
+    return Work(lambda: cpu.matmul(a, b), peers, 2 * m * k * n, size_of(a, b) + 4 * m * n)
+
+
+# ---- convolution ---------------------------------------------------------------------------------------
+
+
+def conv(n: int, size: int, channels: int, columns: int, k: int, stride: int, padding: int, passes: str) -> Work:
+    """passes: 'forward', 'both' ways, the 'input' gradient or the 'weight' gradient alone."""
+    x, w = normal(n, size, size, channels), normal(k, k, channels, columns)
+    settings: Any = dict(stride=stride, padding=padding)
+    y = cpu.conv(x, w, **settings)
+    g = normal(*y.shape)
+    unread = (size + 2 * padding - k) % stride
+    parts: dict[str, Run] = {
+        "forward": lambda: cpu.conv(x, w, **settings),
+        "input": lambda: cpu.conv_transpose(g, w.swapaxes(-1, -2), output_padding=unread, **settings),
+        "weight": lambda: cpu.conv_weight_grad(x, g, (k, k), **settings),
+    }
+    chosen = list(parts) if passes == "both" else [passes]
+
+    def peer(layout: Any) -> Run:
+        tx, tw, tg = image(x, layout, True), conv_weight(w, layout), image(g, layout)
+        if passes in ("input", "weight"):
+            spatial = [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1
+            wanted = [passes == "input", passes == "weight", False]
+            return forward(lambda: torch.ops.aten.convolution_backward(tg, tx, tw, None, *spatial, wanted))
+        call = partial(torch.nn.functional.conv2d, tx, tw, **settings)
+        return forward(call) if passes == "forward" else forward_and_backward(call, [tx, tw], tg)
+
+    flops = 2 * y.size * k * k * channels * len(chosen)
+    return Work(all_of(parts, chosen), in_both_layouts(peer), flops, len(chosen) * size_of(x, w, y))
+
+
+def conv_transpose(n: int, size: int, channels: int, columns: int, k: int, passes: str) -> Work:
+    """Stride 2 and padding (k - 2) / 2: twice the size."""
+    x, w = normal(n, size, size, channels), normal(k, k, channels, columns)
+    g = normal(n, 2 * size, 2 * size, columns)
+    settings: Any = dict(stride=2, padding=(k - 2) // 2)
+    parts: dict[str, Run] = {
+        "forward": lambda: cpu.conv_transpose(x, w, **settings),
+        "input": lambda: cpu.conv(g, w.swapaxes(-1, -2), **settings),
+        "weight": lambda: cpu.conv_weight_grad(g, x, (k, k), **settings),
+    }
+    chosen = list(parts) if passes == "both" else [passes]
+
+    def peer(layout: Any) -> Run:
+        tx, tw = image(x, layout, True), conv_weight(w, layout, transposed=True)
+        call = partial(torch.nn.functional.conv_transpose2d, tx, tw, **settings)
+        return forward(call) if passes == "forward" else forward_and_backward(call, [tx, tw], image(g, layout))
+
+    flops = 2 * x.size * k * k * columns * len(chosen)
+    return Work(all_of(parts, chosen), in_both_layouts(peer), flops, len(chosen) * size_of(x, w, g))
+
+
+def all_of(parts: dict[str, Run], chosen: list[str]) -> Run:
+    def run() -> None:
+        for name in chosen:
+            parts[name]()
+
+    return run
+
+
+# ---- attention -----------------------------------------------------------------------------------------
+
+
+def attention(n: int, length: int, heads: int, d: int, backward: bool) -> Work:
+    q, k, v, g = normal(4, n, length, heads, d)
+
+    def ours() -> None:
+        out, lse = cpu.attention(q, k, v)
+        if backward:
+            cpu.attention_backward(g, out, lse, q, k, v)
+
+    def peer(layout: Any) -> Run:
+        swapped = [torch.tensor(a).transpose(1, 2) for a in (q, k, v, g)]
+        if layout is torch.contiguous_format:
+            swapped = [t.contiguous() for t in swapped]
+        *inputs, tg = swapped
+        inputs = [t.requires_grad_() for t in inputs]
+        call = partial(torch.nn.functional.scaled_dot_product_attention, *inputs)
+        return forward_and_backward(call, inputs, tg) if backward else forward(call)
+
+    products = 7 if backward else 2  # of the size of q k^T; the backward pass makes the scores again
+    exponentials = 10 * (2 if backward else 1)
+    flops = n * heads * length * length * (2 * products * d + exponentials)
+    return Work(ours, in_both_layouts(peer), flops, q.nbytes * (12 if backward else 4))
+
+
+# ---- normalisation -------------------------------------------------------------------------------------
+
+
+def group_norm(shape: tuple[int, ...], groups: int, silu: bool, backward: bool) -> Work:
+    x, g = normal(*shape), normal(*shape)
+    w, b = normal(2, shape[-1])
+
+    def ours() -> None:
+        _, mean, rstd = cpu.group_norm(x, groups, w, b, silu=silu)
+        if backward:
+            cpu.group_norm_backward(g, x, w, b, mean, rstd, groups, silu)
+
+    def peer(layout: Any) -> Run:
+        functional, (tw, tb) = torch.nn.functional, leaves(w, b)
+        tx, tg = image(x, layout, True), image(g, layout)
+
+        def call() -> Any:
+            y = functional.group_norm(tx, groups, tw, tb)
+            return functional.silu(y) if silu else y
+
+        return forward_and_backward(call, [tx, tw, tb], tg) if backward else forward(call)
+
+    flops = x.size * ((8 + SMOOTH * silu) + backward * (16 + SMOOTH * silu))
+    return Work(ours, in_both_layouts(peer), flops, x.nbytes * (5 if backward else 2))
+
+
+def layer_norm(rows: int, channels: int) -> Work:
+    x, g = normal(2, rows, channels)
+    w, b = normal(2, channels)
+
+    def ours() -> None:
+        _, mean, rstd = cpu.group_norm(x, 1, w, b)
+        cpu.group_norm_backward(g, x, w, b, mean, rstd, 1)
+
+    def peer() -> Run:
+        inputs = leaves(x, w, b)
+        call = partial(torch.nn.functional.layer_norm, inputs[0], (channels,), *inputs[1:])
+        return forward_and_backward(call, inputs, torch.tensor(g))
+
+    return Work(ours, in_torch(peer), 24 * x.size, 5 * x.nbytes)
+
+
+# ---- noise ---------------------------------------------------------------------------------------------
+
+ROUNDS = 60  # operations for a number of Philox: ten rounds of 24 give four
+GAUSS = 40  # and to make it normal
+
+
+def random_numbers(draw: str, n: int) -> Work:
+    generator = np.random.Generator(np.random.SFC64(0))
+    ours: dict[str, Run] = {
+        "philox": lambda: cpu.philox(0, 0, 0, n // 4),
+        "uniform": lambda: cpu.uniform((1, n), 0, 0),
+        "normal": lambda: cpu.normal((1, n), 0, 0),
+    }
+    numpy: dict[str, Run] = {
+        "philox": lambda: generator.bytes(4 * n),
+        "uniform": lambda: generator.random(n, np.float32),
+        "normal": lambda: generator.standard_normal(n, np.float32),
+    }
+    peers = {"numpy": numpy[draw]}
+    if draw != "philox":
+        peers |= in_torch(lambda: partial({"uniform": torch.rand, "normal": torch.randn}[draw], n))
+    return Work(ours[draw], peers, n * (ROUNDS + GAUSS * (draw == "normal")), 4 * n)
+
+
+def add_noise(shape: tuple[int, ...]) -> Work:
+    x0, levels = normal(*shape), np.linspace(0.1, 0.9, shape[0], dtype=np.float32)
+
+    def peer() -> Run:
+        tx, t = torch.tensor(x0), torch.tensor(levels).reshape(-1, 1, 1, 1)
+        signal, noise = t.sqrt(), (1 - t).sqrt()
+
+        def run() -> Any:
+            z = torch.randn_like(tx)
+            return signal * tx + noise * z, z
+
+        return run
+
+    sigma = np.sqrt(1 - levels**2)
+    flops = x0.size * (ROUNDS + GAUSS + 3)
+    return Work(lambda: cpu.add_noise(x0, levels, sigma, 0, 0), in_torch(peer), flops, 3 * x0.nbytes)
+
+
+def denoising_step(kernel: str, shape: tuple[int, ...]) -> Work:
+    """With guidance and clipping."""
+    x, out, uncond = normal(3, *shape)
+    bar, previous, guidance = 0.5, 0.6, 3.0
+    settings: Any = dict(seed=0, draw=0, out_uncond=uncond, guidance=guidance, clip=1.0)
+    step = getattr(cpu, kernel)
+
+    def peer() -> Run:
+        tx, to, tu = map(torch.tensor, (x, out, uncond))
+
+        def ddim() -> Any:
+            eps = tu + guidance * (to - tu)
+            x0 = ((tx - (1 - bar) ** 0.5 * eps) / bar**0.5).clamp(-1, 1)
+            eps = (tx - bar**0.5 * x0) / (1 - bar) ** 0.5
+            return previous**0.5 * x0 + (1 - previous) ** 0.5 * eps
+
+        def ddpm() -> Any:
+            eps = tu + guidance * (to - tu)
+            x0 = ((tx - (1 - bar) ** 0.5 * eps) / bar**0.5).clamp(-1, 1)
+            beta = 1 - bar / previous
+            mean = previous**0.5 * beta / (1 - bar) * x0 + (1 - beta) ** 0.5 * (1 - previous) / (1 - bar) * tx
+            return mean + ((1 - previous) / (1 - bar) * beta) ** 0.5 * torch.randn_like(tx)
+
+        return ddim if kernel == "ddim_step" else ddpm
+
+    flops = x.size * (10 + (ROUNDS + GAUSS + 2) * (kernel == "ddpm_step"))
+    return Work(lambda: step(x, out, bar, previous, **settings), in_torch(peer), flops, 4 * x.nbytes)
+
+
+# ---- the optimiser -------------------------------------------------------------------------------------
+
+
+def adam(arrays: int, side: int, around: bool) -> Work:
+    """`around`: with gradient clipping and a moving average of the parameters."""
+    p, g, m, average = [list(normal(arrays, side, side)) for _ in range(4)]
+    v = [np.ones_like(a) for a in p]
+    step, settings = [0], (1e-3, (0.9, 0.999), 1e-8)
+
+    def ours() -> None:
+        step[0] += 1
+        more: Any = (
+            dict(scale=min(1.0, 1 / cpu.global_norm(g)), averages=average, average_decay=0.999) if around else {}
+        )
+        cpu.adam_(p, g, m, v, step * arrays, *settings, **more)
+
+    def peer() -> Run:
+        tp, ta = leaves(*p), [torch.tensor(a) for a in average]
+        for t, a in zip(tp, g):
+            t.grad = torch.tensor(a)
+        optimizer = torch.optim.Adam(tp, fused=True)
+
+        def run() -> None:
+            if around:
+                torch.nn.utils.clip_grad_norm_(tp, 1.0)
+            optimizer.step()
+            if around:
+                with torch.no_grad():
+                    torch._foreach_lerp_(ta, tp, 1e-3)
+
+        return run
+
+    numbers = arrays * side * side
+    return Work(ours, in_torch(peer), numbers * (12 + 5 * around), 4 * numbers * (7 + 3 * around))
+
+
+def over_arrays(kernel: str, arrays: int, side: int) -> Work:
+    a, b = list(normal(arrays, side, side)), list(normal(arrays, side, side))
+    numbers = arrays * side * side
+    ours: Run = {
+        "global_norm": lambda: cpu.global_norm(a),
+        "scale_": lambda: cpu.scale_(a, 1.0),
+        "lerp_": lambda: cpu.lerp_(a, b, 0.01),
+    }[kernel]
+
+    def peer() -> Run:
+        ta, tb = [torch.tensor(x) for x in a], [torch.tensor(x) for x in b]
+        return {
+            "global_norm": lambda: torch.stack(torch._foreach_norm(ta)).norm().item(),
+            "scale_": lambda: torch._foreach_mul_(ta, 1.0),
+            "lerp_": lambda: torch._foreach_lerp_(ta, tb, 0.01),
+        }[kernel]
+
+    flops, arrays_moved = {"global_norm": (2, 1), "scale_": (1, 2), "lerp_": (3, 3)}[kernel]
+    return Work(ours, in_torch(peer), flops * numbers, 4 * arrays_moved * numbers)
+
+
+# ---- element by element ----------------------------------------------------------------------------------
+
+
+def activation(name: str, backward: bool) -> Work:
+    x, g = normal(2, 32, 32, 32, 64)
+
+    def peer() -> Run:
+        tx, tg = torch.tensor(x, requires_grad=True), torch.tensor(g)
+        call = partial(getattr(torch.nn.functional, name), tx)
+        return forward_and_backward(call, [tx], tg) if backward else forward(call)
+
+    def ours() -> None:
+        cpu.activation(x, name)
+        if backward:
+            cpu.activation_backward(g, x, name)
+
+    return Work(ours, in_torch(peer), x.size * SMOOTH * (1 + backward), x.nbytes * (5 if backward else 2))
+
+
+def add(shape: tuple[int, ...], other: tuple[int, ...]) -> Work:
+    a, b = normal(*shape), normal(*other)
+    peers = {"numpy": lambda: a + b} | in_torch(lambda: partial(torch.add, torch.tensor(a), torch.tensor(b)))
+    return Work(lambda: cpu.arithmetic(a, b, "add"), peers, a.size, 2 * a.nbytes + b.nbytes)
+
+
+def sum_positions(n: int, positions: int, channels: int) -> Work:
+    x = normal(n, positions, channels)
+    peers = {"numpy": lambda: x.sum(1)} | in_torch(lambda: partial(torch.sum, torch.tensor(x), 1))
+    return Work(lambda: cpu.sum_positions(x), peers, x.size, x.nbytes)
