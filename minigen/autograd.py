@@ -200,6 +200,8 @@ class Primitive:
     def keep(self, inputs: tuple) -> tuple:
         """The inputs as the rule will see them."""
         kept, last = self.keeps_input, len(self.keeps_input) - 1
+        if all(kept):
+            return inputs
         return tuple(
             [Ghost(x) if isinstance(x, Tensor) and not kept[min(i, last)] else x for i, x in enumerate(inputs)]
         )

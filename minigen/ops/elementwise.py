@@ -44,7 +44,8 @@ LARGE_FUNCTION = 2**14  # numbers from which on that is faster for exp(x); LARGE
 
 def _arithmetic(name: str, a: Any, b: Any, otherwise: Callable) -> Array:
     """The kernel's sum, difference or product of large arrays, or otherwise(a, b)."""
-    a, b = operands(a, b)
+    if not (type(a) is type(b) is np.ndarray and a.dtype.kind == b.dtype.kind == "f"):
+        a, b = operands(a, b)
     if pays(LARGE_SUM, a, b) and np.broadcast_shapes(a.shape, b.shape) == a.shape:
         return kernels_for(a).arithmetic(a, b, name)
     return otherwise(a, b)
