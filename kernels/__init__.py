@@ -36,4 +36,8 @@ KERNELS = (
     "activation_backward",
     "arithmetic",
     "sum_positions",
+    "copy",
+    "join",
+    "upsample",
+    "sum_blocks",
 )

@@ -330,7 +330,11 @@ def lerp(arrays, targets) -> None:
 
 
 def add(arrays, others) -> None:
-    changeable("add_", "arrays", arrays)
+    """Arrays of any layout, writable."""
+    floats("add_", "arrays", arrays)
+    for i, array in enumerate(arrays):
+        if not array.flags.writeable:
+            raise ValueError(f"add_: arrays[{i}] is changed in place: it must be writable")
     _like("add_", "others", others, arrays)
 
 
@@ -400,6 +404,35 @@ def sum_positions(x) -> None:
     one_dtype("sum_positions", x=x)
     if x.ndim != 3:
         raise ValueError(f"sum_positions: x needs 3 axes (N, M, C) but has shape {x.shape}")
+
+
+def copy(x) -> None:
+    one_dtype("copy", x=x)
+
+
+def join(xs) -> None:
+    """Arrays (..., C_i) whose other axes agree."""
+    if not xs:
+        raise ValueError("join: needs at least one array")
+    one_dtype("join", **{f"xs[{i}]": x for i, x in enumerate(xs)})
+    for i, x in enumerate(xs):
+        if x.ndim == 0 or x.shape[:-1] != xs[0].shape[:-1]:
+            raise ValueError(f"join: xs[{i}] {x.shape} and xs[0] {xs[0].shape} must agree in all axes but the last")
+
+
+def upsample(x, factors, name: str = "upsample") -> None:
+    """x (N,*S,C) with one to three spatial axes, and a factor for each."""
+    one_dtype(name, x=x)
+    if not 3 <= x.ndim <= 5:
+        raise ValueError(f"{name}: x needs 3, 4 or 5 axes (N, *spatial, C) but has shape {x.shape}")
+    per_axis(name, "factors", factors, x.ndim - 2, minimum=1)
+
+
+def sum_blocks(x, factors) -> None:
+    """x (N,*S,C) with one to three spatial axes, which the factors divide."""
+    upsample(x, factors, "sum_blocks")
+    if any(n % f for n, f in zip(x.shape[1:-1], factors)):
+        raise ValueError(f"sum_blocks: factors {tuple(factors)} do not divide the spatial axes of x {x.shape}")
 
 
 # ---- shared --------------------------------------------------------------------------------------------

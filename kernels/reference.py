@@ -611,6 +611,37 @@ def sum_positions(x: Array) -> Array:
     return in_order(x.sum(axis=1, dtype=np.float64).astype(x.dtype))
 
 
+# ---- moving numbers ------------------------------------------------------------------------------------
+
+
+def copy(x: Array) -> Array:
+    """A contiguous copy of x."""
+    checks.copy(x)
+    return np.array(x, order="C")
+
+
+def join(xs: Sequence[Array]) -> Array:
+    """Arrays (..., C_i), whose other axes agree, joined along the last axis."""
+    checks.join(xs)
+    return in_order(np.concatenate(xs, axis=-1))
+
+
+def upsample(x: Array, factors: Sequence[int]) -> Array:
+    """(N,*S,C) -> (N,*(S factors),C): every pixel becomes a block of equal ones."""
+    checks.upsample(x, factors)
+    for axis, factor in enumerate(factors, start=1):
+        x = np.repeat(x, factor, axis)
+    return in_order(x)
+
+
+def sum_blocks(x: Array, factors: Sequence[int]) -> Array:
+    """(N,*(S factors),C) -> (N,*S,C): the sum of every block of pixels."""
+    checks.sum_blocks(x, factors)
+    for axis, factor in enumerate(factors, start=1):
+        x = x.reshape(*x.shape[:axis], x.shape[axis] // factor, factor, *x.shape[axis + 1 :]).sum(axis=axis + 1)
+    return in_order(x)
+
+
 def in_order(x: Array) -> Array:
     """Contiguous, which NumPy's results are not when their inputs were transposed."""
     return np.asarray(x, order="C")

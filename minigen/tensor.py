@@ -123,7 +123,7 @@ class Tensor:
         return self.data
 
     def owns_memory(self) -> bool:
-        """Whether the array can be changed in place and only this tensor notices: nothing else holds its memory."""
+        """Whether the array can be changed in place and nobody but this tensor notices: nothing else holds it."""
         return (
             type(self.data) is np.ndarray
             and getrefcount(self.data) == ONE_HOLDER

@@ -127,6 +127,15 @@ def test_gradients_that_share_an_array_stay_apart():
     same(weight, [1, 10])
 
 
+@pytest.mark.parametrize("index", [np.s_[:, 1], np.s_[:, [1, 1, 0]], np.s_[..., 5:], np.s_[[1, 0, 1]]])
+def test_large_slices_are_added_where_they_belong(index):
+    x = leaf(np.zeros((2**12, 3, 32)), dtype=np.float32)
+    (x[index] * 2 + x[index]).sum().backward()
+    expected = np.zeros(x.shape)
+    np.add.at(expected, index, 3)
+    same(x.grad, expected)
+
+
 def test_a_chain_of_ten_thousand_operations():
     x = leaf(1.0)
     y = x

@@ -12,6 +12,7 @@ from kernels.cpu.noise import add_noise, ddim_step, ddpm_step
 from kernels.cpu.norm import group_norm, group_norm_backward
 from kernels.cpu.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cpu.philox import normal, philox, uniform
+from kernels.cpu.rearrange import copy, join, sum_blocks, upsample
 
 __all__ = [
     "activation",
@@ -25,16 +26,20 @@ __all__ = [
     "conv",
     "conv_transpose",
     "conv_weight_grad",
+    "copy",
     "ddim_step",
     "ddpm_step",
     "global_norm",
     "group_norm",
     "group_norm_backward",
+    "join",
     "lerp_",
     "matmul",
     "normal",
     "philox",
     "scale_",
+    "sum_blocks",
     "sum_positions",
     "uniform",
+    "upsample",
 ]

@@ -9,10 +9,11 @@ import numpy as np
 from kernels import checks
 from kernels.cpu.jit import parallel_kernel, share
 from kernels.cpu.memory import contiguous
-from kernels.cpu.vector import add_widened, lanes, load, load_first, store, store_first, whole_vectors
+from kernels.cpu.vector import add_widened, lanes, load_first, prefetch, spread, store_first, whole_vectors
 
 ROW = 2**12  # numbers that are gone through at a time where two arrays have the same shape
-BLOCK = 16  # rows whose sum is taken in the array's own precision, before they are added up in float64
+AHEAD = 2**11  # numbers from one that is worked on to the one that is asked for
+BLOCK = 32  # rows whose sum is taken in the array's own precision, before they are added up in float64
 UNIT = 2**15  # numbers whose sums are one thread's work
 ADD, SUBTRACT, MULTIPLY = range(3)
 
@@ -71,14 +72,16 @@ def sum_positions(x: np.ndarray) -> np.ndarray:
 
 @parallel_kernel
 def _sum_positions(part, parts, x, positions, channels, units, sums):
-    sum_x = np.empty(sums.shape[1], x.dtype)
     for unit in range(share(len(sums), part, parts), share(len(sums), part + 1, parts)):
         n, k = unit // units, unit % units
         first, last = n * positions + share(positions, k, units), n * positions + share(positions, k + 1, units)
         for start in range(first, last, BLOCK):
-            sum_x[:] = 0
-            for m in range(start, min(start + BLOCK, last)):
-                for c in range(0, channels, lanes(x)):
-                    store(sum_x, c, load(sum_x, c) + load_first(x, m * channels + c, channels - c))
+            end = min(start + BLOCK, last)
+            coming = start * channels + AHEAD
             for c in range(0, channels, lanes(x)):
-                add_widened(sums[unit], c, load(sum_x, c))
+                sum_x = spread(x, 0)
+                for at in range(start * channels + c, end * channels + c, channels):
+                    prefetch(x, coming)
+                    coming += lanes(x)
+                    sum_x += load_first(x, at, channels - c)
+                add_widened(sums[unit], c, sum_x)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kernels.cpu.jit import allocating_part, parallel_kernel, share
+from kernels.cpu.vector import lanes, load_first, store_first
 
 CACHE_LINE = 64  # bytes
 KEPT = 2**30  # bytes of freed memory that are kept at most
+LARGE = 2**14  # numbers from which on a kernel copies faster than NumPy
 
 
 def _glibc(function: str) -> Any:
@@ -69,13 +71,64 @@ def odd_lines(size: int, itemsize: int) -> int:
 
 def contiguous(x: np.ndarray) -> np.ndarray:
     """x itself if it is contiguous and writable, as kernels need it; else a copy."""
-    if x.flags.carray:
-        return x
-    if x.ndim > 1 and x.swapaxes(-1, -2).flags.carray:  # a weight as its gradient's rule hands it on
+    return x if x.flags.carray else copied(x)
+
+
+def copied(x: np.ndarray) -> np.ndarray:
+    """A contiguous copy of x."""
+    if x.size >= LARGE:
+        rows = rows_of(x)
+        if rows is not None:
+            y = np.empty(x.shape, x.dtype)
+            copy_rows(rows, Rows(y.reshape(-1), 0, rows.length, rows.count, rows.length))
+            return y
+    if x.ndim > 1 and x.size and x.swapaxes(-1, -2).flags.carray:  # a weight as its gradient's rule hands it on
         y = np.empty(x.shape, x.dtype)
         _swap_axes(x.size, x.swapaxes(-1, -2).reshape(-1, x.shape[-1], x.shape[-2]), y.reshape(-1, *x.shape[-2:]))
         return y
     return x.copy(order="C")
+
+
+class Rows(NamedTuple):
+    """Part of an array, as rows of neighbouring numbers that lie evenly in its memory."""
+
+    memory: np.ndarray  # flat
+    first: int  # where the first row begins in it
+    step: int  # from the beginning of one row to that of the next
+    count: int
+    length: int
+
+
+def rows_of(x: np.ndarray) -> Rows | None:
+    """x as rows, if it is that: a slice of some neighbouring axis of a contiguous array, say."""
+    whole = x
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    if not whole.flags.carray or whole.dtype != x.dtype:
+        return None
+    axes = [(n, stride // x.itemsize) for n, stride in zip(x.shape, x.strides) if n != 1]
+    length = 1
+    while axes and axes[-1][1] == length:
+        length *= axes.pop()[0]
+    count, step = axes.pop() if axes else (1, length)
+    while axes and axes[-1][1] == count * step:
+        count *= axes.pop()[0]
+    if axes or step < length or length < lanes(x):
+        return None
+    return Rows(whole.reshape(-1), (x.ctypes.data - whole.ctypes.data) // x.itemsize, step, count, length)
+
+
+def copy_rows(x: Rows, y: Rows) -> None:
+    """y = x, for as many and as long rows."""
+    _copy_rows(x.count * x.length, *x, *y[:3])
+
+
+@parallel_kernel
+def _copy_rows(part, parts, x, x_first, x_step, count, length, y, y_first, y_step):
+    for r in range(share(count, part, parts), share(count, part + 1, parts)):
+        for at in range(0, length, lanes(x)):
+            row = load_first(x, x_first + r * x_step + at, length - at)
+            store_first(y, y_first + r * y_step + at, row, length - at)
 
 
 @parallel_kernel

@@ -19,7 +19,7 @@ from numba import carray, types
 
 from kernels import checks
 from kernels.cpu.jit import allocating_part, intrinsic, kernel_part, parallel_kernel, share
-from kernels.cpu.memory import contiguous
+from kernels.cpu.memory import contiguous, rows_of
 from kernels.cpu.vector import in_float64, lanes, load_first, spread, square_root, store_first, total
 
 BLOCK = 2**14  # numbers that are summed by themselves: the partition of a sum must not depend on the threads
@@ -203,7 +203,11 @@ def add_(arrays: Arrays, others: Arrays) -> None:
     """array += other for each of the arrays, in place."""
     checks.add(arrays, others)
     others = [contiguous(other) for other in others]
-    for dtype, lists in _by_dtype(arrays, others):
+    for a, other in zip(arrays, others):
+        if not a.flags.carray:
+            _add_to_view(a, other)
+    pairs = [(a, other) for a, other in zip(arrays, others) if a.flags.carray]
+    for dtype, lists in _by_dtype(*zip(*pairs)) if pairs else ():
         table, starts = _table(*lists)
         _add(3 * int(starts[-1]), table, starts, np.empty(1, dtype))
 
@@ -217,3 +221,20 @@ def _add(part, parts, table, starts, like):
             x, other = _numbers_of(table[0, i], end, like), _numbers_of(table[1, i], end, like)
             for at in range(begin, end, lanes(x)):
                 store_first(x, at, load_first(x, at, end - at) + load_first(other, at, end - at), end - at)
+
+
+def _add_to_view(a: np.ndarray, other: np.ndarray) -> None:
+    rows = rows_of(a)
+    if rows is None:
+        a += other
+    else:
+        _add_rows(3 * a.size, *rows, other.reshape(-1))
+
+
+@parallel_kernel
+def _add_rows(part, parts, x, first, step, count, length, other):
+    for r in range(share(count, part, parts), share(count, part + 1, parts)):
+        for at in range(0, length, lanes(x)):
+            old, new = first + r * step + at, r * length + at
+            total = load_first(x, old, length - at) + load_first(other, new, length - at)
+            store_first(x, old, total, length - at)

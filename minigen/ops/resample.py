@@ -9,10 +9,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..autograd import primitive
+from ..backend import kernels_for, pays
 from ..tensor import Tensor, array_of
 from .linalg import matmul
 from .reduce import max, mean, sum
-from .shape import broadcast_to, pad, reshape, take
+from .shape import pad, reshape, take
 
 
 def interpolate(x: Any, scale_factor: Any = 2, mode: str = "nearest") -> Tensor:
@@ -33,7 +34,7 @@ def interpolate(x: Any, scale_factor: Any = 2, mode: str = "nearest") -> Tensor:
     if len(factors) != axes or not all(f > 0 for f in factors):
         raise ValueError(f"interpolate: scale_factor {scale_factor} must be positive, one for each of {axes} axes")
     if mode == "nearest" and all(float(f).is_integer() for f in factors):
-        return _copy_pixels(x, [int(f) for f in factors])
+        return _copy_pixels(x, factors=tuple(int(f) for f in factors))
     for axis, factor in enumerate(factors, start=1):
         n = x.shape[axis]
         at = np.arange(math.floor(n * factor))
@@ -44,13 +45,34 @@ def interpolate(x: Any, scale_factor: Any = 2, mode: str = "nearest") -> Tensor:
     return x
 
 
-def _copy_pixels(x: Tensor, factors: list[int]) -> Tensor:
+@primitive
+def _copy_pixels(x, *, factors):
     """Every pixel becomes a block of equal ones."""
-    n, *sizes, c = x.shape
-    split = [m for size in sizes for m in (size, 1)]
-    blocks = [m for size, f in zip(sizes, factors, strict=True) for m in (size, f)]
-    copies = broadcast_to(reshape(x, n, *split, c), n, *blocks, c)
-    return reshape(copies, n, *[size * f for size, f in zip(sizes, factors, strict=True)], c)
+    if pays(1, x) and x.ndim <= 5:
+        return kernels_for(x).upsample(x, factors)
+    for axis, factor in enumerate(factors, start=1):
+        x = np.repeat(x, factor, axis)
+    return x
+
+
+@_copy_pixels.vjp
+def _(g, _y, _x, *, factors):
+    return _sum_blocks(g, factors=factors)
+
+
+@primitive
+def _sum_blocks(x, *, factors):
+    """The sum of every block of pixels."""
+    if pays(1, x) and x.ndim <= 5:
+        return kernels_for(x).sum_blocks(x, factors)
+    for axis, factor in enumerate(factors, start=1):
+        x = np.add.reduceat(x, np.arange(0, x.shape[axis], factor), axis)
+    return x
+
+
+@_sum_blocks.vjp
+def _(g, _y, _x, *, factors):
+    return _copy_pixels(g, factors=factors)
 
 
 def _weigh_pixels(x: Tensor, at: np.ndarray, axis: int) -> Tensor:
@@ -119,6 +141,10 @@ def _pool(name: str, x: Any, kernel_size: Any, stride: Any, padding: Any, fill: 
 
 def _avg_pool(name: str, x: Any, kernel_size: Any, stride: Any, padding: Any, count_include_pad: bool) -> Tensor:
     windows = _pool(name, x, kernel_size, stride, padding, 0.0)
+    kernel = windows.shape[x.ndim :]
+    tiled = all(n == out * k for n, out, k in zip(x.shape[1:-1], windows.shape[1:], kernel, strict=False))
+    if stride in (None, kernel_size) and not np.any(padding) and tiled and x.dtype.kind == "f":
+        return _sum_blocks(x, factors=kernel) / math.prod(kernel)
     taps = tuple(range(x.ndim, windows.ndim))
     if count_include_pad:
         return mean(windows, taps)

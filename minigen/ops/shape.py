@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from ..autograd import Part, primitive
+from ..autograd import Part, is_grad_enabled, primitive
+from ..backend import kernels_for, pays
 from ..tensor import Tensor, array_of
 from .elementwise import operands
+
+LARGE_COPY = 2**16  # numbers from which on a kernel copies faster than NumPy
 
 
 def _as_tuple(arguments: tuple) -> tuple[int, ...]:
@@ -110,7 +113,10 @@ def _(h, _y, _g, *, index, shape):
 
 
 def _add_at(y: np.ndarray, index: Any, g: np.ndarray) -> None:
-    if _may_repeat(index):
+    part = y[index] if pays(LARGE_COPY, g) else None
+    if part is not None and np.may_share_memory(part, y):  # a view, not a copy
+        kernels_for(y).add_([part], [g])
+    elif _may_repeat(index):
         np.add.at(y, index, g)
     else:
         y[index] += g
@@ -137,13 +143,19 @@ def getitem(x: Any, index: Any) -> Tensor:
 
 @primitive
 def _concatenate(*xs, axis):
-    return np.concatenate(operands(*xs), axis=axis)
+    xs = operands(*xs)
+    if axis % xs[0].ndim == xs[0].ndim - 1 and pays(LARGE_COPY, *xs):
+        return kernels_for(xs[0]).join(xs)
+    return np.concatenate(xs, axis=axis)
 
 
 @_concatenate.vjp
 def _(g, _y, *_xs, axis):
     ends = np.cumsum([x.shape[axis] for x in _xs])[:-1]
-    return tuple(split(g, [int(e) for e in ends], axis))
+    parts = split(g, [int(e) for e in ends], axis)
+    if is_grad_enabled() or not pays(LARGE_COPY, g.data):
+        return tuple(parts)
+    return tuple([(lambda part=part: Tensor(kernels_for(part.data).copy(part.data))) for part in parts])
 
 
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:

@@ -267,6 +267,35 @@ def sum_positions(draw):
     return (arrays(samples, draw(sampled_from([0, 1, 15, 16, 17, 3000])), channels),), {}
 
 
+@st.composite
+def copy(draw):
+    arrays = Arrays(draw)
+    x = arrays(*draw(any_shape))
+    if draw(booleans()):
+        wide = arrays(3, 70, 2, draw(sampled_from([7, 16, 33])), 15)
+        x = draw(sampled_from([wide[:, :, 1], wide[:, 3:64], wide[..., 2:9, :], wide[:, ::2, :, :5], wide[1]]))
+    return (x,), {}
+
+
+@st.composite
+def join(draw):
+    arrays, rest = Arrays(draw), draw(sampled_from([(), (3,), (0,), (2, 5, 7), (3, 700)]))
+    return ([arrays(*rest, draw(sampled_from([0, 1, 8, 16, 17, 33]))) for _ in range(draw(integers(1, 3)))],), {}
+
+
+@st.composite
+def upsample(draw):
+    arrays, axes = Arrays(draw), draw(integers(1, 3))
+    size, factors = (tuple(draw(integers(1, 4)) for _ in range(axes)) for _ in range(2))
+    return (arrays(draw(integers(0, 2)), *size, draw(sampled_from([0, 1, 15, 16, 17, 33]))), factors), {}
+
+
+@st.composite
+def sum_blocks(draw):
+    (x, factors), _ = draw(upsample())
+    return (reference.upsample(x, factors) * np.asarray(draw(integers(1, 3)), x.dtype), factors), {}
+
+
 CALLS = {
     "matmul": matmul(),
     "conv": conv(),
@@ -291,6 +320,10 @@ CALLS = {
     "activation_backward": activation_backward(),
     "arithmetic": arithmetic(),
     "sum_positions": sum_positions(),
+    "copy": copy(),
+    "join": join(),
+    "upsample": upsample(),
+    "sum_blocks": sum_blocks(),
 }
 
 

@@ -83,3 +83,14 @@ def test_norm_is_summed_in_float64():
 def test_where_numpy_keeps_the_address_of_the_numbers():
     x = np.arange(5.0)
     assert ctypes.c_ssize_t.from_address(id(x) + compiled._HEADER).value == x.ctypes.data
+
+
+@pytest.mark.parametrize("index", [np.s_[:, 1], np.s_[:, 2:9], np.s_[:, :, 3], np.s_[2], np.s_[::-1], np.s_[..., 1:18]])
+def test_adds_to_a_part_of_an_array_and_to_nothing_else(index):
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        x = rng.standard_normal((7, 11, 5, 33)).astype(dtype)
+        expected, other = x.copy(), rng.standard_normal(x[index].shape).astype(dtype)
+        expected[index] += other
+        cpu.add_([x[index]], [other])
+        np.testing.assert_array_equal(x, expected)
