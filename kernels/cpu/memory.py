@@ -80,7 +80,7 @@ def copied(x: np.ndarray) -> np.ndarray:
         rows = rows_of(x)
         if rows is not None:
             y = np.empty(x.shape, x.dtype)
-            copy_rows(rows, Rows(y.reshape(-1), 0, rows.length, rows.count, rows.length))
+            copy_rows(rows, Rows(y.reshape(-1), 0, rows.length, rows.number, rows.length))
             return y
     if x.ndim > 1 and x.size and x.swapaxes(-1, -2).flags.carray:  # a weight as its gradient's rule hands it on
         y = np.empty(x.shape, x.dtype)
@@ -95,7 +95,7 @@ class Rows(NamedTuple):
     memory: np.ndarray  # flat
     first: int  # where the first row begins in it
     step: int  # from the beginning of one row to that of the next
-    count: int
+    number: int
     length: int
 
 
@@ -120,7 +120,7 @@ def rows_of(x: np.ndarray) -> Rows | None:
 
 def copy_rows(x: Rows, y: Rows) -> None:
     """y = x, for as many and as long rows."""
-    _copy_rows(x.count * x.length, *x, *y[:3])
+    _copy_rows(x.number * x.length, *x, *y[:3])
 
 
 @parallel_kernel
