@@ -281,6 +281,7 @@ def over_arrays(kernel: str, arrays: int, side: int) -> Work:
         "global_norm": lambda: cpu.global_norm(a),
         "scale_": lambda: cpu.scale_(a, 1.0),
         "lerp_": lambda: cpu.lerp_(a, b, 0.01),
+        "add_": lambda: cpu.add_(a, b),
     }[kernel]
 
     def peer() -> Run:
@@ -289,9 +290,10 @@ def over_arrays(kernel: str, arrays: int, side: int) -> Work:
             "global_norm": lambda: torch.stack(torch._foreach_norm(ta)).norm().item(),
             "scale_": lambda: torch._foreach_mul_(ta, 1.0),
             "lerp_": lambda: torch._foreach_lerp_(ta, tb, 0.01),
+            "add_": lambda: torch._foreach_add_(ta, tb),
         }[kernel]
 
-    flops, arrays_moved = {"global_norm": (2, 1), "scale_": (1, 2), "lerp_": (3, 3)}[kernel]
+    flops, arrays_moved = {"global_norm": (2, 1), "scale_": (1, 2), "lerp_": (3, 3), "add_": (1, 3)}[kernel]
     return Work(ours, in_torch(peer), flops * numbers, 4 * arrays_moved * numbers)
 
 
@@ -324,3 +326,25 @@ def sum_positions(n: int, positions: int, channels: int) -> Work:
     x = normal(n, positions, channels)
     peers = {"numpy": lambda: x.sum(1)} | in_torch(lambda: partial(torch.sum, torch.tensor(x), 1))
     return Work(lambda: cpu.sum_positions(x), peers, x.size, x.nbytes)
+
+
+def rearrange(name: str) -> Work:
+    """Kernels that only move numbers, or add blocks of four: 16x32x32x64."""
+    x, small, factors = normal(16, 32, 32, 64), normal(16, 16, 16, 64), (2, 2)
+    as_nchw = (0, 3, 1, 2)
+    if name == "copy":
+        view = x.swapaxes(1, 2)
+        peers = {"numpy": view.copy} | in_torch(lambda: torch.tensor(x).transpose(1, 2).contiguous)
+        return Work(lambda: cpu.copy(view), peers, 0, 2 * x.nbytes)
+    if name == "join":
+        peers = {"numpy": lambda: np.concatenate([x, x], -1)} | in_torch(
+            lambda: partial(torch.cat, [torch.tensor(x), torch.tensor(x)], -1)
+        )
+        return Work(lambda: cpu.join([x, x]), peers, 0, 4 * x.nbytes)
+    if name == "upsample":
+        peers = in_torch(
+            lambda: partial(torch.nn.functional.interpolate, torch.tensor(small.transpose(as_nchw)), scale_factor=2)
+        )
+        return Work(lambda: cpu.upsample(small, factors), peers, 0, small.nbytes + x.nbytes)
+    peers = in_torch(lambda: partial(torch.nn.functional.avg_pool2d, torch.tensor(x.transpose(as_nchw)), 2))
+    return Work(lambda: cpu.sum_blocks(x, factors), peers, x.size, small.nbytes + x.nbytes)

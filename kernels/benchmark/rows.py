@@ -78,6 +78,7 @@ KERNEL_ROWS = [
     Case("optimiser", "norm of 10 M gradients", ("global_norm",), partial(cases.over_arrays, "global_norm", 10, 1000)),
     Case("optimiser", "scale_ 10 M", ("scale_",), partial(cases.over_arrays, "scale_", 10, 1000)),
     Case("optimiser", "lerp_ 10 M", ("lerp_",), partial(cases.over_arrays, "lerp_", 10, 1000)),
+    Case("optimiser", "add_ 10 M", ("add_",), partial(cases.over_arrays, "add_", 10, 1000)),
     *[
         Case("elementwise", f"{name} 32x32x32x64, +backward", ("activation", "activation_backward"),
              partial(cases.activation, name, True))
@@ -88,6 +89,11 @@ KERNEL_ROWS = [
     Case("elementwise", "add 32x1x1x64 to 32x32x32x64", ("arithmetic",), partial(cases.add, PIXELS, (32, 1, 1, 64))),
     Case("elementwise", "sum over 32 x 1024 positions x 64", ("sum_positions",),
          partial(cases.sum_positions, 32, 1024, 64)),
+    *[
+        Case("elementwise", f"{name} 16x32x32x64", (kernel,), partial(cases.rearrange, kernel))
+        for name, kernel in (("swap H and W,", "copy"), ("join two", "join"), ("upsample to", "upsample"),
+                             ("2x2 sums of", "sum_blocks"))
+    ],
 ]  # fmt: skip
 
 # ---- models --------------------------------------------------------------------------------------------
