@@ -14,7 +14,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["minigen", "minigen.*", "kernels", "kernels.*"]),
     package_data={"minigen": ["py.typed"], "kernels": ["py.typed"]},
-    install_requires=["numpy>=2.0", "numba>=0.68", "safetensors>=0.4.5"],
+    install_requires=["numpy>=2.0", "numba>=0.68,<0.69", "safetensors>=0.4.5"],
     extras_require={
         "examples": EXAMPLES,
         "test": ["pytest>=8", "hypothesis>=6.100", *EXAMPLES],

@@ -1,4 +1,5 @@
-"""Array functions for what generative models spend their time in; no autograd, nothing imported from minigen.
+"""Array functions for what generative models spend their time in; no autograd, nothing imported from minigen
+(but by `kernels.benchmark`, for the networks that it times).
 
 The same functions with the same arguments exist side by side:
 

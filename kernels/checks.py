@@ -1,7 +1,7 @@
 """Argument validation shared by all implementations of the kernels.
 
-Each public kernel calls its check once, first; the bodies then trust their arguments. Only `.shape`, `.ndim`
-and `.dtype` are looked at, so NumPy and CuPy arrays are alike here. A wrong type or dtype is a TypeError,
+Each public kernel calls its check once, first; the bodies then trust their arguments. Only `.shape`, `.ndim`,
+`.dtype` and `.flags` are looked at, so NumPy and CuPy arrays are alike here. A wrong type or dtype is a TypeError,
 anything else a ValueError; both say what was given and what is needed.
 """
 
@@ -423,6 +423,8 @@ def join(xs) -> None:
 def upsample(x, factors, name: str = "upsample") -> None:
     """x (N,*S,C) with one to three spatial axes, and a factor for each."""
     one_dtype(name, x=x)
+    if not isinstance(factors, Sequence):
+        raise TypeError(f"{name}: factors must be a sequence with one for each spatial axis; got {factors!r}")
     if not 3 <= x.ndim <= 5:
         raise ValueError(f"{name}: x needs 3, 4 or 5 axes (N, *spatial, C) but has shape {x.shape}")
     per_axis(name, "factors", factors, x.ndim - 2, minimum=1)

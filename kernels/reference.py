@@ -519,21 +519,21 @@ def global_norm(arrays: Sequence[Array]) -> float:
 
 
 def scale_(arrays: Sequence[Array], factor: float) -> None:
-    """array *= factor for each of the arrays, in place."""
+    """array *= factor for each of the arrays, in place; they must not overlap."""
     checks.changeable("scale_", "arrays", arrays)
     for a in arrays:
         a *= factor
 
 
 def lerp_(arrays: Sequence[Array], targets: Sequence[Array], weight: float) -> None:
-    """array += weight (target - array) for each of the arrays, in place."""
+    """array += weight (target - array) for each of the arrays, in place; they must not overlap."""
     checks.lerp(arrays, targets)
     for a, target in zip(arrays, targets):
         a += weight * (target - a)
 
 
 def add_(arrays: Sequence[Array], others: Sequence[Array]) -> None:
-    """array += other for each of the arrays, in place."""
+    """array += other for each of the arrays, in place; they must not overlap."""
     checks.add(arrays, others)
     for a, other in zip(arrays, others):
         a += other

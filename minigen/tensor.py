@@ -9,7 +9,7 @@ import numpy as np
 
 import minigen
 
-from .backend import Array, device_of, on_gpu, to_device
+from .backend import Array, array_module, device_of, on_gpu, to_device
 
 if TYPE_CHECKING:
     from .autograd import Node
@@ -107,7 +107,7 @@ class Tensor:
             raise RuntimeError("assign_: this is the output of an operation; only leaves can be given new values")
         if array.shape != self.shape or array.dtype != self.dtype:
             raise ValueError(f"assign_: needs {self.shape} {self.dtype}, got {array.shape} {array.dtype}")
-        self.data = array
+        self.data = np.asarray(array) if isinstance(array, np.generic) else array
         self.version += 1
         return self
 
@@ -118,7 +118,7 @@ class Tensor:
         for itself: nothing but the tensor changes.
         """
         if not self.owns_memory():
-            self.data = self.data.copy(order="C")
+            self.data = array_module(self.data).array(self.data, order="C")
         self.version += 1
         return self.data
 

@@ -401,3 +401,20 @@ def test_adam_counts_the_updates_of_each_parameter():
         optimizer.step()
     np.testing.assert_allclose(late.data, -0.1, rtol=1e-6)
     np.testing.assert_allclose(early.data, -0.3, rtol=1e-6)
+
+
+def test_single_numbers_are_parameters_too():
+    """NumPy makes scalars of what is computed from 0-d arrays; a kernel needs the memory of an array."""
+    scale = nn.Module()
+    scale.value = nn.Parameter(mg.tensor(2.0))
+    ema = EMA(scale, decay=0.9)
+    sgd, adam = SGD(scale.parameters(), lr=0.5), Adam(scale.parameters(), lr=0.5)
+    (scale.value * 3.0).backward()
+    sgd.step()
+    assert scale.value.item() == 0.5
+    ema.update()
+    scale.value.grad.data = scale.value.grad.data / 2  # a NumPy scalar
+    assert clip_grad_norm_(scale.parameters(), 1.0) == 1.5
+    adam.step()
+    np.testing.assert_allclose(scale.value.numpy(), 0.0, atol=1e-6)
+    assert isinstance(scale.value.data, np.ndarray)

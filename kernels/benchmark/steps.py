@@ -86,16 +86,15 @@ def example_step(n: int) -> Run:
     from minigen.diffusion import Diffusion, UNet
 
     diffusion, network = Diffusion(prediction="x0"), UNet(1, **EXAMPLE)
-    ema, optimizer = minigen.optim.EMA(network), minigen.optim.Adam(network.parameters(), lr=2e-3)
+    ema = minigen.optim.EMA(network)
+    optimizer = minigen.optim.Adam(network.parameters(), lr=2e-3, max_norm=1.0, ema=ema)
     x0 = minigen.Tensor(normal(n, 28, 28, 1))
 
     def run() -> None:
         loss = diffusion.loss(network, x0)
         optimizer.zero_grad()
         loss.backward()
-        minigen.optim.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        ema.update()
 
     return run
 

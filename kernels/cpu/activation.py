@@ -46,7 +46,7 @@ def relu(x):
 
 @register_jitable
 def relu_slope(y):
-    return choose(y > 0.0, y * 0.0 + 1.0, 0.0)
+    return choose(y > 0.0, choose(y > 0.0, 1.0, y), 0.0)  # choose makes vectors of numbers only next to a vector
 
 
 @register_jitable

@@ -83,10 +83,12 @@ def conv_transpose(
     window = checks.conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, groups)
     over = over_volume(window)
     if groups == 1:
-        y = spread(as_volume(x), as_volume_weight(weight), bias, over)
+        y = correlate_transposed(as_volume(x), as_volume_weight(weight), bias, over)
     else:
         parts = zip(np.split(x, groups, -1), np.split(weight, groups, -2), split_bias(bias, groups))
-        y = np.concatenate([spread(as_volume(x_j), as_volume_weight(w_j), b, over) for x_j, w_j, b in parts], -1)
+        y = np.concatenate(
+            [correlate_transposed(as_volume(x_j), as_volume_weight(w_j), b, over) for x_j, w_j, b in parts], -1
+        )
     return y.reshape(len(x), *window.out, weight.shape[-1] * groups)
 
 
@@ -169,7 +171,7 @@ def correlate(
     return y
 
 
-def spread(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window) -> np.ndarray:
+def correlate_transposed(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window) -> np.ndarray:
     """The transposed convolution of x (N,*Q,C) with weight (Kd,Kh,Kw,C,O): (N,*out,O).
 
     Position h = phase + stride j of the output receives, along each axis, x[q] weight[k] from the taps with

@@ -3,7 +3,7 @@
 Each is a reduction of its argument to a short interval and a polynomial there: no table, no branch, no call, so that
 a loop over vectors stays in registers. nan stays nan. The polynomials whose source is not given are least-squares fits
 whose weights were moved to where the error was largest (Lawson 1961), close to the best of their degree. In float64,
-which is for checking more than for speed, all but the exponential are the C library's, number by number.
+which is for checking more than for speed, tanh, erf and log1p are the C library's, number by number.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
     y (M,N) = a (M,K) @ b (K,N) + bias
 
 b is first copied into panels, one tile wide, so that a step of k reads neighbouring numbers. A block of rows of a then
-meets panel after panel, a piece of k at a time, small enough that the piece of the block stays in the second-level
-cache and the piece of the panel in the first:
+meets panel after panel, a piece of k at a time, small enough that both stay in the second-level cache, and what a tile
+needs of them in the next few steps in the first:
 
-                    panel p                  K_BLOCK steps of it:  32 kB
+                    panel p                  K_BLOCK steps of it
     block of a   [  tile of y  ]  \\
     BLOCK x      [  tile of y  ]   > BLOCK tiles use them in turn
     K_BLOCK      [     ...     ]  /

@@ -53,7 +53,8 @@ intrinsic: Any = numba_intrinsic
 def _forget_stale_code() -> None:
     """Deletes the machine code that Numba kept if any file here, or the compiler, has changed since.
 
-    Numba itself looks only at the file that a kernel stands in, not at those whose functions it calls.
+    Numba itself looks only at the file that a kernel stands in, not at those whose functions it calls. (With
+    NUMBA_CACHE_DIR the code is elsewhere: empty that folder yourself after changing a kernel.)
     """
     folder = Path(__file__).parent
     stamp = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__}".encode())
@@ -132,7 +133,8 @@ class ParallelKernel:
         threads = 1 if work < SMALL else _threads
         if parts is None:
             parts = 1 if threads == 1 else threads * PARTS_PER_THREAD
-        _call(address, threads, parts, arguments)
+        if _call(address, threads, parts, arguments):
+            raise MemoryError(f"{self.name}: there is no memory for the scratch arrays of a part")
 
     def _compile(self, fingerprint: bytes, arguments: tuple) -> int:
         if any(isinstance(a, np.ndarray) and not a.flags.carray for a in arguments):
@@ -167,27 +169,28 @@ def _announce(body: Any) -> None:
 @intrinsic
 def _trampoline(typing, address, parts, arguments):
     """(trampoline, shared), two addresses: the trampoline called with `shared` takes parts and runs the body that is at
-    `address` for each, until none is left. All threads share {the next part, parts, address, arguments}."""
+    `address` for each, until none is left. All threads share {whether a part failed, the next part, parts, address,
+    arguments}."""
 
     def write(context, builder, signature, values):
         address, parts, packed = values
         i64 = ir.IntType(64)
         body_types = (types.intp, types.intp, *signature.args[2].types)
         body_type = context.call_conv.get_function_type(types.none, body_types)
-        shared_type = ir.LiteralStructType([i64, i64, i64, packed.type])
+        shared_type = ir.LiteralStructType([i64, i64, i64, i64, packed.type])
 
         for i, kind in enumerate(signature.args[2].types):  # nor need the body count who holds its arguments
             if isinstance(kind, types.Array):
                 packed = builder.insert_value(packed, ir.Constant(packed.type.elements[i].elements[0], None), (i, 0))
         shared = cgutils.alloca_once(builder, shared_type)
-        for field, value in enumerate((i64(0), parts, address, packed)):
+        for field, value in enumerate((i64(0), i64(0), parts, address, packed)):
             builder.store(value, cgutils.gep_inbounds(builder, shared, 0, field))
 
         function = ir.Function(builder.module, ir.FunctionType(ir.VoidType(), [i64]), f"{builder.function.name}.parts")
         function.linkage = "internal"
         b = ir.IRBuilder(function.append_basic_block("entry"))
         fields = b.inttoptr(function.args[0], shared_type.as_pointer())
-        next_part, *others = [cgutils.gep_inbounds(b, fields, 0, field) for field in range(4)]
+        failed, next_part, *others = [cgutils.gep_inbounds(b, fields, 0, field) for field in range(5)]
         count, body, packed = [b.load(field) for field in others]
         body = b.inttoptr(body, body_type.as_pointer())
         unpacked = [b.extract_value(packed, i) for i in range(len(body_types) - 2)]
@@ -197,7 +200,9 @@ def _trampoline(typing, address, parts, arguments):
         part = b.atomic_rmw("add", next_part, i64(1), "monotonic")
         b.cbranch(b.icmp_signed("<", part, count), run, end)
         b.position_at_end(run)
-        context.call_conv.call_function(b, body, types.none, body_types, [part, count, *unpacked])
+        status, _ = context.call_conv.call_function(b, body, types.none, body_types, [part, count, *unpacked])
+        with b.if_then(status.is_error):
+            b.atomic_rmw("xchg", failed, i64(1), "monotonic")
         b.branch(take)
         b.position_at_end(end)
         b.ret_void()
@@ -220,6 +225,16 @@ def _jump(typing, trampoline, shared):
     return types.void(types.intp, types.intp), write
 
 
+@intrinsic
+def _number_at(typing, address):
+    """The 64-bit integer at an address."""
+
+    def write(context, builder, signature, values):
+        return builder.load(builder.inttoptr(values[0], ir.IntType(64).as_pointer()))
+
+    return types.intp(types.intp), write
+
+
 @njit(parallel=True, cache=True, nogil=True)
 def _run(trampoline, shared, threads):
     for _ in prange(threads):
@@ -233,3 +248,4 @@ def _call(address, threads, parts, arguments):
         _jump(trampoline, shared)
     else:
         _run(trampoline, shared, threads)
+    return _number_at(shared)

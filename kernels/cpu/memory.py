@@ -25,7 +25,8 @@ def _glibc(function: str) -> Any:
 def _keep_freed_memory() -> None:
     """Tells the allocator to keep freed memory for the next array instead of handing it back to the system.
 
-    A training step allocates the same large arrays over and over, and kernels their scratch. Getting each afresh means
+    That holds for arrays below 32 MB, as large as it goes. A training step allocates the same arrays over and over, and
+    kernels their scratch. Getting each afresh means
     that the system clears every page of it: a third of the time of a small U-Net's step.
     """
     mallopt = _glibc("mallopt")
@@ -86,7 +87,7 @@ def copied(x: np.ndarray) -> np.ndarray:
         y = np.empty(x.shape, x.dtype)
         _swap_axes(x.size, x.swapaxes(-1, -2).reshape(-1, x.shape[-1], x.shape[-2]), y.reshape(-1, *x.shape[-2:]))
         return y
-    return x.copy(order="C")
+    return np.array(x, order="C")  # also of a NumPy scalar, whose own copy would be one again
 
 
 class Rows(NamedTuple):

@@ -4,7 +4,7 @@ Every reverse step is linear in x, the network's output and the noise, but for t
 
     x_prev = A clip(c_x x + c_m m) + B x + deviation z,   m = out, or uncond + guidance (out - uncond)
 
-What tells the samplers apart is six numbers, worked out in float64 before the pass.
+What tells the samplers apart is five numbers, worked out in float64 before the pass.
 """
 
 from __future__ import annotations

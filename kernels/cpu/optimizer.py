@@ -160,7 +160,7 @@ def _sum_squares(part, parts, table, starts, like, sums):
 
 
 def scale_(arrays: Arrays, factor: float) -> None:
-    """array *= factor for each of the arrays, in place."""
+    """array *= factor for each of the arrays, in place; they must not overlap."""
     checks.changeable("scale_", "arrays", arrays)
     for dtype, (same,) in _by_dtype(arrays):
         table, starts = _table(same)
@@ -179,7 +179,7 @@ def _scale(part, parts, table, starts, factor):
 
 
 def lerp_(arrays: Arrays, targets: Arrays, weight: float) -> None:
-    """array += weight (target - array) for each of the arrays, in place."""
+    """array += weight (target - array) for each of the arrays, in place; they must not overlap."""
     checks.lerp(arrays, targets)
     targets = [contiguous(t) for t in targets]
     for dtype, lists in _by_dtype(arrays, targets):
@@ -200,7 +200,7 @@ def _lerp(part, parts, table, starts, weight):
 
 
 def add_(arrays: Arrays, others: Arrays) -> None:
-    """array += other for each of the arrays, in place."""
+    """array += other for each of the arrays, in place; they must not overlap."""
     checks.add(arrays, others)
     others = [contiguous(other) for other in others]
     for a, other in zip(arrays, others):

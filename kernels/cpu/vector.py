@@ -360,16 +360,6 @@ def total(typing, v):
 
 
 @intrinsic
-def highest(typing, v):
-    """The largest number of the lanes."""
-
-    def write(context, builder, signature, values):
-        return call(builder, f"vector.reduce.fmax.{v.suffix}", v.llvm.element, *values, flags=("nnan",))
-
-    return v.dtype(v), write
-
-
-@intrinsic
 def in_float64(typing, v):
     """The same numbers in float64, as many lanes: in two registers where v is float32."""
     wide = VectorType(types.float64, v.count)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kernels import cpu
+from kernels import cpu, reference
 
 EXACT = {
     "exp": np.exp,
@@ -54,3 +54,15 @@ def test_subnormal_results_of_exp():
     x = np.linspace(-110, -86, 10_001).astype(np.float32)
     assert np.abs(cpu.activation(x, "exp") - np.exp(x.astype(np.float64))).max() < 3e-45
     assert cpu.activation(np.linspace(88, 90, 10_001).astype(np.float32), "exp").max() == np.inf
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "tanh", "sigmoid"])
+def test_gradients_at_infinity_are_those_of_the_reference(name, dtype):
+    v = np.array([np.inf, -np.inf, np.nan, 0, 3, -3] * 5, dtype)
+    if name in ("tanh", "sigmoid"):  # these are given their output
+        v = np.clip(v, 0, 1)
+    slope = {"slope": 0.2} if name == "leaky_relu" else {}
+    g = np.full_like(v, 2)
+    expected = reference.activation_backward(g, v, name, **slope)
+    np.testing.assert_allclose(cpu.activation_backward(g, v, name, **slope), expected, rtol=1e-6)
