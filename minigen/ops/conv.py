@@ -50,11 +50,7 @@ def _conv_leaky_relu(x, weight, bias, *, slope, **settings):
 @_conv_leaky_relu.vjp
 def _(g, y, x, weight, _bias, *, slope, **settings):
     g = activation_gradient("leaky_relu", g, y, lambda: where(y > 0, g, g * slope), slope)  # y has the sign of conv's
-    return (
-        lambda: _input_grad(g, x.shape, weight, settings),
-        lambda: _conv_weight_grad(x, g, kernel_size=weight.shape[:-2], **settings),
-        lambda: _bias_grad(g),
-    )
+    return _conv.rule(g, None, x, weight, _bias, **settings)
 
 
 def _input_grad(g: Tensor, x_shape: tuple[int, ...], weight: Tensor, settings: dict) -> Tensor:

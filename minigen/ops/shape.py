@@ -152,10 +152,14 @@ def _concatenate(*xs, axis):
 @_concatenate.vjp
 def _(g, _y, *_xs, axis):
     ends = np.cumsum([x.shape[axis] for x in _xs])[:-1]
-    parts = split(g, [int(e) for e in ends], axis)
-    if is_grad_enabled() or not pays(LARGE_COPY, g.data):
-        return tuple(parts)
-    return tuple([(lambda part=part: Tensor(kernels_for(part.data).copy(part.data))) for part in parts])
+    return tuple([_in_order(part, g) for part in split(g, [int(e) for e in ends], axis)])
+
+
+def _in_order(part: Tensor, whole: Tensor) -> Any:
+    """A part of a large tensor as an array of its own, made when it is needed: what comes next is then faster."""
+    if is_grad_enabled() or not pays(LARGE_COPY, whole.data):
+        return part
+    return lambda: Tensor(kernels_for(part.data).copy(part.data))
 
 
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
