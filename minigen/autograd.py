@@ -483,11 +483,15 @@ def _unbroadcast(g: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
 def _check_compatible(name: str, tensors: Sequence[Tensor]) -> None:
     """No silent moves, no silent promotion: one device, one floating dtype."""
     first = tensors[0]
-    for t in tensors[1:]:
-        if not type(t.data) is type(first.data) is np.ndarray and t.device != first.device:
+    array = first.data
+    for t in tensors:
+        if type(t.data) is type(array) is np.ndarray:
+            if t.data.dtype is array.dtype:
+                continue
+        elif t.device != first.device:
             devices = ", ".join(f"{t.shape} on {t.device}" for t in tensors)
             raise ValueError(f"{name}: arguments on different devices ({devices}); move them with .to(device)")
-        if t.dtype is not first.dtype and t.dtype != first.dtype:
+        if t.dtype != first.dtype:
             floats = {str(t.dtype) for t in tensors if t.dtype.kind == "f"}
             if len(floats) > 1:
                 dtypes = ", ".join(f"{t.shape} {t.dtype}" for t in tensors)

@@ -29,9 +29,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-# An idle thread stays awake for some 0.1 ms, since waking it takes as long as a small kernel, and then sleeps. A training
-# step of the digits' U-Net: 67 ms; 76 if it sleeps five times sooner, 86 if at once. Next to another busy process on two
-# cores it is the other way round: 210, 155, 143. OpenMP's default, to stay awake for milliseconds, is worse than all.
+# An idle thread stays awake for some 0.1 ms, since waking it takes as long as a small kernel, and then sleeps. A
+# training step of the digits' U-Net takes 67 ms; 76 if it sleeps five times sooner, 86 if at once. Next to another busy
+# process on two cores it is the other way round: 210, 155, 143. OpenMP's default is to stay awake for milliseconds.
 # Read when OpenMP is first loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
