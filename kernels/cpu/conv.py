@@ -31,6 +31,7 @@ from kernels.cpu.gemm import panels_of, panels_of_taps, product, start_of
 from kernels.cpu.memory import contiguous
 from kernels.cpu.narrow import narrow_transpose
 from kernels.cpu.tile import VECTORS, tile_width
+from kernels.cpu.vector import whole
 from kernels.cpu.winograd import winograd, winograd_weight_grad
 
 # What an algorithm costs besides its products, in multiply-adds for each number, as measured.
@@ -136,11 +137,6 @@ def cheapest(
         transforms = WINOGRAD_PIXEL * tiles * numbers + WINOGRAD_WEIGHT * channels * whole(columns, width)
         costs["winograd"] = 36 * (products + transforms)
     return min(costs, key=lambda algorithm: costs[algorithm])
-
-
-def whole(n: int, width: int) -> int:
-    """n rounded up to whole widths."""
-    return -(-n // width) * width
 
 
 # ---- the three products over a volume (N,D,H,W,C) ----------------------------------------------------------

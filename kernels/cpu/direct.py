@@ -19,11 +19,11 @@ from __future__ import annotations
 import numpy as np
 
 from kernels.checks import Window
-from kernels.cpu.gemm import BLOCK, K_BLOCK, sum_products
+from kernels.cpu.gemm import BLOCK, K_BLOCK, copy, sum_products
 from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import aligned_empty
-from kernels.cpu.tile import ROWS, VECTORS, add_product, tile_leaky, tile_load, tile_of_row, tile_store, tile_width
-from kernels.cpu.vector import lanes, load, load_first, prefetch, spread, store, store_first
+from kernels.cpu.tile import ROWS, add_product, tile_columns, tile_leaky, tile_load, tile_of_row, tile_store, tile_width
+from kernels.cpu.vector import lanes, load_first, prefetch, spread, store, store_first
 
 POSITIONS = 192  # whose pixels and gradients go through a register tile at a time
 ENOUGH_ROWS = 4 * ROWS  # of the weight's gradient, for a thread to sum at a time
@@ -135,15 +135,6 @@ def copy_run(x, shape, run, places, count, piece, to, row_step):
 
 
 @kernel_part()
-def copy(x, at, y, to, count):
-    whole = count // lanes(x) * lanes(x)
-    for i in range(0, whole, lanes(x)):
-        store(y, to + i, load(x, at + i))
-    if whole < count:
-        store_first(y, to + whole, load_first(x, at + whole, count - whole), count - whole)
-
-
-@kernel_part()
 def fill(y, to, count):
     """Zeros."""
     for i in range(0, count, lanes(y)):
@@ -197,7 +188,7 @@ def _convolve(part, parts, x, shape, panels, start, y, y_first, y_steps, block, 
 def _weight_grad(part, parts, x, shape, g, columns, some, strips, sums):
     """A part is some runs of taps, some panels, and a segment of the positions, which it goes through block by block:
     sums[segment, rows, panels] += piece^T @ g."""
-    width, run = VECTORS * lanes(x), shape[5, 2] * x.shape[4]
+    width, run = tile_columns(x), shape[5, 2] * x.shape[4]
     runs = shape[0, 0] * shape[0, 1] * shape[0, 2]
     panels, segments, size = (columns + width - 1) // width, sums.shape[0], sums.shape[1]
     groups = parts // segments // strips

@@ -22,16 +22,16 @@ from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import aligned, aligned_empty, contiguous
 from kernels.cpu.tile import (
     ROWS,
-    VECTORS,
     add_four_products,
     add_product,
+    tile_columns,
     tile_leaky,
     tile_load,
     tile_of_row,
     tile_store,
     tile_width,
 )
-from kernels.cpu.vector import lanes, load_first, store, store_first
+from kernels.cpu.vector import lanes, load, load_first, store, store_first
 
 BLOCK = 8  # tiles of rows
 K_BLOCK = 512
@@ -127,12 +127,21 @@ def _matmul(part, parts, a, row_step, k_step, panels, start, y, rows, columns, b
 
 
 @kernel_part()
+def copy(x, at, y, to, count):
+    """y[to : to + count] = x[at : at + count]."""
+    vectors = count // lanes(x) * lanes(x)
+    for i in range(0, vectors, lanes(x)):
+        store(y, to + i, load(x, at + i))
+    if vectors < count:
+        store_first(y, to + vectors, load_first(x, at + vectors, count - vectors), count - vectors)
+
+
+@kernel_part()
 def copy_row(a, at, step, count, piece, to):
     """piece[to : to + count] = a[at :: step]. Rows that lie a multiple of some kB apart compete for a few places in the
     cache; those of the copy do not."""
     if step == 1:
-        for k in range(0, count, lanes(a)):
-            store_first(piece, to + k, load_first(a, at + k, count - k), count - k)
+        copy(a, at, piece, to, count)
     else:
         for k in range(count):
             piece[to + k] = a[at + k * step]
@@ -141,7 +150,7 @@ def copy_row(a, at, step, count, piece, to):
 @kernel_part(inline="always")
 def sum_products(tile, a, a_at, stride, b, b_at, steps):
     """tile[i] += sum over k < steps of a[a_at + i stride + k] b[b_at + k width :]."""
-    width = VECTORS * lanes(b)
+    width = tile_columns(b)
     k = 0
     while k + 4 <= steps:
         tile = add_four_products(tile, a, a_at + k, stride, b, b_at + k * width)

@@ -26,8 +26,8 @@ def _keep_freed_memory() -> None:
     """Tells the allocator to keep freed memory for the next array instead of handing it back to the system.
 
     That holds for arrays below 32 MB, as large as it goes. A training step allocates the same arrays over and over, and
-    kernels their scratch. Getting each afresh means
-    that the system clears every page of it: a third of the time of a small U-Net's step.
+    kernels their scratch. Getting each afresh means that the system clears every page of it: a third of the time of a
+    small U-Net's step.
     """
     mallopt = _glibc("mallopt")
     if mallopt is not None:

@@ -26,9 +26,7 @@ def narrow_transpose(
     taps = int(np.prod(window.kernel))
     matrix = weight.reshape(taps, channels, columns).transpose(1, 0, 2).reshape(channels, taps * columns)
     z = np.empty((*x.shape[:-1], taps * columns), x.dtype)
-    product(
-        x.reshape(-1, channels), panels_of(matrix), np.zeros(taps * columns, x.dtype), z.reshape(-1, taps * columns)
-    )
+    product(x.reshape(-1, channels), panels_of(matrix), start_of(None, matrix), z.reshape(-1, taps * columns))
     y = np.empty((len(x), *window.out, columns), x.dtype)
     settings = np.array([window.kernel, window.stride, window.padding, window.dilation])
     _add_taps(y.size * taps, z, settings, start_of(bias, weight), y.dtype.type(slope), y)

@@ -16,30 +16,18 @@ from __future__ import annotations
 from kernels.cpu.jit import kernel_part
 from kernels.cpu.tile import (
     ROWS,
-    VECTOR_BYTES,
-    VECTORS,
     add_product,
+    tile_columns,
     tile_load_even,
     tile_store_even,
     tile_zeros,
 )
-from kernels.cpu.vector import lanes, load, load_first, spread, store, store_first, store_transposed
+from kernels.cpu.vector import lanes, load, load_first, spread, store, store_first, store_transposed, whole
 
 QUERIES = 64  # of a block, which has 17 kB in float32: half of the first-level cache
 KEYS = -(-64 // ROWS) * ROWS  # whole tiles
 
 # ---- scratch memory ------------------------------------------------------------------------------------
-
-
-@kernel_part(inline="always")
-def tile_columns(x):
-    return VECTORS * VECTOR_BYTES // x.itemsize
-
-
-@kernel_part(inline="always")
-def whole(n, unit):
-    """n, rounded up to a multiple of the unit."""
-    return (n + unit - 1) // unit * unit
 
 
 @kernel_part()

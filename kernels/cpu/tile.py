@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import models, register_model
+from numba.extending import models, register_jitable, register_model
 
 from kernels.cpu.jit import intrinsic
 from kernels.cpu.vector import (
@@ -38,6 +38,7 @@ from kernels.cpu.vector import (
     below,
     broadcast,
     call,
+    lanes,
     masked_load,
     masked_store,
 )
@@ -49,6 +50,12 @@ _i64 = ir.IntType(64)
 def tile_width(dtype: Any) -> int:
     """Columns of a tile of this dtype."""
     return VECTORS * VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+@register_jitable
+def tile_columns(x: np.ndarray) -> int:
+    """`tile_width` of the array's dtype, also in compiled code."""
+    return VECTORS * lanes(x)
 
 
 class TileType(types.Type):

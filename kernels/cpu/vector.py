@@ -59,9 +59,15 @@ def _lanes(x):
 
 
 @register_jitable
+def whole(n: int, unit: int) -> int:
+    """n, rounded up to a multiple of the unit."""
+    return (n + unit - 1) // unit * unit
+
+
+@register_jitable
 def whole_vectors(x: np.ndarray, n: int) -> int:
     """n, rounded up to whole vectors of the array's dtype."""
-    return -(-n // lanes(x)) * lanes(x)
+    return whole(n, lanes(x))
 
 
 @kernel_part(inline="always")

@@ -29,8 +29,8 @@ import numpy as np
 from kernels.cpu.gemm import sum_products
 from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
 from kernels.cpu.memory import aligned, aligned_empty, odd_lines
-from kernels.cpu.tile import ROWS, VECTORS, add_product, tile_load_even, tile_store_even, tile_width, tile_zeros
-from kernels.cpu.vector import choose, lanes, load, load_first, prefetch, store, store_first, whole_vectors
+from kernels.cpu.tile import ROWS, add_product, tile_columns, tile_load_even, tile_store_even, tile_width, tile_zeros
+from kernels.cpu.vector import choose, lanes, load, load_first, prefetch, store, store_first, whole, whole_vectors
 
 BLOCK = 2 * ROWS  # tiles that a thread takes through all stages together
 TASKS = 4  # for each thread at least: with fewer, one waits for another
@@ -65,7 +65,7 @@ def winograd(
 @parallel_kernel
 def _transform_weight(part, parts, weight, channels, columns, turned, u):
     """u = G w G^T: (3,3,C,O), flat -> (36, panels C width)."""
-    flat, n, plane, width = u.reshape(-1), lanes(u), u.shape[1], VECTORS * lanes(u)
+    flat, n, plane, width = u.reshape(-1), lanes(u), u.shape[1], tile_columns(u)
     half = aligned_empty(18 * n, u)
     rows = (columns + width - 1) // width * channels
     for row in range(share(rows, part, parts), share(rows, part + 1, parts)):
@@ -87,7 +87,7 @@ def _transform_weight(part, parts, weight, channels, columns, turned, u):
 @parallel_kernel
 def _winograd(part, parts, x, u, bias, top, left, groups, slope, y):
     samples, height, width, columns = y.shape
-    channels, panel_width, u_plane = x.shape[3], VECTORS * lanes(x), u.shape[1]
+    channels, panel_width, u_plane = x.shape[3], tile_columns(x), u.shape[1]
     panels = (columns + panel_width - 1) // panel_width
     down, across = (height + 3) // 4, (width + 3) // 4
     first, group = part // groups * BLOCK, part % groups
@@ -203,13 +203,13 @@ def transform_output(m, at, step, half, bias, slope, first, panel_width, patch, 
 def winograd_weight_grad(x: np.ndarray, g: np.ndarray, padding: tuple[int, ...]) -> np.ndarray:
     """dw (3,3,C,O) of the convolution of x (N,H,W,C) whose output has the gradient g (N,H',W',O). All contiguous."""
     channels, columns, width = x.shape[-1], g.shape[-1], tile_width(x.dtype)
-    panels, per_vector = -(-columns // width), width // VECTORS
+    panels = -(-columns // width)
     tiles = len(g) * -(-g.shape[1] // 4) * -(-g.shape[2] // 4)
-    v_row, w_row = -(-channels // per_vector) * per_vector + ROWS, panels * width  # the last tile reads beyond v's row
+    v_row, w_row = whole_vectors(x, channels) + ROWS, panels * width  # the last tile reads beyond v's row
     block = min(tiles, max(1, SUM_BYTES // (36 * (v_row + w_row) * x.itemsize)))
     v = aligned((36, odd_lines(block * v_row, x.itemsize)), x.dtype)
     w = aligned((36, odd_lines(block * w_row, x.itemsize)), x.dtype)
-    m = aligned((36, panels, -(-channels // ROWS) * ROWS, width), x.dtype)
+    m = aligned((36, panels, whole(channels, ROWS), width), x.dtype)
     for first in range(0, tiles, block):
         count = min(block, tiles - first)
         _transform_tiles(36 * count * (v_row + w_row), x, g, *padding, first, count, v, v_row, w, w_row)
