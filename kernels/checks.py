@@ -20,6 +20,8 @@ IntOrInts = int | Sequence[int]
 PREDICTIONS = ("eps", "x0", "v")
 ACTIVATIONS = ("relu", "leaky_relu", "sigmoid", "tanh", "exp", "erf", "silu", "softplus", "gelu", "gelu_tanh")
 ARITHMETIC = ("add", "subtract", "multiply")
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+HALF_TOO = (np.dtype(np.float16), *FLOATS)  # what the CUDA kernels of convolution, norm and attention take
 
 
 class Window(NamedTuple):
@@ -35,9 +37,9 @@ class Window(NamedTuple):
 # ---- matrix products -----------------------------------------------------------------------------------
 
 
-def matmul(a, b, bias) -> None:
+def matmul(a, b, bias, dtypes=FLOATS) -> None:
     """a (M,K), b (K,N), bias (N,) or None."""
-    one_dtype("matmul", a=a, b=b, bias=bias)
+    one_dtype("matmul", dtypes, a=a, b=b, bias=bias)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"matmul: needs a (M, K) and b (K, N), got {a.shape} and {b.shape}")
     _has_shape("matmul", "bias", bias, (b.shape[1],), "for b {}", b.shape)
@@ -46,12 +48,12 @@ def matmul(a, b, bias) -> None:
 # ---- convolution ---------------------------------------------------------------------------------------
 
 
-def conv(x, weight, bias, stride, padding, dilation, groups, slope) -> Window:
+def conv(x, weight, bias, stride, padding, dilation, groups, slope, dtypes=FLOATS) -> Window:
     """x (N,*S,C), weight (*K, C/groups, O), bias (O,) or None; gives the window with the output size."""
     name = conv_name("conv", x)
     if not slope >= 0:
         raise ValueError(f"{name}: slope must not be negative; got {slope}")
-    one_dtype(name, x=x, weight=weight, bias=bias)
+    one_dtype(name, dtypes, x=x, weight=weight, bias=bias)
     kernel = _kernel_of(name, x, weight, "(*kernel, in / groups, out)")
     per_group, out_channels = weight.shape[-2:]
     _divides(name, "groups", groups, out_channels, "output channels of weight", weight)
@@ -61,10 +63,10 @@ def conv(x, weight, bias, stride, padding, dilation, groups, slope) -> Window:
     return window._replace(out=_conv_out(name, x, window))
 
 
-def conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, groups) -> Window:
+def conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, groups, dtypes=FLOATS) -> Window:
     """x (N,*Q,C), weight (*K, C, O/groups), bias (O,) or None; gives the window with the output size."""
     name = conv_name("conv_transpose", x)
-    one_dtype(name, x=x, weight=weight, bias=bias)
+    one_dtype(name, dtypes, x=x, weight=weight, bias=bias)
     kernel = _kernel_of(name, x, weight, "(*kernel, in, out / groups)")
     in_channels, per_group = weight.shape[-2:]
     _divides(name, "groups", groups, in_channels, "input channels of weight", weight)
@@ -84,10 +86,10 @@ def conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, g
     return window._replace(out=out)
 
 
-def conv_weight_grad(x, g, kernel_size, stride, padding, dilation, groups) -> Window:
+def conv_weight_grad(x, g, kernel_size, stride, padding, dilation, groups, dtypes=FLOATS) -> Window:
     """x (N,*S,C) and g (N,*So,O), the gradient of the output of the convolution whose window is returned."""
     name = conv_name("conv", x, "_weight_grad")
-    one_dtype(name, x=x, g=g)
+    one_dtype(name, dtypes, x=x, g=g)
     kernel = per_axis(name, "kernel_size", kernel_size, x.ndim - 2, minimum=1)
     window = _window(name, kernel, stride, padding, dilation)
     window = window._replace(out=_conv_out(name, x, window))
@@ -161,25 +163,26 @@ def _conv_out(name: str, x, window: Window) -> Ints:
 # ---- normalisation -------------------------------------------------------------------------------------
 
 
-def group_norm(x, num_groups, weight, bias, eps) -> None:
+def group_norm(x, num_groups, weight, bias, eps, dtypes=FLOATS) -> None:
     """x (N,*S,C) with any number of spatial axes, weight and bias (C,) or None."""
-    _group_norm("group_norm", x, num_groups, weight, bias)
+    _group_norm("group_norm", x, num_groups, weight, bias, dtypes)
     if not eps >= 0:
         raise ValueError(f"group_norm: eps must not be negative; got {eps}")
 
 
-def group_norm_backward(g, x, weight, bias, mean, rstd, num_groups) -> None:
+def group_norm_backward(g, x, weight, bias, mean, rstd, num_groups, dtypes=FLOATS) -> None:
     """g like x (N,*S,C); mean and rstd (N, num_groups) as group_norm returned them."""
     name = "group_norm_backward"
-    one_dtype(name, g=g, x=x, weight=weight, bias=bias, mean=mean, rstd=rstd)
-    _group_norm(name, x, num_groups, weight, bias)
+    one_dtype(name, dtypes, g=g, x=x, weight=weight, bias=bias)
+    one_dtype(name, (statistics_dtype(x),), mean=mean, rstd=rstd)
+    _group_norm(name, x, num_groups, weight, bias, dtypes)
     _has_shape(name, "g", g, tuple(x.shape), "like x")
     for statistic, array in (("mean", mean), ("rstd", rstd)):
         _has_shape(name, statistic, array, (x.shape[0], num_groups), "for x {} in {} groups", x.shape, num_groups)
 
 
-def _group_norm(name: str, x, num_groups, weight, bias) -> None:
-    one_dtype(name, x=x, weight=weight, bias=bias)
+def _group_norm(name: str, x, num_groups, weight, bias, dtypes) -> None:
+    one_dtype(name, dtypes, x=x, weight=weight, bias=bias)
     if x.ndim < 2:
         raise ValueError(f"{name}: x needs 2 or more axes (N, *spatial, C) but has shape {x.shape}")
     if 0 in x.shape[1:]:
@@ -193,9 +196,9 @@ def _group_norm(name: str, x, num_groups, weight, bias) -> None:
 # ---- attention -----------------------------------------------------------------------------------------
 
 
-def attention(q, k, v, mask, scale, name: str = "attention") -> float:
+def attention(q, k, v, mask, scale, name: str = "attention", dtypes=FLOATS) -> float:
     """q (N,L,H,D), k (N,S,H,D), v (N,S,H,E), mask broadcasting to (N,H,L,S); gives the scale to use."""
-    one_dtype(name, q=q, k=k, v=v)
+    one_dtype(name, dtypes, q=q, k=k, v=v)
     for argument, array in (("q", q), ("k", k), ("v", v)):
         if array.ndim != 4:
             raise ValueError(f"{name}: {argument} needs 4 axes (N, length, heads, d) but has shape {array.shape}")
@@ -217,11 +220,12 @@ def attention(q, k, v, mask, scale, name: str = "attention") -> float:
     return 1.0 / math.sqrt(q.shape[3]) if scale is None else float(scale)
 
 
-def attention_backward(g, out, lse, q, k, v, mask, scale) -> float:
+def attention_backward(g, out, lse, q, k, v, mask, scale, dtypes=FLOATS) -> float:
     """g and out (N,L,H,E) and lse (N,H,L) belong to attention(q, k, v, ...); gives the scale to use."""
     name = "attention_backward"
-    one_dtype(name, g=g, out=out, lse=lse, q=q, k=k, v=v)
-    scale = attention(q, k, v, mask, scale, name)
+    one_dtype(name, dtypes, g=g, out=out, q=q, k=k, v=v)
+    one_dtype(name, (statistics_dtype(q),), lse=lse)
+    scale = attention(q, k, v, mask, scale, name, dtypes)
     samples, length, heads, _ = q.shape
     reason = "for q {} and v {}", q.shape, v.shape
     _has_shape(name, "g", g, (samples, length, heads, v.shape[3]), *reason)
@@ -349,12 +353,9 @@ def changeable(name: str, argument: str, arrays) -> None:
 def floats(name: str, argument: str, arrays) -> None:
     """A list of arrays, each float32 or float64."""
     for i, array in enumerate(arrays):
-        if not hasattr(array, "dtype") or array.dtype not in _FLOATS:
+        if not hasattr(array, "dtype") or array.dtype not in FLOATS:
             found = getattr(array, "dtype", type(array).__name__)
             raise TypeError(f"{name}: {argument}[{i}] must be a float32 or float64 array; got {found}")
-
-
-_FLOATS = {np.dtype(np.float32), np.dtype(np.float64)}
 
 
 def _like(name: str, argument: str, arrays, models) -> None:
@@ -440,16 +441,16 @@ def sum_blocks(x, factors) -> None:
 # ---- shared --------------------------------------------------------------------------------------------
 
 
-def one_dtype(name: str, **arrays: Any) -> None:
-    """All arrays (None is skipped) are float32, or all are float64."""
-    dtypes = {getattr(array, "dtype", None) for array in arrays.values() if array is not None}
-    if len(dtypes) == 1 and dtypes < _FLOATS:
+def one_dtype(name: str, dtypes: Sequence[np.dtype] = FLOATS, **arrays: Any) -> None:
+    """All arrays (None is skipped) have one dtype, which is one of `dtypes`."""
+    found = {getattr(array, "dtype", None) for array in arrays.values() if array is not None}
+    if len(found) == 1 and found.issubset(dtypes):
         return
     given = {argument: array for argument, array in arrays.items() if array is not None}
     for argument, array in given.items():
         _is_array(name, argument, array)
-        if array.dtype not in (np.float32, np.float64):
-            raise TypeError(f"{name}: {argument} is {array.dtype}; it must be float32 or float64")
+        if array.dtype not in dtypes:
+            raise TypeError(f"{name}: {argument} is {array.dtype}; it must be {' or '.join(map(str, dtypes))}")
     (first, array), *others = given.items()
     for argument, other in others:
         if other.dtype != array.dtype:
@@ -457,6 +458,11 @@ def one_dtype(name: str, **arrays: Any) -> None:
                 f"{name}: {first} is {array.dtype} but {argument} is {other.dtype}; give both one dtype "
                 "(there is no silent promotion)"
             )
+
+
+def statistics_dtype(x) -> np.dtype:
+    """The dtype of sums over numbers of x that are kept for the backward pass: that of x, but float32 for float16."""
+    return np.dtype(np.float32) if x.dtype == np.float16 else x.dtype
 
 
 def _is_array(name: str, argument: str, value) -> None:

@@ -14,6 +14,8 @@ if _spec is None or _util.find_spec("kernels.reference") is None:
         + "; install minigen with pip, in an environment without that package"
     )
 
+from kernels.precision import float32_matmul_precision
+
 from . import autograd, nn, ops, optim, random
 from .autograd import detect_anomaly, enable_grad, grad, is_grad_enabled, no_grad
 from .backend import get_num_threads, release_memory, set_num_threads
@@ -33,6 +35,7 @@ __all__ = [
     "checkpoint",
     "detect_anomaly",
     "enable_grad",
+    "float32_matmul_precision",
     "get_num_threads",
     "grad",
     "is_grad_enabled",

@@ -32,10 +32,10 @@ def device_of(array: Array) -> str:
 
 
 def kernels_for(array: Array) -> ModuleType:
-    """The kernels for arrays such as this one: `kernels.cpu`, or `kernels.reference` where the environment says
-    MINIGEN_KERNELS=reference (for reading along, and for bisecting a suspected kernel)."""
+    """The kernels for arrays such as this one: `kernels.cuda` or `kernels.cpu`, or `kernels.reference` where the
+    environment says MINIGEN_KERNELS=reference (for reading along, and for bisecting a suspected kernel)."""
     if on_gpu(array):
-        raise NotImplementedError("the CUDA kernels are not written yet: move the tensor to the 'cpu' first")
+        return importlib.import_module("kernels.cuda")
     return _cpu_kernels(os.environ.get("MINIGEN_KERNELS"))
 
 
@@ -62,15 +62,36 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def to_device(array: Array, device: str) -> Array:
-    """A copy of `array` on 'cpu' or 'cuda' (the array itself if it is there already)."""
+    """A copy of `array` on 'cpu', 'cuda' or 'cuda:1' (the array itself if it is there already)."""
     kind = str(device).partition(":")[0]
     if kind not in ("cpu", "cuda"):
         raise ValueError(f"device {device!r} is unknown: choose 'cpu' or 'cuda'")
     if device in ("cuda" if on_gpu(array) else "cpu", device_of(array)):
         return array
-    if kind == "cuda":
-        raise NotImplementedError(f"device {device!r}: the CUDA backend is not written yet, only 'cpu' works")
-    return array.get()
+    if kind == "cpu":
+        return array.get()
+    cupy, number = _cupy(device), str(device).partition(":")[2]
+    with cupy.cuda.Device(int(number) if number else None):
+        return cupy.asarray(array)
+
+
+def _cupy(device: str) -> ModuleType:
+    """CuPy, or one sentence about what is missing."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        raise RuntimeError(
+            f"device {device!r}: CuPy is not installed ({error}); pip install -e '.[cuda12]' or '.[cuda13]', "
+            "whichever the driver supports"
+        ) from error
+    try:
+        gpus = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"device {device!r}: there is no GPU, or no driver for it ({error})") from error
+    number = str(device).partition(":")[2] or "0"
+    if not number.isdigit() or int(number) >= gpus:
+        raise RuntimeError(f"device {device!r}: there are {gpus} GPUs, 'cuda:0' to 'cuda:{gpus - 1}'")
+    return cupy
 
 
 def set_num_threads(n: int) -> None:

@@ -1,9 +1,29 @@
-"""Hypothesis: no deadlines, since a first call may compile kernels; the same examples every time in CI."""
+"""Hypothesis: no deadlines, since a first call may compile kernels; the same examples every time in CI.
+
+The GPU of the tests is emulated (see tests/cuda/emulation), or, with --device cuda, a real one.
+"""
 
 import os
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("minigen", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "minigen")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--device", choices=["emulated", "cuda"], default="emulated", help="what the tests of the GPU half run on"
+    )
+
+
+@pytest.fixture(scope="session")
+def cupy(request):
+    """CuPy, or its stand-in, which runs the kernels on the CPU: whichever `import cupy` gives from now on."""
+    if request.config.getoption("--device") == "cuda":
+        return __import__("cupy")
+    from tests.cuda.emulation import fake_cupy
+
+    return fake_cupy.install()

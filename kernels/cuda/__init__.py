@@ -1,0 +1,9 @@
+"""The kernels in CUDA C++: the functions of `kernels.reference` for CuPy arrays, with the same arguments and results.
+
+Each .cu file holds kernels, the .py file of the same name the functions that launch them; `launch.py` is how. Importing
+this package imports no CuPy: that happens when the first array comes.
+"""
+
+from kernels.cuda.rearrange import upsample
+
+__all__ = ["upsample"]

@@ -1,0 +1,34 @@
+"""New arrays on the device of another, and arrays as kernels take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Array = Any  # cupy.ndarray
+
+
+def empty(shape: Sequence[int], like: Array, dtype: Any = None) -> Array:
+    """An array with no values yet on the device of `like`, and of its dtype unless another is given."""
+    import cupy
+
+    with like.device:
+        return cupy.empty(tuple(shape), like.dtype if dtype is None else dtype)
+
+
+def zeros(shape: Sequence[int], like: Array, dtype: Any = None) -> Array:
+    """The same, full of zeros."""
+    import cupy
+
+    with like.device:
+        return cupy.zeros(tuple(shape), like.dtype if dtype is None else dtype)
+
+
+def contiguous(x: Array) -> Array:
+    """x itself if its numbers lie in order, else a copy in which they do; on the device of x."""
+    import cupy
+
+    if x.flags.c_contiguous:
+        return x
+    with x.device:
+        return cupy.ascontiguousarray(x)

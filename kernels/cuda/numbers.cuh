@@ -1,0 +1,47 @@
+// Numbers of several types under one name: how they are stored, what they are computed in, and sums over threads.
+#pragma once
+#include <cuda_fp16.h>
+
+// What sums of T are taken in: float16 is storage only.
+template <class T> struct AccumulatorOf { typedef T type; };
+template <> struct AccumulatorOf<__half> { typedef float type; };
+template <class T> using Accumulator = typename AccumulatorOf<T>::type;
+
+// T as the type it is computed in. A result goes back with T(value).
+template <class T> __device__ __forceinline__ Accumulator<T> widen(T value) { return Accumulator<T>(value); }
+
+// N numbers that are moved at once: 16 bytes at the most.
+template <class T, int N> struct alignas(sizeof(T) * N) Vector { T of[N]; };
+
+template <int N, class T> __device__ __forceinline__ Vector<T, N> load(const T* from) {
+    return *reinterpret_cast<const Vector<T, N>*>(from);
+}
+template <int N, class T> __device__ __forceinline__ void store(T* to, const Vector<T, N>& value) {
+    *reinterpret_cast<Vector<T, N>*>(to) = value;
+}
+
+// The sum over the 32 lanes of a warp, in every lane, in a fixed order.
+template <class T> __device__ __forceinline__ T warp_sum(T value) {
+    for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
+    return value;
+}
+template <class T> __device__ __forceinline__ T warp_max(T value) {
+    for (int distance = 16; distance > 0; distance /= 2) {
+        const T other = __shfl_xor_sync(0xffffffffu, value, distance);
+        value = value < other || other != other ? other : value;  // a NaN stays
+    }
+    return value;
+}
+
+// The sum over all THREADS of a block, in every thread, in a fixed order. May be called again at once.
+template <int THREADS, class T> __device__ __forceinline__ T block_sum(T value) {
+    static_assert(THREADS % 32 == 0 && THREADS <= 1024, "whole warps");
+    __shared__ T of_warp[THREADS / 32];
+    value = warp_sum(value);
+    __syncthreads();  // nobody still reads an earlier sum
+    if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = value;
+    __syncthreads();
+    T total = T(0);
+    for (int w = 0; w < THREADS / 32; ++w) total += of_warp[w];
+    return total;
+}
