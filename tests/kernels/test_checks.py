@@ -137,7 +137,7 @@ REFUSED = [
     (norm(eps=-1.0), "group_norm: eps must not be negative; got -1.0"),
     (norm_backward(g=zeros(2, 6, 6)), "group_norm_backward: g has shape (2, 6, 6) but needs (2, 7, 6) like x"),
     (norm_backward(mean=zeros(2, 6)), "mean has shape (2, 6) but needs (2, 3) for x (2, 7, 6) in 3 groups"),
-    (norm_backward(rstd=zeros(2, 3, dtype=f64)), TypeError("g is float32 but rstd is float64")),
+    (norm_backward(rstd=zeros(2, 3, dtype=f64)), TypeError("rstd is float64; it must be float32")),
     # attention
     (attention(q=zeros(2, 5, 8)), "attention: q needs 4 axes (N, length, heads, d) but has shape (2, 5, 8)"),
     (attention(k=zeros(3, 5, 4, 8)), "q (2, 5, 4, 8) has 2 samples (axis 0) but k (3, 5, 4, 8) has 3"),
