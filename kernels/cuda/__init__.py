@@ -4,6 +4,7 @@ Each .cu file holds kernels, the .py file of the same name the functions that la
 this package imports no CuPy: that happens when the first array comes.
 """
 
+from kernels.cuda.attention import attention, attention_backward
 from kernels.cuda.rearrange import upsample
 
-__all__ = ["upsample"]
+__all__ = ["attention", "attention_backward", "upsample"]
