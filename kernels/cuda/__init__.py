@@ -4,6 +4,16 @@ Each .cu file holds kernels, the .py file of the same name the functions that la
 this package imports no CuPy: that happens when the first array comes.
 """
 
+from kernels.cuda.noise import add_noise, ddim_step, ddpm_step
+from kernels.cuda.philox import normal, philox, uniform
 from kernels.cuda.rearrange import upsample
 
-__all__ = ["upsample"]
+__all__ = [
+    "add_noise",
+    "ddim_step",
+    "ddpm_step",
+    "normal",
+    "philox",
+    "uniform",
+    "upsample",
+]
