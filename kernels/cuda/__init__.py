@@ -5,15 +5,21 @@ this package imports no CuPy: that happens when the first array comes.
 """
 
 from kernels.cuda.noise import add_noise, ddim_step, ddpm_step
+from kernels.cuda.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cuda.philox import normal, philox, uniform
 from kernels.cuda.rearrange import upsample
 
 __all__ = [
+    "adam_",
+    "add_",
     "add_noise",
     "ddim_step",
     "ddpm_step",
+    "global_norm",
+    "lerp_",
     "normal",
     "philox",
+    "scale_",
     "uniform",
     "upsample",
 ]
