@@ -4,6 +4,8 @@ Each .cu file holds kernels, the .py file of the same name the functions that la
 this package imports no CuPy: that happens when the first array comes.
 """
 
+from kernels.cuda.norm import group_norm, group_norm_backward
 from kernels.cuda.rearrange import upsample
+from kernels.cuda.sums import sum_positions
 
-__all__ = ["upsample"]
+__all__ = ["group_norm", "group_norm_backward", "sum_positions", "upsample"]
