@@ -5,9 +5,11 @@ this package imports no CuPy: that happens when the first array comes.
 """
 
 from kernels.cuda.noise import add_noise, ddim_step, ddpm_step
+from kernels.cuda.norm import group_norm, group_norm_backward
 from kernels.cuda.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cuda.philox import normal, philox, uniform
 from kernels.cuda.rearrange import upsample
+from kernels.cuda.sums import sum_positions
 
 __all__ = [
     "adam_",
@@ -16,10 +18,13 @@ __all__ = [
     "ddim_step",
     "ddpm_step",
     "global_norm",
+    "group_norm",
+    "group_norm_backward",
     "lerp_",
     "normal",
     "philox",
     "scale_",
+    "sum_positions",
     "uniform",
     "upsample",
 ]
