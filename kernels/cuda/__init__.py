@@ -4,6 +4,8 @@ Each .cu file holds kernels, the .py file of the same name the functions that la
 this package imports no CuPy: that happens when the first array comes.
 """
 
-from kernels.cuda.rearrange import upsample
+from kernels.cuda.activation import activation, activation_backward
+from kernels.cuda.elementwise import arithmetic
+from kernels.cuda.rearrange import copy, join, sum_blocks, upsample
 
-__all__ = ["upsample"]
+__all__ = ["activation", "activation_backward", "arithmetic", "copy", "join", "sum_blocks", "upsample"]
