@@ -15,12 +15,18 @@ enum Function { RELU, LEAKY_RELU, SIGMOID, TANH, EXP, ERF, SILU, SOFTPLUS, GELU,
 template <int N, class T> __device__ __forceinline__ Vector<T, N> load_first(const T* from, long long n) {
     if (n >= N) return load<N>(from);
     Vector<T, N> value = {};
-    for (int i = 0; i < n; ++i) value.of[i] = from[i];
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+        if (i < n) value.of[i] = from[i];
+    }
     return value;
 }
 template <int N, class T> __device__ __forceinline__ void store_first(T* to, const Vector<T, N>& value, long long n) {
     if (n >= N) return store<N>(to, value);
-    for (int i = 0; i < n; ++i) to[i] = value.of[i];
+#pragma unroll
+    for (int i = 0; i < N; ++i) {
+        if (i < n) to[i] = value.of[i];
+    }
 }
 
 template <class T> __device__ __forceinline__ T sigmoid(T x) { return T(1) / (T(1) + exp(-x)); }  // 1 / inf is 0
