@@ -5,6 +5,7 @@ this package imports no CuPy: that happens when the first array comes.
 """
 
 from kernels.cuda.activation import activation, activation_backward
+from kernels.cuda.attention import attention, attention_backward
 from kernels.cuda.elementwise import arithmetic
 from kernels.cuda.noise import add_noise, ddim_step, ddpm_step
 from kernels.cuda.norm import group_norm, group_norm_backward
@@ -20,6 +21,8 @@ __all__ = [
     "add_",
     "add_noise",
     "arithmetic",
+    "attention",
+    "attention_backward",
     "copy",
     "ddim_step",
     "ddpm_step",
