@@ -91,6 +91,17 @@ class _Memory:
     def __init__(self, a):
         self.ptr, self._a = a.ctypes.data, a
 
+    def array(self, shape, dtype):
+        """The numbers in order from here on, which must lie in memory that was allocated."""
+        owner = self._a
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        a = np.lib.stride_tricks.as_strided(self._a, shape, np.empty(shape, dtype).strides)
+        low, high = np.lib.array_utils.byte_bounds(owner)
+        if dtype != self._a.dtype or (a.size and not low <= self.ptr <= self.ptr + a.nbytes <= high):
+            raise RuntimeError(f"an array of {shape} {dtype} does not fit the memory at {self.ptr:#x}")
+        return a
+
 
 class ndarray:
     __module__ = "cupy"
@@ -98,7 +109,7 @@ class ndarray:
     __hash__ = None
 
     def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
-        self._a = _recorded(_poisoned(np.empty(shape, dtype, order)))
+        self._a = memptr.array(shape, dtype) if memptr else _recorded(_poisoned(np.empty(shape, dtype, order)))
 
     @classmethod
     def _from(cls, a):
