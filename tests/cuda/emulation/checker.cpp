@@ -71,13 +71,10 @@ Region* region_before(uintptr_t p) {
     return next == regions.begin() ? nullptr : &next[-1];
 }
 
-// threadIdx and the like in this library, and constants in that of the kernel; but not what lies behind its shared memory.
-bool constant(uintptr_t p) {
-    const auto within = [p](const unsigned char* begin, const unsigned char* end) {
-        return (uintptr_t)begin <= p && p < (uintptr_t)end;
-    };
-    if (within(__ehdr_start, _end)) return true;
-    return within(image.begin, image.end) && !within(image.shared_begin, image.shared_end + 4096);
+// threadIdx and the like in this library, and constants in that of the kernel; but not what lies behind a shared array.
+bool constant(uintptr_t p, const Region* before) {
+    if ((uintptr_t)__ehdr_start <= p && p < (uintptr_t)_end) return true;
+    return image.begin <= p && p < image.end && !(before && before->shared && p - before->end < 4096);
 }
 
 const char* const NAME[] = {"read", "write", "atomic"};
@@ -113,10 +110,10 @@ void count(const Region& region, size_t bytes, Access kind) {
 void check(const void* address, size_t bytes, Access kind, void* code) {
     const uintptr_t p = (uintptr_t)address;
     if (regions.empty() || on_a_stack(p)) return;
-    fault = (uintptr_t)code - (uintptr_t)image.begin;
+    fault = (uintptr_t)code - image.begin;
     Region* region = region_before(p);
     if (!region || p >= region->end) {
-        if (kind == READ && constant(p)) return;
+        if (kind == READ && constant(p, region)) return;
         if (region && p - region->end < 1 << 16)
             fail("out of bounds: %s of %zu bytes, %zu bytes past the end of %s", NAME[kind], bytes, p - region->end,
                  region->name);

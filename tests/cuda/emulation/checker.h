@@ -13,7 +13,7 @@ struct Counts { uint64_t global_read, global_written, shared_read, shared_writte
 extern Counts counts;
 
 // The ranges do not overlap. Nothing is checked before begin_checks, nor after end_checks.
-void begin_checks(const Image& image, const Range* ranges, int number);
+void begin_checks(const Image& of_kernel, const Range* ranges, int number);
 void end_checks();
 
 // Shared memory holds nothing yet.

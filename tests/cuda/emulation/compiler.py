@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import re
 import subprocess
 import tempfile
 from functools import cache
@@ -14,10 +15,12 @@ COMMON = ("-std=c++17", "-fPIC")
 RUNTIME = (*COMMON, "-O2", "-shared")
 KERNELS = (
     *COMMON,
-    "-g1",  # the lines of code addresses
+    "-g1",  # the lines of code addresses, in the words that addr2line understands
+    "-gdwarf-4",
     "-ffp-contract=off",
     "-fno-strict-aliasing",
     "-fvisibility=hidden",
+    "-fno-zero-initialized-in-bss",  # all static variables in the same words, for _SHARED
     "-include",
     str(HERE / "cuda_emu.h"),
     f"-I{HERE / 'include'}",
@@ -33,6 +36,10 @@ MODES = {
     ),
 }
 
+# A function's static array in assembly. Zeros are put behind it, or one past its end would be in the next.
+_SHARED = re.compile(r"^(_ZZ\w+:\n\s*\.zero\s+)(\d+)", re.MULTILINE)
+GAP = 256
+
 
 class EmulatorError(RuntimeError):
     """A kernel does not compile, or the checks found something."""
@@ -44,11 +51,22 @@ def library(code, mode, options=()):
     runtime = _runtime_path()
 
     def build(folder, out):
-        source, compiled = folder / "kernel.cpp", folder / "kernel.o"
+        source, assembly = folder / "kernel.cpp", folder / "kernel.s"
         source.write_text(f'#line 1 "<code>"\n{code}')
-        _run("g++", *flags, "-c", source, "-o", compiled)
+        _run("g++", *flags, "-S", source, "-o", assembly)
+        assembly.write_text(_SHARED.sub(lambda m: f"{m[1]}{int(m[2]) + GAP}", assembly.read_text()))
         # without -fsanitize: it would bring its own runtime library
-        _run("g++", "-shared", compiled, f"-L{CACHE}", f"-l:{runtime.name}", "-Wl,-rpath,$ORIGIN", "-o", out)
+        _run(
+            "g++",
+            "-shared",
+            "-Wa,--gdwarf-5",
+            assembly,
+            f"-L{CACHE}",
+            f"-l:{runtime.name}",
+            "-Wl,-rpath,$ORIGIN",
+            "-o",
+            out,
+        )
 
     return _kept((code, *flags, runtime.name), build)
 
@@ -66,13 +84,17 @@ def _runtime_path():
     return _kept((*headers, *RUNTIME), lambda folder, out: _run("g++", *RUNTIME, *sources, "-o", out))
 
 
-def shared_arrays(path, begin, end):
-    """The static __shared__ arrays between two addresses of a library: (name, address, bytes) each."""
+def shared_arrays(path):
+    """The static __shared__ arrays of a library of kernels: (name, address, bytes) each.
+
+    They are its only writable variables of functions. (A section to themselves they cannot have: g++ forgets that of a
+    template's variables.)
+    """
     found = []
     for line in _run("nm", "-C", "-S", "--defined-only", path).splitlines():
-        address, size, _, name = [*line.split(" ", 3), ""][:4]
-        if name and len(size) > 1 and begin <= int(address, 16) < end:
-            found.append((name.rpartition("::")[2], int(address, 16), int(size, 16)))
+        symbol = re.match(r"([0-9a-f]+) ([0-9a-f]+) [bdBD] .*::(\w+)$", line)
+        if symbol:
+            found.append((symbol[3], int(symbol[1], 16), int(symbol[2], 16)))
     return found
 
 

@@ -13,14 +13,13 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
-#define __shared__ static __attribute__((section("emu_shared")))  // blocks run one at a time
-#define EMU_DYNAMIC_SHARED(T, name) static T*& name = (T*&)emu::dynamic_shared;  // for extern __shared__ T name[];
+#define __shared__ static                                                  // blocks run one at a time
+#define EMU_DYNAMIC_SHARED(T, name) T*& name = (T*&)emu::dynamic_shared;  // for extern __shared__ T name[];
 constexpr int warpSize = 32;
 
 // ---- synchronisation ---------------------------------------------------------------------------------
-#define EMU_LINE int line = __builtin_LINE()  // of the caller
-inline void __syncthreads(EMU_LINE) { emu::barrier(line); }
-inline void __syncwarp(unsigned mask = 0xffffffffu, EMU_LINE) { emu::sync_warp(mask, line); }
+inline void __syncthreads(EMU_PLACE) { emu::barrier(place); }
+inline void __syncwarp(unsigned mask = 0xffffffffu, EMU_PLACE) { emu::sync_warp(mask, place); }
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 
@@ -30,41 +29,43 @@ namespace emu {
 inline int first(int width) { return lane() & ~(width - 1); }
 inline int last(int width) { return lane() | (width - 1); }
 
-template <class T> EMU_QUIET T shuffle(unsigned mask, T value, int from, int width, const char* what, int line) {
+template <class T> EMU_QUIET T shuffle(unsigned mask, T value, int from, int width, const char* what, Place place) {
     static_assert(sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8, "CUDA shuffles 2, 4 or 8 bytes");
-    if (width < 1 || width > 32 || width & (width - 1)) fail("line %d: %s of width %d", line, what, width);
-    if (!(mask >> from & 1)) fail("line %d: %s reads lane %d, which is not in mask %08x", line, what, from, mask);
-    const Lane* lanes = exchange(mask, &value, sizeof value, what, line);
+    if (width < 1 || width > 32 || width & (width - 1))
+        fail("%s:%d: %s of width %d", place.file, place.line, what, width);
+    if (!(mask >> from & 1))
+        fail("%s:%d: %s reads lane %d, which is not in mask %08x", place.file, place.line, what, from, mask);
+    const Lane* lanes = exchange(mask, &value, sizeof value, what, place);
     std::memcpy(&value, lanes[from], sizeof value);
     return value;
 }
 }  // namespace emu
-template <class T> T __shfl_sync(unsigned mask, T value, int from, int width = 32, EMU_LINE) {
-    return emu::shuffle(mask, value, emu::first(width) + (from & (width - 1)), width, "__shfl_sync", line);
+template <class T> T __shfl_sync(unsigned mask, T value, int from, int width = 32, EMU_PLACE) {
+    return emu::shuffle(mask, value, emu::first(width) + (from & (width - 1)), width, "__shfl_sync", place);
 }
 // Beyond the group, a lane gets its own value back.
-template <class T> T __shfl_xor_sync(unsigned mask, T value, int distance, int width = 32, EMU_LINE) {
+template <class T> T __shfl_xor_sync(unsigned mask, T value, int distance, int width = 32, EMU_PLACE) {
     const int from = emu::lane() ^ distance;
-    return emu::shuffle(mask, value, from > emu::last(width) ? emu::lane() : from, width, "__shfl_xor_sync", line);
+    return emu::shuffle(mask, value, from > emu::last(width) ? emu::lane() : from, width, "__shfl_xor_sync", place);
 }
-template <class T> T __shfl_down_sync(unsigned mask, T value, unsigned distance, int width = 32, EMU_LINE) {
+template <class T> T __shfl_down_sync(unsigned mask, T value, unsigned distance, int width = 32, EMU_PLACE) {
     const int from = emu::lane() + (int)distance;
-    return emu::shuffle(mask, value, from > emu::last(width) ? emu::lane() : from, width, "__shfl_down_sync", line);
+    return emu::shuffle(mask, value, from > emu::last(width) ? emu::lane() : from, width, "__shfl_down_sync", place);
 }
-template <class T> T __shfl_up_sync(unsigned mask, T value, unsigned distance, int width = 32, EMU_LINE) {
+template <class T> T __shfl_up_sync(unsigned mask, T value, unsigned distance, int width = 32, EMU_PLACE) {
     const int from = emu::lane() - (int)distance;
-    return emu::shuffle(mask, value, from < emu::first(width) ? emu::lane() : from, width, "__shfl_up_sync", line);
+    return emu::shuffle(mask, value, from < emu::first(width) ? emu::lane() : from, width, "__shfl_up_sync", place);
 }
-EMU_QUIET inline unsigned __ballot_sync(unsigned mask, int predicate, EMU_LINE) {
+EMU_QUIET inline unsigned __ballot_sync(unsigned mask, int predicate, EMU_PLACE) {
     const unsigned char mine = predicate != 0;
-    const emu::Lane* lanes = emu::exchange(mask, &mine, 1, "__ballot_sync", line);
+    const emu::Lane* lanes = emu::exchange(mask, &mine, 1, "__ballot_sync", place);
     unsigned votes = 0;
     for (int i = 0; i < 32; ++i)
         if (mask >> i & 1) votes |= (unsigned)lanes[i][0] << i;
     return votes;
 }
-inline int __any_sync(unsigned mask, int predicate, EMU_LINE) { return __ballot_sync(mask, predicate, line) != 0; }
-inline int __all_sync(unsigned mask, int predicate, EMU_LINE) { return __ballot_sync(mask, predicate, line) == mask; }
+inline int __any_sync(unsigned mask, int predicate, EMU_PLACE) { return __ballot_sync(mask, predicate, place) != 0; }
+inline int __all_sync(unsigned mask, int predicate, EMU_PLACE) { return __ballot_sync(mask, predicate, place) == mask; }
 
 // ---- atomics -----------------------------------------------------------------------------------------
 #define EMU_ATOMIC(name, expression)                                          \

@@ -10,23 +10,26 @@
 extern uint3 threadIdx, blockIdx;  // of the thread that runs
 extern dim3 blockDim, gridDim;
 
+// The last parameter of a function: where it was called.
+#define EMU_PLACE emu::Place place = {__builtin_FILE(), __builtin_LINE()}
 // Functions that the compiler must not instrument: they act for the kernel, and say themselves what they touch.
 #define EMU_QUIET __attribute__((no_sanitize("thread")))
 
 namespace emu {
 enum Access { READ, WRITE, ATOMIC };
+struct Place { const char* file; int line; };  // in the kernel's source
 typedef unsigned char Lane[64];  // what one lane brings to an exchange
 
-struct Image { const unsigned char *begin, *end, *shared_begin, *shared_end; };  // a library of kernels in memory
+struct Image { uintptr_t begin, end; };  // where a library of kernels lies in memory
 
 extern void* dynamic_shared;  // as many bytes as the launch asked for
 
 int lane();
-void barrier(int line);
-void sync_warp(unsigned mask, int line);
+void barrier(Place place);
+void sync_warp(unsigned mask, Place place);
 
 // Waits until every lane of the mask is here; what each of the 32 lanes brought.
-const Lane* exchange(unsigned mask, const void* data, int bytes, const char* what, int line);
+const Lane* exchange(unsigned mask, const void* data, int bytes, const char* what, Place place);
 
 // An asynchronous copy, carried out as late as is allowed: by the wait for its group.
 void cp_async(void* to, const void* from, int bytes, bool wanted);

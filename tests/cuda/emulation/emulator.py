@@ -23,11 +23,11 @@ _KERNEL = re.compile(r'extern\s+"C"\s+__global__[^;{(]*?(?:__launch_bounds__\([^
 class Image(ctypes.Structure):
     """Image of emu.h."""
 
-    _fields_ = [(name, ctypes.c_size_t) for name in ("begin", "end", "shared_begin", "shared_end")]
+    _fields_ = [("begin", ctypes.c_size_t), ("end", ctypes.c_size_t)]
 
 
 class Counts(ctypes.Structure):
-    """Counts of checker.h, what a launch did: bytes that threads moved and atomics (in check mode), barriers that blocks
+    """Counts of checker.h, what a launch did: bytes moved by threads and atomics (in check mode), barriers that blocks
     passed, and exchanges within warps."""
 
     _fields_ = [
@@ -51,19 +51,18 @@ class Module:
         entries = "\n".join(f"EMU_KERNEL({symbol}, {name})" for name, symbol in self.symbols.items())
         self.path = compiler.library(f"{_DYNAMIC_SHARED.sub(_dynamic_shared, code)}\n{entries}\n", mode, options)
         self._library = ctypes.CDLL(str(self.path))
-        self._library.emu_image.restype = ctypes.POINTER(Image)
-        self._image = image = self._library.emu_image().contents
-        begin, end = image.shared_begin - image.begin, image.shared_end - image.begin
+        self._image = Image()
+        self._library.emu_image(ctypes.byref(self._image))
         self._shared = [
-            Range(image.begin + at, image.begin + at + size, f"shared array {name}".encode(), True, True, 2)
-            for name, at, size in compiler.shared_arrays(self.path, begin, end)
+            Range(self._image.begin + at, self._image.begin + at + size, f"shared array {name}".encode(), True, True, 2)
+            for name, at, size in compiler.shared_arrays(self.path)
         ]
 
     def signature(self, name):
         """The kernel's parameters, as arguments.py describes them."""
-        function = self._library[f"emu_signature_{self.symbols[name]}"]
-        function.restype = ctypes.c_char_p
-        return function().decode().split()
+        text = ctypes.create_string_buffer(4096)
+        self._library[f"emu_signature_{self.symbols[name]}"](text)
+        return text.value.decode().split()
 
     def launch(self, name, grid, block, args, shared_mem=0, seed=0):
         """Runs a grid, with blocks and threads in order (seed 0) or in orders drawn from the seed.
@@ -78,10 +77,8 @@ class Module:
         pointers = (ctypes.c_void_p * max(len(cells), 1))(*[ctypes.addressof(c) for c in cells])
         memory = np.empty(shared_mem + 128, np.uint8)
         dynamic = memory.ctypes.data + -memory.ctypes.data % 128
-        ranges = []
-        if self.mode == "check":
-            ranges = [*self._shared, *array_ranges(codes, args)]
-            ranges.append(Range(dynamic, dynamic + shared_mem, b"dynamic shared memory", True, True, 2))
+        ranges = [*self._shared, *array_ranges(codes, args)]
+        ranges.append(Range(dynamic, dynamic + shared_mem, b"dynamic shared memory", True, True, 2))
         counts, message, fault = Counts(), ctypes.create_string_buffer(4096), ctypes.c_uint64()
         failed = compiler.runtime().emu_launch(
             ctypes.cast(self._library[f"emu_call_{self.symbols[name]}"], ctypes.c_void_p),
@@ -89,10 +86,10 @@ class Module:
             ctypes.byref(self._image),
             (ctypes.c_uint * 6)(*dims),
             ctypes.c_void_p(dynamic),
-            ctypes.c_size_t(shared_mem),
             ctypes.c_uint64(seed),
-            (Range * max(len(ranges), 1))(*ranges),
+            (Range * len(ranges))(*ranges),
             len(ranges),
+            self.mode == "check",
             ctypes.byref(counts),
             message,
             ctypes.c_size_t(len(message)),

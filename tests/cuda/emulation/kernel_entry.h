@@ -25,11 +25,9 @@ template <class T> EMU_QUIET char* write_code(char* to) {
         return to;
     }
 }
-template <class... A> EMU_QUIET const char* signature(void (*)(A...)) {
-    static char text[8 * sizeof...(A) + 1];
-    char* to = text;
+template <class... A> EMU_QUIET void write_signature(void (*)(A...), char* to) {
     ((to = write_code<A>(to), *to++ = ' '), ...);
-    return text;
+    *to = 0;
 }
 template <class... A, size_t... I>
 EMU_QUIET inline void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
@@ -43,16 +41,9 @@ template <class... A> EMU_QUIET inline void call(void (*kernel)(A...), void** ar
 #define EMU_EXPORT extern "C" EMU_QUIET __attribute__((visibility("default")))
 #define EMU_KERNEL(symbol, ...)                                                                \
     EMU_EXPORT void emu_call_##symbol(void** arguments) { emu::call(__VA_ARGS__, arguments); } \
-    EMU_EXPORT const char* emu_signature_##symbol() { return emu::signature(__VA_ARGS__); }
+    EMU_EXPORT void emu_signature_##symbol(char* to) { emu::write_signature(__VA_ARGS__, to); }
 
-// Where this library lies, and in it the kernels' static shared memory; the linker defines these names.
-extern "C" {
-extern unsigned char __ehdr_start[] __attribute__((visibility("hidden")));
-extern unsigned char _end[] __attribute__((visibility("hidden")));
-extern unsigned char __start_emu_shared[] __attribute__((weak, visibility("hidden")));
-extern unsigned char __stop_emu_shared[] __attribute__((weak, visibility("hidden")));
-}
-EMU_EXPORT const emu::Image* emu_image() {
-    static const emu::Image image = {__ehdr_start, _end, __start_emu_shared, __stop_emu_shared};
-    return &image;
-}
+// Where this library lies in memory; the linker defines these names.
+extern "C" unsigned char __ehdr_start[] __attribute__((visibility("hidden")));
+extern "C" unsigned char _end[] __attribute__((visibility("hidden")));
+EMU_EXPORT void emu_image(emu::Image* image) { *image = {(uintptr_t)__ehdr_start, (uintptr_t)_end}; }

@@ -16,15 +16,17 @@ void* emu::dynamic_shared;
 namespace emu {
 namespace {
 enum State { READY, AT_BARRIER, AT_COLLECTIVE, DONE };
+bool operator==(const Place& a, const Place& b) { return a.line == b.line && !std::strcmp(a.file, b.file); }
+
 struct Copy { void* to; const void* from; int bytes, group; bool wanted; };
 struct Thread {
     void* stack;  // its top, while another runs
     State state;
     uint3 index;
-    int line;         // where it waits,
-    const char* what; // at which collective,
-    unsigned mask;    // for which lanes
-    int group;        // of the asynchronous copies that it starts now
+    Place place = {"", 0};  // where it waits,
+    const char* what;       // at which collective,
+    unsigned mask;          // for which lanes
+    int group;              // of the asynchronous copies that it starts now
     std::vector<Copy> copies;
 };
 struct Warp { unsigned waiting; uint64_t barriers; alignas(16) Lane in[32], out[32]; };
@@ -106,17 +108,17 @@ std::string block_told() {
 
 // Nobody can run: who waits for what?
 std::string deadlock() {
-    static const char* const DOING[] = {"", "at __syncthreads", "", "finished"};
+    static const char* const DOING[] = {"", "in __syncthreads", "", "finished"};
     std::string text = "deadlock in " + block_told() + ":";
     for (size_t i = 0, j; i < threads.size(); i = j) {
         const Thread& first = threads[i];
         const auto same = [&](const Thread& t) {
-            return t.state == first.state && t.line == first.line && t.mask == first.mask;
+            return t.state == first.state && t.place == first.place && t.mask == first.mask;
         };
         for (j = i; j < threads.size() && same(threads[j]);) ++j;
         text += "\n  threads " + std::to_string(i) + "-" + std::to_string(j - 1) + " ";
         text += first.state == AT_COLLECTIVE ? std::string("in ") + first.what : DOING[first.state];
-        if (first.state != DONE) text += " line " + std::to_string(first.line);
+        if (first.state != DONE) text += std::string(" at ") + first.place.file + ":" + std::to_string(first.place.line);
     }
     return text;
 }
@@ -136,7 +138,7 @@ void begin_block() {
 // on two barriers being as good as one, is undefined in CUDA's words, and a finding here.)
 bool barrier_complete() {
     return std::all_of(threads.begin(), threads.end(), [](const Thread& t) {
-        return t.state == AT_BARRIER && t.line == threads[0].line;
+        return t.state == AT_BARRIER && t.place == threads[0].place;
     });
 }
 
@@ -189,20 +191,21 @@ void fail(const char* format, ...) {
 
 int lane() { return me % 32; }
 
-void barrier(int line) {
+void barrier(Place place) {
     threads[me].state = AT_BARRIER;
-    threads[me].line = line;
+    threads[me].place = place;
     yield();
 }
 
-const Lane* exchange(unsigned mask, const void* data, int bytes, const char* what, int line) {
+const Lane* exchange(unsigned mask, const void* data, int bytes, const char* what, Place place) {
     Warp& warp = warps[me / 32];
     Thread* const lanes = &threads[me / 32 * 32];
     Thread& self = threads[me];
-    if (!(mask >> lane() & 1)) fail("line %d: %s: lane %d is not in its own mask %08x", line, what, lane(), mask);
+    if (!(mask >> lane() & 1))
+        fail("%s:%d: %s: lane %d is not in its own mask %08x", place.file, place.line, what, lane(), mask);
     std::memcpy(warp.in[lane()], data, bytes);
     warp.waiting |= 1u << lane();
-    self.mask = mask, self.what = what, self.line = line, self.state = AT_COLLECTIVE;
+    self.mask = mask, self.what = what, self.place = place, self.state = AT_COLLECTIVE;
     if ((warp.waiting & mask) != mask) {
         yield();
         return warp.out;
@@ -210,9 +213,9 @@ const Lane* exchange(unsigned mask, const void* data, int bytes, const char* wha
     for (int i = 0; i < 32; ++i) {  // the last one in completes the exchange
         if (!(mask >> i & 1)) continue;
         Thread& other = lanes[i];
-        if (other.mask != mask || other.line != line || other.what != what)
-            fail("line %d: %s (mask %08x) meets %s (mask %08x) of lane %d at line %d", line, what, mask, other.what,
-                 other.mask, i, other.line);
+        if (other.mask != mask || !(other.place == place) || other.what != what)
+            fail("%s:%d: %s (mask %08x) meets %s (mask %08x) of lane %d at %s:%d", place.file, place.line, what, mask,
+                 other.what, other.mask, i, other.place.file, other.place.line);
         other.state = READY;
         std::memcpy(warp.out[i], warp.in[i], bytes);
     }
@@ -222,12 +225,12 @@ const Lane* exchange(unsigned mask, const void* data, int bytes, const char* wha
 }
 
 // Orders the warp's accesses only if the whole warp takes part: stricter than CUDA.
-void sync_warp(unsigned mask, int line) {
+void sync_warp(unsigned mask, Place place) {
     Warp& warp = warps[me / 32];
     const uint64_t before = warp.barriers;
     const size_t lanes = threads.size() - me / 32 * 32;
     const unsigned all = lanes >= 32 ? ~0u : (1u << lanes) - 1;
-    exchange(mask, "", 1, "__syncwarp", line);
+    exchange(mask, "", 1, "__syncwarp", place);
     if ((mask & all) == all && warp.barriers == before) ++warp.barriers;  // the first to go on
     now = time_of(block, barriers, warp.barriers, me);
 }
@@ -252,11 +255,11 @@ void cp_async_wait(int groups_left) {
 
 using namespace emu;
 
-// Runs a grid. dims: gridDim, blockDim; seed 0: blocks and threads in order, otherwise shuffled; ranges: what may be
-// touched, none in fast mode. Returns whether there is a finding, then in `message`.
+// Runs a grid. dims: gridDim, blockDim; seed 0: blocks and threads in order, otherwise shuffled; ranges: the memory that
+// may be touched. Returns whether there is a finding, and that in `message`.
 extern "C" int emu_launch(
-    void (*entry)(void**), void** args, const Image* image, const unsigned* dims, void* dynamic, size_t dynamic_bytes,
-    uint64_t seed, const Range* ranges, int number, Counts* out, char* message, size_t message_bytes, uint64_t* fault_at) {
+    void (*entry)(void**), void** args, const Image* image, const unsigned* dims, void* dynamic,
+    uint64_t seed, const Range* ranges, int number, int check, Counts* out, char* message, size_t message_bytes, uint64_t* fault_at) {
     kernel = entry, arguments = args, dynamic_shared = dynamic;
     gridDim = {dims[0], dims[1], dims[2]};
     blockDim = {dims[3], dims[4], dims[5]};
@@ -266,7 +269,7 @@ extern "C" int emu_launch(
     warps.assign((per_block + 31) / 32, {});
     counts = {}, fault = 0;
     finding.clear();
-    begin_checks(*image, ranges, number);
+    if (check) begin_checks(*image, ranges, number);
 
     std::mt19937_64 random(seed);
     std::vector<size_t> order(blocks);
@@ -275,8 +278,8 @@ extern "C" int emu_launch(
     for (size_t i = 0; i < blocks && finding.empty(); ++i) {
         block = order[i];
         blockIdx = {unsigned(block % dims[0]), unsigned(block / dims[0] % dims[1]), unsigned(block / dims[0] / dims[1])};
-        std::memset((void*)image->shared_begin, 0xff, image->shared_end - image->shared_begin);  // NaN
-        std::memset(dynamic_shared, 0xff, dynamic_bytes);
+        for (int k = 0; k < number; ++k)
+            if (ranges[k].shared) std::memset((void*)ranges[k].begin, 0xff, ranges[k].end - ranges[k].begin);  // NaN
         forget_shared();
         run_block(seed ? &random : nullptr);
     }

@@ -1,4 +1,4 @@
-"""Writes cupy_api.json, the names and signatures of the real CuPy; with --check, only compares. Needs the wheel, no GPU.
+"""Writes cupy_api.json, the names and signatures of the real CuPy, or (--check) compares. Needs the wheel, no GPU.
 
 python -m tests.cuda.emulation.snapshot [--check]
 """

@@ -16,9 +16,9 @@ EMU_QUIET inline float half_of(unsigned pair, int which) { return bits<_Float16>
 
 // D (16x8) += A (16x8) B (8x8)
 EMU_QUIET inline void mma_m16n8k8_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
-                                       int line = __builtin_LINE()) {
+                                       EMU_PLACE) {
     const unsigned mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    const auto of_lane = (const unsigned(*)[16])exchange(0xffffffffu, mine, sizeof mine, "mma", line);
+    const auto of_lane = (const unsigned(*)[16])exchange(0xffffffffu, mine, sizeof mine, "mma", place);
     const int g = lane() / 4, q = lane() % 4;
     for (int i = 0; i < 4; ++i) {
         const int row = g + i / 2 * 8, column = 2 * q + i % 2;
@@ -32,9 +32,9 @@ EMU_QUIET inline void mma_m16n8k8_tf32(float (&d)[4], const unsigned (&a)[4], co
 
 // D (16x8) += A (16x16) B (16x8), A and B of halves
 EMU_QUIET inline void mma_m16n8k16_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
-                                        int line = __builtin_LINE()) {
+                                        EMU_PLACE) {
     const unsigned mine[6] = {a[0], a[1], a[2], a[3], b[0], b[1]};
-    const auto of_lane = (const unsigned(*)[16])exchange(0xffffffffu, mine, sizeof mine, "mma", line);
+    const auto of_lane = (const unsigned(*)[16])exchange(0xffffffffu, mine, sizeof mine, "mma", place);
     const int g = lane() / 4, q = lane() % 4;
     for (int i = 0; i < 4; ++i) {
         const int row = g + i / 2 * 8, column = 2 * q + i % 2;
@@ -48,10 +48,10 @@ EMU_QUIET inline void mma_m16n8k16_half(float (&d)[4], const unsigned (&a)[4], c
 
 // ldmatrix.x4: lane 8 i + r brings the address of row r of matrix i.
 EMU_QUIET inline void load_matrices(unsigned (&parts)[4], const void* row, bool transposed,
-                                    int line = __builtin_LINE()) {
-    if ((uintptr_t)row % 16) fail("line %d: ldmatrix of a misaligned row", line);
+                                    EMU_PLACE) {
+    if ((uintptr_t)row % 16) fail("%s:%d: ldmatrix of a misaligned row", place.file, place.line);
     touch(row, 16, READ);
-    const auto rows = (const unsigned short(*)[32])exchange(0xffffffffu, row, 16, "ldmatrix", line);
+    const auto rows = (const unsigned short(*)[32])exchange(0xffffffffu, row, 16, "ldmatrix", place);
     const int g = lane() / 4, q = lane() % 4;
     for (int i = 0; i < 4; ++i) {
         const unsigned low = transposed ? rows[8 * i + 2 * q][g] : rows[8 * i + g][2 * q];
