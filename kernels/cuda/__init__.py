@@ -4,6 +4,8 @@ Each .cu file holds kernels, the .py file of the same name the functions that la
 this package imports no CuPy: that happens when the first array comes.
 """
 
+from kernels.cuda.conv import conv, conv_transpose, conv_weight_grad
+from kernels.cuda.matmul import matmul
 from kernels.cuda.rearrange import upsample
 
-__all__ = ["upsample"]
+__all__ = ["conv", "conv_transpose", "conv_weight_grad", "matmul", "upsample"]
