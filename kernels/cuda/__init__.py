@@ -8,6 +8,7 @@ from kernels.cuda.noise import add_noise, ddim_step, ddpm_step
 from kernels.cuda.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cuda.philox import normal, philox, uniform
 from kernels.cuda.rearrange import upsample
+from kernels.cuda.scatter import index_add
 
 __all__ = [
     "adam_",
@@ -16,6 +17,7 @@ __all__ = [
     "ddim_step",
     "ddpm_step",
     "global_norm",
+    "index_add",
     "lerp_",
     "normal",
     "philox",
