@@ -439,7 +439,7 @@ def sum_blocks(x, factors) -> None:
 
 
 def index_add(shape, indices, g) -> None:
-    """shape (V, C), indices (M,) and g (M, C). That the indices lie in [0, V) is not looked at: it takes the numbers."""
+    """shape (V, C), indices (M,) and g (M, C). Whether the indices lie in [0, V) is not looked at."""
     one_dtype("index_add", g=g)
     _is_array("index_add", "indices", indices)
     if indices.dtype not in (np.int64, np.int32):

@@ -15,7 +15,7 @@ from kernels.cpu.vector import lanes, load_first, store_first
 def index_add(shape: Sequence[int], indices: np.ndarray, g: np.ndarray) -> np.ndarray:
     """Zeros of shape (V,C) with row i of g (M,C) added to row indices[i], 0 <= indices[i] < V; in the order of i."""
     checks.index_add(shape, indices, g)
-    if indices.size and not (0 <= indices.min() and indices.max() < shape[0]):
+    if indices.size and (indices.min() < 0 or indices.max() >= shape[0]):
         raise IndexError(f"index_add: indices from {indices.min()} to {indices.max()} do not fit 0 to {shape[0] - 1}")
     y: np.ndarray = np.zeros(shape, g.dtype)
     _index_add(3 * g.size, y.reshape(-1), np.array(indices, np.int64), contiguous(g).reshape(-1), shape[1])

@@ -8,6 +8,7 @@
 // every load and store: out-of-bounds, write to const, data race, read of uninitialised shared memory.
 #pragma once
 #include <cmath>
+#include <math.h>  // exp(float) and the like as CUDA has them: of float, not double
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
