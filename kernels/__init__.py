@@ -41,4 +41,5 @@ KERNELS = (
     "join",
     "upsample",
     "sum_blocks",
+    "upfirdn2d",
 )
