@@ -44,20 +44,44 @@ def _code(dtype):
     return dtype.kind.replace("b", "u") + str(dtype.itemsize)
 
 
-def array_ranges(codes, values):
-    """The memory of the arrays among the arguments; where arrays overlap, what either allows."""
+def array_ranges(codes, values, allocations=()):
+    """The memory of the arrays among the arguments; where arrays overlap, what either allows.
+
+    const unsigned long long* is a table of addresses. What it points to among the `allocations`, the arrays that there
+    are on the device, may be read and written too.
+    """
     ranges = []
     for i, (code, value) in enumerate(zip(codes, values)):
         if code.endswith("*") and isinstance(value, np.ndarray) and value.size:
-            begin, end = np.lib.array_utils.byte_bounds(value)
-            ranges.append(Range(begin, end, b"argument %d" % i, code[0] == "m", False, min(4, value.itemsize)))
-    ranges.sort(key=lambda r: r.begin)
-    apart = []
-    for r in ranges:
-        if apart and r.begin < apart[-1].end:
-            before = apart[-1]
-            before.end, before.writable = max(before.end, r.end), before.writable or r.writable
-            before.grain = min(before.grain, r.grain)
+            ranges.append(_range(value, b"argument %d" % i, code[0] == "m"))
+            if code == "cu8*":
+                ranges += _pointed_into(value, allocations)
+    return _joined(ranges)
+
+
+def _range(array, name, writable):
+    begin, end = np.lib.array_utils.byte_bounds(array)
+    return Range(begin, end, name, writable, False, min(4, array.itemsize))
+
+
+def _pointed_into(table, allocations):
+    ranges = sorted((_range(a, b"an array in a table of addresses", True) for a in allocations), key=_begin)
+    addresses = table.ravel().tolist()
+    at = np.searchsorted([r.begin for r in ranges], addresses, "right") - 1
+    return [ranges[i] for i, address in zip(at, addresses) if i >= 0 and address < ranges[i].end]
+
+
+def _begin(r):
+    return r.begin
+
+
+def _joined(ranges):
+    joined = []
+    for r in sorted(ranges, key=_begin):
+        last = joined[-1] if joined else None
+        if last and r.begin < last.end:
+            grain = min(last.grain, r.grain)
+            joined[-1] = Range(last.begin, max(last.end, r.end), last.name, last.writable or r.writable, False, grain)
         else:
-            apart.append(r)
-    return apart
+            joined.append(r)
+    return joined

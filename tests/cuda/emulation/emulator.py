@@ -64,10 +64,11 @@ class Module:
         self._library[f"emu_signature_{self.symbols[name]}"](text)
         return text.value.decode().split()
 
-    def launch(self, name, grid, block, args, shared_mem=0, seed=0):
+    def launch(self, name, grid, block, args, shared_mem=0, seed=0, allocations=()):
         """Runs a grid, with blocks and threads in order (seed 0) or in orders drawn from the seed.
 
-        Returns Counts; EmulatorError tells the finding, its block and thread, and the line in the source.
+        Tables of addresses may point to any of the `allocations`. Returns Counts; EmulatorError tells the finding, its
+        block and thread, and the line in the source.
         """
         codes = self.signature(name)
         if len(args) != len(codes):
@@ -77,7 +78,7 @@ class Module:
         pointers = (ctypes.c_void_p * max(len(cells), 1))(*[ctypes.addressof(c) for c in cells])
         memory = np.empty(shared_mem + 128, np.uint8)
         dynamic = memory.ctypes.data + -memory.ctypes.data % 128
-        ranges = [*self._shared, *array_ranges(codes, args)]
+        ranges = [*self._shared, *array_ranges(codes, args, allocations)]
         ranges.append(Range(dynamic, dynamic + shared_mem, b"dynamic shared memory", True, True, 2))
         counts, message, fault = Counts(), ctypes.create_string_buffer(4096), ctypes.c_uint64()
         failed = compiler.runtime().emu_launch(

@@ -1,11 +1,17 @@
 """cupy.ndarray of the stand-in: a NumPy array that nobody can reach but through what the real class offers."""
 
+import weakref
+
 import numpy as np
 
 from . import real_cupy
 
 # What costs time on a real GPU: launches, bytes that cross to it and back, waits of the CPU for it.
 stats = {"launches": 0, "host_to_device": 0, "device_to_host": 0, "syncs": 0}
+
+
+# Address: the NumPy array that owns the memory there, while it lives. Kernels find it through tables of addresses.
+allocations = weakref.WeakValueDictionary()
 
 
 def unwrap(x):
@@ -58,14 +64,21 @@ class ndarray:
     def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
         if memptr is not None or strides is not None:
             raise NotImplementedError("the stand-in for CuPy allocates arrays itself")
-        self._host = poisoned(np.empty(shape, dtype, order))
+        self._hold(poisoned(np.empty(shape, dtype, order)))
+
+    def _hold(self, host):
+        self._host = owner = host
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        if owner.size:
+            allocations[owner.ctypes.data] = owner
 
     @classmethod
     def _of(cls, host):
         if host.dtype.kind not in "biufc":
             raise ValueError(f"Unsupported dtype {host.dtype}")
         self = object.__new__(cls)
-        self._host = host
+        self._hold(host)
         return self
 
     # ---- to the host and back: never unasked ------------------------------------------------------------------------
@@ -138,7 +151,11 @@ class ndarray:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index):
-        return wrap(self._host[unwrap(index)])
+        index = unwrap(index)
+        part = self._host[index]
+        if isinstance(part, np.generic):  # where NumPy gives a scalar, CuPy gives a view without axes
+            part = self._host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
+        return wrap(part)
 
     def __setitem__(self, index, value):
         if isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim):
@@ -179,7 +196,7 @@ class ndarray:
 
     def __getattr__(self, name):
         """What else the real class has, and NumPy's too."""
-        if not real_cupy.has("ndarray", name) or name.startswith("_"):
+        if not real_cupy.has("ndarray", name):
             raise AttributeError(f"'cupy.ndarray' object has no attribute '{name}'")
         attribute = getattr(self._host, name)
         if not callable(attribute):

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from . import emulator
-from .fake_array import ndarray, stats
+from .fake_array import allocations, ndarray, stats
 
 MODE = os.environ.get("MINIGEN_EMULATION_MODE", "check")
 STATIC_SHARED, MOST_SHARED = 48 << 10, 227 << 10  # bytes a block may have unasked, and on any device at all
@@ -79,7 +79,7 @@ class RawKernel:
         self.compile()
         values = tuple(_argument(f"{self.name}: argument {i}", value) for i, value in enumerate(args))
         seed = sys.modules["cupy"].schedule_seed
-        self._module._emulated.launch(self.name, grid, block, values, shared_mem, seed)
+        self._module._emulated.launch(self.name, grid, block, values, shared_mem, seed, list(allocations.values()))
         stats["launches"] += 1
 
 

@@ -8,23 +8,27 @@ from pathlib import Path
 
 PATH = Path(__file__).parent / "cupy_api.json"
 API = json.loads(PATH.read_text())
-_C_TYPES = re.compile(r"\b(?:str|int|bool|tuple|Py_ssize_t|shape_t|strides_t|_ndarray_base)\s+(?=\w)")
+
+# What is not Python in the text of a signature: C types, defaults that are objects, and a ufunc's star.
+_NOT_PYTHON = [(r"\b(?:\w+ )+(?=\w+\s*[,=)])", ""), (r"<[^<>]*>", "None"), (r"\\\*", "*"), (r"\) ->.*", ")")]
 
 
 def has(scope, name):
-    """Whether `name` is in a module or class of the real one: scope is a key of cupy_api.json."""
-    return not name.startswith("__") and name in API[scope]
+    """Whether the real one has a public `name` in a module or class: scope is a key of cupy_api.json."""
+    return not name.startswith("_") and name in API[scope]
 
 
 @cache
 def signature(scope, name):
-    """The real one's inspect.Signature, or None if the snapshot has none."""
+    """The real one's inspect.Signature; None if it does not say, or not in terms of Python."""
     text = API[scope].get(name, "")
-    if not text.startswith("("):
-        return None
+    for pattern, replacement in _NOT_PYTHON:
+        text = re.sub(pattern, replacement, text)
     namespace = {}
-    text = _C_TYPES.sub("", text).replace("\\", "").replace("<no value>", "None")
-    exec(f"def f{text}: pass", namespace)
+    try:
+        exec(f"def f{text}: pass", namespace)
+    except (SyntaxError, NameError):
+        return None
     return inspect.signature(namespace["f"])
 
 
