@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, array_module, kernels_for, pays
+from .backend import Array, array_module, check_one_device, kernels_for, pays
 from .tensor import ONE_HOLDER, Tensor, tensor
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -488,9 +488,8 @@ def _check_compatible(name: str, tensors: Sequence[Tensor]) -> None:
         if type(t.data) is type(array) is np.ndarray:
             if t.data.dtype is array.dtype:
                 continue
-        elif t.device != first.device:
-            devices = ", ".join(f"{t.shape} on {t.device}" for t in tensors)
-            raise ValueError(f"{name}: arguments on different devices ({devices}); move them with .to(device)")
+        elif t is not first and t.device != first.device:
+            check_one_device(name, [t.data for t in tensors])  # which raises
         if t.dtype != first.dtype:
             floats = {str(t.dtype) for t in tensors if t.dtype.kind == "f"}
             if len(floats) > 1:
