@@ -4,8 +4,8 @@ A device is a property of an array, never of the process: every question here is
 array itself, so CPU and GPU tensors live side by side.
 
 The code around this file says `np.exp(x)` or `np.where(c, x, y)` for both kinds of arrays: CuPy's arrays tell NumPy's
-functions to call CuPy's (by `__array_ufunc__` and `__array_function__`, NEP 13 and 18). `array_module(x)` is for what no
-array is handed to: making new arrays. A NumPy array never meets a CuPy array by itself; `to_device` moves it first.
+functions to call CuPy's (by `__array_ufunc__` and `__array_function__`, NEP 13 and 18). `array_module(x)` is for what
+no array is handed to: making new arrays. A NumPy array never meets a CuPy array by itself; `to_device` moves it first.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def kernels_for(array: Array) -> ModuleType:
 
 def kernels_on(device: str) -> ModuleType:
     """The kernels for 'cpu' or 'cuda', as in `kernels_for`."""
-    return _kernels(device != "cpu", os.environ.get("MINIGEN_KERNELS"))
+    return _kernels(_kind(device) == "cuda", os.environ.get("MINIGEN_KERNELS"))
 
 
 @cache
@@ -76,14 +76,24 @@ def pays(size: int, *arrays: Any) -> bool:
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def to_device(array: Array, device: str) -> Array:
-    """A copy of `array` on 'cpu', 'cuda' or 'cuda:1' (the array itself if it is there already)."""
+def _kind(device: str) -> str:
+    """'cpu' or 'cuda'."""
     kind = str(device).partition(":")[0]
     if kind not in ("cpu", "cuda"):
         raise ValueError(f"device {device!r} is unknown: choose 'cpu' or 'cuda'")
-    if device in ("cuda" if on_gpu(array) else "cpu", device_of(array)):
+    return kind
+
+
+def is_on(array: Array, device: str) -> bool:
+    """Whether `array` is on 'cpu', 'cuda' (any GPU) or 'cuda:1' (that one)."""
+    return _kind(device) == "cpu" if not on_gpu(array) else device in ("cuda", device_of(array))
+
+
+def to_device(array: Array, device: str) -> Array:
+    """A copy of `array` on 'cpu', 'cuda' or 'cuda:1' (the array itself if it is there already)."""
+    if is_on(array, device):
         return array
-    if kind == "cpu":
+    if _kind(device) == "cpu":
         return array.get()
     with using(device):
         return _cupy(device).asarray(array)
@@ -97,8 +107,8 @@ def check_one_device(name: str, arrays: Sequence[Array]) -> None:
 
 
 def using(device: str) -> AbstractContextManager:
-    """Context manager: what is made inside without looking at an array is made on 'cuda' or 'cuda:1'; nothing on 'cpu'."""
-    if device == "cpu":
+    """Context manager: inside, CuPy makes new arrays on 'cuda:1', if that is the device; 'cpu' changes nothing."""
+    if _kind(device) == "cpu":
         return nullcontext()
     number = str(device).partition(":")[2]
     return _cupy(device).cuda.Device(int(number) if number else None)

@@ -9,7 +9,7 @@ import numpy as np
 
 import minigen
 
-from .backend import Array, array_module, device_of, on_gpu, to_device
+from .backend import Array, array_module, device_of, is_on, on_gpu, to_device
 
 if TYPE_CHECKING:
     from .autograd import Node
@@ -150,10 +150,11 @@ class Tensor:
     def to(self, device: str) -> Tensor:
         """The tensor on another device, 'cpu', 'cuda' or 'cuda:1'; itself if it is there already. A leaf becomes a leaf
         of its own there; the gradient of anything else comes back to this device."""
+        if is_on(self.data, device):
+            return self
         if self._node is not None:
             return minigen.ops.shape.to(self, device)
-        moved = to_device(self.data, device)
-        return self if moved is self.data else Tensor(moved, self.requires_grad)
+        return Tensor(to_device(self.data, device), self.requires_grad)
 
     def astype(self, dtype: Any) -> Tensor:
         return minigen.astype(self, dtype)

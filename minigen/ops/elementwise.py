@@ -50,10 +50,10 @@ LARGE_FUNCTION = 2**14  # numbers from which on that is faster for exp(x); LARGE
 
 
 def _arithmetic(name: str, a: Any, b: Any, otherwise: Callable) -> Array:
-    """The kernel's sum, difference or product of large arrays, or otherwise(a, b)."""
+    """The kernel's sum, difference or product of large arrays, or otherwise(a, b): CuPy is as fast as memory is."""
     if not (type(a) is type(b) is np.ndarray and a.dtype.kind == b.dtype.kind == "f"):
         a, b = operands(a, b)
-    if pays(LARGE_SUM, a, b) and np.broadcast_shapes(a.shape, b.shape) == a.shape:
+    if pays(LARGE_SUM, a, b) and not on_gpu(a) and np.broadcast_shapes(a.shape, b.shape) == a.shape:
         return kernels_for(a).arithmetic(a, b, name)
     return otherwise(a, b)
 

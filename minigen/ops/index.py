@@ -9,7 +9,7 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import Array, array_module, device_of, to_device
 from ..tensor import Tensor, array_of
-from .shape import add_at, getitem
+from .shape import getitem, scattered
 
 
 def integers(name: str, indices: Any, x: Any, axis: int, lowest: int = 0) -> Array:
@@ -22,7 +22,7 @@ def integers(name: str, indices: Any, x: Any, axis: int, lowest: int = 0) -> Arr
         raise TypeError(f"{name}: indices must be integers, got {array.dtype}")
     if array.size and not (lowest <= array.min() and array.max() < size):
         raise IndexError(f"{name}: indices from {array.min()} to {array.max()} do not fit {lowest} to {size - 1}")
-    return to_device(array, device_of(array_of(x)))
+    return to_device(array, device_of(x.data if isinstance(x, Tensor) else x))
 
 
 @primitive
@@ -40,7 +40,7 @@ def _scatter_along(g, *, indices, axis, shape):
     """Zeros of `shape` with every element of g added where gather took it from."""
     places = list(array_module(g).ogrid[tuple(slice(n) for n in shape)])
     places[axis] = indices
-    return add_at(np.zeros_like(g, shape=shape), tuple(places), g)
+    return scattered(g, tuple(places), shape)
 
 
 @_scatter_along.vjp

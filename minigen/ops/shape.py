@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from ..autograd import Part, is_grad_enabled, primitive
-from ..backend import kernels_for, pays
-from ..tensor import Tensor, array_of
+from ..backend import Array, array_module, kernels_for, on_gpu, pays, to_device
+from ..tensor import Tensor, array_of, tensor
 from .elementwise import operands
 
 LARGE_COPY = 2**16  # numbers from which on a kernel copies faster than NumPy
@@ -46,6 +47,21 @@ def _transpose(x, *, axes):
 @_transpose.vjp
 def _(g, _y, _x, *, axes):
     return _transpose(g, axes=tuple(int(i) for i in np.argsort(axes)))
+
+
+@primitive
+def _to(x, *, device, home):
+    return to_device(x, device)
+
+
+@_to.vjp
+def _(g, _y, _x, *, device, home):
+    return _to(g, device=home, home=device)
+
+
+def to(x: Tensor, device: str) -> Tensor:
+    """x on another device; its gradient comes back. See `Tensor.to`."""
+    return _to(x, device=device, home=x.device)
 
 
 def transpose(x: Any, *axes: Any) -> Tensor:
@@ -101,10 +117,7 @@ def _(g, _y, _x, *, index):
 
 @primitive
 def _scatter(g, *, index, shape):
-    """Zeros of `shape` with `g` added at `index`: the transpose of slicing."""
-    y = np.zeros_like(g, shape=shape)
-    _add_at(y, index, g)
-    return y
+    return scattered(g, index, shape)
 
 
 @_scatter.vjp
@@ -112,32 +125,77 @@ def _(h, _y, _g, *, index, shape):
     return _getitem(h, index=index)
 
 
-def _add_at(y: np.ndarray, index: Any, g: np.ndarray) -> None:
-    part = y[index] if pays(LARGE_COPY, g) else None
-    if part is not None and np.may_share_memory(part, y):  # a view, not a copy
-        kernels_for(y).add_([part], [g])
+def scattered(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
+    """Zeros of `shape` with g added at `index`: the transpose of slicing. Elements named twice get both."""
+    if on_gpu(g) and _has_arrays(index):
+        return _scattered_on_gpu(g, index, shape)
+    y = np.zeros_like(g, shape=shape)
+    _add_at(y, index, g)
+    return y
+
+
+def _add_at(y: Array, index: Any, g: Array) -> None:
+    """y[index] += g, in place, but where an element is named twice, both are added."""
+    if on_gpu(y):
+        if _has_arrays(index):
+            y += _scattered_on_gpu(g, index, y.shape)
+        else:
+            part = y[index]  # a view, even of a single element
+            part += g
+    elif pays(LARGE_COPY, g) and not _has_arrays(index):
+        kernels_for(y).add_([y[index]], [g])
     elif _may_repeat(index):
         np.add.at(y, index, g)
     else:
         y[index] += g
 
 
+def _scattered_on_gpu(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
+    """The same as `scattered`, always in the same order of summation; axes after the last indexed one move together."""
+    xp, parts = array_module(g), _parts(index)
+    named = len(shape) if any(p is Ellipsis for p in parts) else sum(_axes_named(p) for p in parts)
+    rows, columns = math.prod(shape[:named]), math.prod(shape[named:])
+    at = xp.arange(rows).reshape(shape[:named])[index]  # which row each row of g goes to
+    y = kernels_for(g).index_add((rows, columns), at.ravel(), g.reshape(at.size, columns))
+    return y.reshape(shape)
+
+
+def _parts(index: Any) -> tuple:
+    return index if isinstance(index, tuple) else (index,)
+
+
+def _has_arrays(index: Any) -> bool:
+    """Whether an index gives a copy; without arrays (True counts as one) it gives a view."""
+    return any(isinstance(i, (bool, np.bool_, np.ndarray)) or on_gpu(i) for i in _parts(index))
+
+
+def _axes_named(part: Any) -> int:
+    """How many axes one part of an index is about."""
+    if part is None or isinstance(part, (bool, np.bool_)):
+        return 0
+    return part.ndim if getattr(part, "dtype", None) == bool else 1
+
+
 def _may_repeat(index: Any) -> bool:
     """Whether an index can name an element twice: only one with integer arrays can."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return any(getattr(i, "dtype", np.dtype(bool)).kind in "iu" for i in parts)
+    return any(getattr(i, "dtype", np.dtype(bool)).kind in "iu" for i in _parts(index))
 
 
-def _as_array(index: Any) -> np.ndarray:
-    """A copy: the backward pass needs what is in it now."""
-    array = np.array(index.data if isinstance(index, Tensor) else index)
-    return array.astype(int) if array.shape == (0,) and isinstance(index, Sequence) else array  # [] has no dtype
+def _as_array(index: Any, device: str) -> Array:
+    """A copy on the device: the backward pass needs what is in it now."""
+    if isinstance(index, Sequence):
+        index = np.array(index)
+        index = index.astype(int) if index.shape == (0,) else index  # [] has no dtype
+    array = index.data if isinstance(index, Tensor) else index
+    moved = to_device(array, device)
+    return moved.copy() if moved is array else moved
 
 
 def getitem(x: Any, index: Any) -> Tensor:
-    """`x[index]`: slices, None, Ellipsis, ints, and integer or bool arrays, as in NumPy."""
-    parts = index if isinstance(index, tuple) else (index,)
-    plain = tuple(_as_array(i) if isinstance(i, (Tensor, Sequence, np.ndarray)) else i for i in parts)
+    """`x[index]`: slices, None, Ellipsis, ints, and integer or bool arrays (on any device), as in NumPy."""
+    x = x if isinstance(x, Tensor) else tensor(x)
+    arrays = (Tensor, Sequence, np.ndarray)
+    plain = tuple(_as_array(i, x.device) if isinstance(i, arrays) or on_gpu(i) else i for i in _parts(index))
     return _getitem(x, index=plain if isinstance(index, tuple) else plain[0])
 
 
@@ -234,7 +292,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     if axis is None:
         return repeat(reshape(x, -1), repeats, 0)
     if not isinstance(repeats, (int, np.integer)):
-        return take(x, np.repeat(np.arange(x.shape[axis]), array_of(repeats)), axis)
+        return take(x, np.repeat(np.arange(x.shape[axis]), to_device(array_of(repeats), "cpu")), axis)
     a, n = axis % x.ndim, x.shape[axis]
     before, after = x.shape[:a], x.shape[a + 1 :]
     copies = broadcast_to(reshape(x, (*before, n, 1, *after)), (*before, n, int(repeats), *after))
