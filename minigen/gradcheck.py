@@ -96,10 +96,8 @@ def _compare(
     scalar: Callable[..., Tensor], inputs: list, rng: Any, elementwise: bool, tolerance: float, where: str
 ) -> None:
     gradients = _gradients(scalar, inputs, where)
-    values = [
-        g.numpy() if g is not None else np.zeros(getattr(x, "shape", ()))
-        for g, x in zip(gradients, inputs, strict=True)
-    ]
+    pairs = zip(gradients, inputs, strict=True)
+    values = [np.zeros(getattr(x, "shape", ())) if g is None else g.numpy() for g, x in pairs]
     signs = [rng.choice([-1.0, 1.0], v.shape) * rng.uniform(0.5, 1.5, v.shape) for v in values]
     if elementwise:  # first, so that an error is reported with its place
         for i, v in enumerate(values):

@@ -19,8 +19,8 @@ def check_in_place(whose: str, pairs: Iterable[tuple[Tensor, Any]]) -> None:
     for t, kept in pairs:
         if t.device != device_of(kept):
             raise RuntimeError(
-                f"{whose}: a tensor {t.shape} is on {t.device}, but was on {device_of(kept)} when this {whose} was made: "
-                "make it after module.to(device)"
+                f"{whose}: a tensor {t.shape} is on {t.device}, but was on {device_of(kept)} when this {whose} was "
+                "made: make it after module.to(device)"
             )
 
 

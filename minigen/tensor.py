@@ -125,8 +125,8 @@ class Tensor:
         return self.data
 
     def owns_memory(self) -> bool:
-        """Whether the array can be changed in place and nobody but this tensor notices: nothing else holds it, and it is
-        no view (a view holds the array whose memory it shows, in both libraries)."""
+        """Whether the array can be changed in place and nobody but this tensor notices: nothing else holds it, and it
+        is no view (a view holds the array whose memory it shows, in both libraries)."""
         if getrefcount(self.data) != ONE_HOLDER or not (type(self.data) is np.ndarray or on_gpu(self.data)):
             return False
         flags = self.data.flags

@@ -173,7 +173,7 @@ def _axes_named(part: Any) -> int:
     """How many axes one part of an index is about."""
     if part is None or isinstance(part, (bool, np.bool_)):
         return 0
-    return part.ndim if getattr(part, "dtype", None) == bool else 1
+    return part.ndim if getattr(part, "dtype", None) == np.bool_ else 1
 
 
 def _may_repeat(index: Any) -> bool:
