@@ -41,4 +41,5 @@ KERNELS = (
     "join",
     "upsample",
     "sum_blocks",
+    "index_add",
 )

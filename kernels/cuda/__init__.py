@@ -12,6 +12,7 @@ from kernels.cuda.norm import group_norm, group_norm_backward
 from kernels.cuda.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cuda.philox import normal, philox, uniform
 from kernels.cuda.rearrange import copy, join, sum_blocks, upsample
+from kernels.cuda.scatter import index_add
 from kernels.cuda.sums import sum_positions
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "global_norm",
     "group_norm",
     "group_norm_backward",
+    "index_add",
     "join",
     "lerp_",
     "normal",
