@@ -36,9 +36,9 @@ class CheckpointError(ValueError):
 def save(state: dict[str, Any], path: str | os.PathLike) -> None:
     """Writes a nested dict of arrays, Tensors, NumPy scalars (as 0-d arrays), int, float, str, bool and None.
 
-    Arrays and Tensors may be on any device; `load` gives NumPy arrays. The file at `path` is replaced in one step: whenever the process is killed, either the old or the new one
-    is there. TypeError, before anything is written, for any other leaf, and for keys that hold "/" or are not
-    strings.
+    Arrays and Tensors may be on any device; `load` gives NumPy arrays. The file at `path` is replaced in one step:
+    whenever the process is killed, either the old or the new one is there. TypeError, before anything is written, for
+    any other leaf, and for keys that hold "/" or are not strings.
     """
     path = Path(path)
     if not path.parent.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from ..autograd import primitive
 from ..backend import Array, array_module, device_of, to_device
 from ..tensor import Tensor, array_of
-from .shape import getitem, scattered
+from .shape import getitem, sum_rows
 
 
 def integers(name: str, indices: Any, x: Any, axis: int, lowest: int = 0) -> Array:
@@ -38,9 +39,8 @@ def _(g, _y, _x, *, indices, axis):
 @primitive
 def _scatter_along(g, *, indices, axis, shape):
     """Zeros of `shape` with every element of g added where gather took it from."""
-    places = list(array_module(g).ogrid[tuple(slice(n) for n in shape)])
-    places[axis] = indices
-    return scattered(g, tuple(places), shape)
+    places = array_module(g).arange(math.prod(shape)).reshape(shape)
+    return sum_rows(g, np.take_along_axis(places, indices, axis), shape, columns=1)
 
 
 @_scatter_along.vjp

@@ -117,7 +117,11 @@ def _(g, _y, _x, *, index):
 
 @primitive
 def _scatter(g, *, index, shape):
-    return scattered(g, index, shape)
+    if _has_arrays(index):
+        return _sum_at(g, index, shape)
+    y = np.zeros_like(g, shape=shape)
+    _add_at(y, index, g)
+    return y
 
 
 @_scatter.vjp
@@ -125,39 +129,33 @@ def _(h, _y, _g, *, index, shape):
     return _getitem(h, index=index)
 
 
-def scattered(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
-    """Zeros of `shape` with g added at `index`: the transpose of slicing. Elements named twice get both."""
-    if on_gpu(g) and _has_arrays(index):
-        return _scattered_on_gpu(g, index, shape)
-    y = np.zeros_like(g, shape=shape)
-    _add_at(y, index, g)
-    return y
-
-
 def _add_at(y: Array, index: Any, g: Array) -> None:
-    """y[index] += g, in place, but where an element is named twice, both are added."""
-    if on_gpu(y):
-        if _has_arrays(index):
-            y += _scattered_on_gpu(g, index, y.shape)
-        else:
-            part = y[index]  # a view, even of a single element
-            part += g
-    elif pays(LARGE_COPY, g) and not _has_arrays(index):
+    """The same, added to y in place."""
+    if _has_arrays(index):
+        y += _sum_at(g, index, y.shape)
+    elif on_gpu(y):
+        part = y[index]  # a view, even of a single element
+        part += g
+    elif pays(LARGE_COPY, g):
         kernels_for(y).add_([y[index]], [g])
-    elif _may_repeat(index):
-        np.add.at(y, index, g)
     else:
         y[index] += g
 
 
-def _scattered_on_gpu(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
-    """The same as `scattered`, always in the same order of summation; axes after the last indexed one move together."""
-    xp, parts = array_module(g), _parts(index)
-    named = len(shape) if any(p is Ellipsis for p in parts) else sum(_axes_named(p) for p in parts)
-    rows, columns = math.prod(shape[:named]), math.prod(shape[named:])
-    at = xp.arange(rows).reshape(shape[:named])[index]  # which row each row of g goes to
-    y = kernels_for(g).index_add((rows, columns), at.ravel(), g.reshape(at.size, columns))
-    return y.reshape(shape)
+def _sum_at(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
+    """The same for an index with arrays, where elements that are named twice get both; g may be a row for each of the
+    places that the index names in the axes up to the last that it is about."""
+    named = len(shape) if any(i is Ellipsis for i in _parts(index)) else sum(_axes_of(i) for i in _parts(index))
+    rows = array_module(g).arange(math.prod(shape[:named])).reshape(shape[:named])
+    return sum_rows(g, rows[index], shape, math.prod(shape[named:]))
+
+
+def sum_rows(g: Array, rows: Array, shape: tuple[int, ...], columns: int) -> Array:
+    """Zeros of `shape`, of which every `columns` numbers are a row, with those of g added to the rows of these numbers:
+    one by one, in order, on any device."""
+    wide = g.reshape(rows.size, columns).astype(np.promote_types(g.dtype, np.float32), copy=False)
+    y = kernels_for(g).index_add((math.prod(shape) // max(columns, 1), columns), rows.ravel(), wide)
+    return y.astype(g.dtype, copy=False).reshape(shape)
 
 
 def _parts(index: Any) -> tuple:
@@ -165,20 +163,15 @@ def _parts(index: Any) -> tuple:
 
 
 def _has_arrays(index: Any) -> bool:
-    """Whether an index gives a copy; without arrays (True counts as one) it gives a view."""
+    """Whether x[index] is a copy; without arrays (True counts as one) it is a view."""
     return any(isinstance(i, (bool, np.bool_, np.ndarray)) or on_gpu(i) for i in _parts(index))
 
 
-def _axes_named(part: Any) -> int:
+def _axes_of(part: Any) -> int:
     """How many axes one part of an index is about."""
     if part is None or isinstance(part, (bool, np.bool_)):
         return 0
     return part.ndim if getattr(part, "dtype", None) == np.bool_ else 1
-
-
-def _may_repeat(index: Any) -> bool:
-    """Whether an index can name an element twice: only one with integer arrays can."""
-    return any(getattr(i, "dtype", np.dtype(bool)).kind in "iu" for i in _parts(index))
 
 
 def _as_array(index: Any, device: str) -> Array:

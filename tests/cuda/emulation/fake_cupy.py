@@ -180,7 +180,11 @@ class ndarray:
         return _wrap(self._a == (o._a if isinstance(o, ndarray) else o))
 
     def __getitem__(self, k):
-        return _wrap(self._a[_unwrap(k, "__getitem__")])
+        k = _unwrap(k, "__getitem__")
+        part = self._a[k]
+        if isinstance(part, np.generic):  # where NumPy gives a scalar, CuPy gives a view without axes
+            part = self._a[(*k, ...) if isinstance(k, tuple) else (k, ...)]
+        return _wrap(part)
 
     def __setitem__(self, k, v):
         if isinstance(v, (list, np.ndarray)) and not (isinstance(v, np.ndarray) and v.ndim == 0):
