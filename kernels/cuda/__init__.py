@@ -14,6 +14,7 @@ from kernels.cuda.norm import group_norm, group_norm_backward
 from kernels.cuda.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cuda.philox import normal, philox, uniform
 from kernels.cuda.rearrange import copy, join, sum_blocks, upsample
+from kernels.cuda.resample import upfirdn2d
 from kernels.cuda.scatter import index_add
 from kernels.cuda.sums import sum_positions
 
@@ -45,5 +46,6 @@ __all__ = [
     "sum_blocks",
     "sum_positions",
     "uniform",
+    "upfirdn2d",
     "upsample",
 ]
