@@ -124,7 +124,11 @@ def _(d):
     condition, x, number = d.bools(shapes[0]), d.normal(shapes[1]), d.choice(0, 1.5, -np.inf)
     number = 2.0 if number == -np.inf else number  # infinite weights have no difference quotient
     if d.flag():
-        return lambda x: minigen.where(beside(x, condition), x, number), [x], lambda x: np.choose(condition, [number, x])
+        return (
+            lambda x: minigen.where(beside(x, condition), x, number),
+            [x],
+            lambda x: np.choose(condition, [number, x]),
+        )
     return lambda x: minigen.where(beside(x, condition), number, x), [x], lambda x: np.choose(condition, [x, number])
 
 
