@@ -42,4 +42,5 @@ KERNELS = (
     "upsample",
     "sum_blocks",
     "index_add",
+    "upfirdn2d",
 )

@@ -13,6 +13,7 @@ from kernels.cpu.norm import group_norm, group_norm_backward
 from kernels.cpu.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cpu.philox import normal, philox, uniform
 from kernels.cpu.rearrange import copy, join, sum_blocks, upsample
+from kernels.cpu.resample import upfirdn2d
 from kernels.cpu.scatter import index_add
 
 __all__ = [
@@ -43,5 +44,6 @@ __all__ = [
     "sum_blocks",
     "sum_positions",
     "uniform",
+    "upfirdn2d",
     "upsample",
 ]
