@@ -13,6 +13,7 @@ from kernels.cpu.norm import group_norm, group_norm_backward
 from kernels.cpu.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cpu.philox import normal, philox, uniform
 from kernels.cpu.rearrange import copy, join, sum_blocks, upsample
+from kernels.cpu.softmax import softmax, softmax_backward
 
 __all__ = [
     "activation",
@@ -38,6 +39,8 @@ __all__ = [
     "normal",
     "philox",
     "scale_",
+    "softmax",
+    "softmax_backward",
     "sum_blocks",
     "sum_positions",
     "uniform",

@@ -6,6 +6,7 @@ this package imports no CuPy: that happens when the first array comes.
 
 from kernels.cuda.norm import group_norm, group_norm_backward
 from kernels.cuda.rearrange import upsample
+from kernels.cuda.softmax import softmax, softmax_backward
 from kernels.cuda.sums import sum_positions
 
-__all__ = ["group_norm", "group_norm_backward", "sum_positions", "upsample"]
+__all__ = ["group_norm", "group_norm_backward", "softmax", "softmax_backward", "sum_positions", "upsample"]
