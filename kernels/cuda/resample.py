@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,9 +23,7 @@ SPAN = 16  # rows of a tile, before every `down`-th is taken
 _source = Source("resample.cu", structs={"Axis": AXIS})
 
 
-def upfirdn2d(
-    x: Array, taps: Array, up: IntOrInts = 1, down: IntOrInts = 1, padding: Sequence[Any] = (0, 0)
-) -> Array:
+def upfirdn2d(x: Array, taps: Array, up: IntOrInts = 1, down: IntOrInts = 1, padding: Sequence[Any] = (0, 0)) -> Array:
     """x (N,H,W,C) with zeros put between and around its pixels, filtered by taps (k,) along both axes, thinned out:
     (N,Ho,Wo,C) with Ho = (H up + before + after - k) // down + 1. Karras et al. 2020, arXiv:1912.04958."""
     rows, columns = checks.upfirdn2d(x, taps, up, down, padding)
@@ -41,7 +40,7 @@ def upfirdn2d(
     _source.launch(
         f"upfirdn2d<{ctype(x.dtype)}, {step}>",
         args,
-        over=(int(np.prod(tiles)),),
+        over=(math.prod(tiles),),
         tile=(1,),
         threads=256,
         shared=seen * COLUMNS * step * x.dtype.itemsize,
