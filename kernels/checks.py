@@ -347,7 +347,7 @@ def add(arrays, others) -> None:
     """Arrays of any layout, writable."""
     floats("add_", "arrays", arrays)
     for i, array in enumerate(arrays):
-        if not array.flags.writeable:
+        if not getattr(array.flags, "writeable", True):  # an array of CuPy always is
             raise ValueError(f"add_: arrays[{i}] is changed in place: it must be writable")
     _like("add_", "others", others, arrays)
 
@@ -356,7 +356,7 @@ def changeable(name: str, argument: str, arrays) -> None:
     """Arrays that a kernel changes in place must be contiguous and writable."""
     floats(name, argument, arrays)
     for i, array in enumerate(arrays):
-        if not array.flags.carray:
+        if not getattr(array.flags, "carray", array.flags.c_contiguous):
             raise ValueError(f"{name}: {argument}[{i}] is changed in place: it must be contiguous and writable")
 
 
@@ -446,6 +446,19 @@ def sum_blocks(x, factors) -> None:
     upsample(x, factors, "sum_blocks")
     if any(n % f for n, f in zip(x.shape[1:-1], factors)):
         raise ValueError(f"sum_blocks: factors {tuple(factors)} do not divide the spatial axes of x {x.shape}")
+
+
+def index_add(shape, indices, g) -> None:
+    """shape (V, C), indices (M,) and g (M, C). Whether the indices lie in [0, V) is not looked at."""
+    one_dtype("index_add", g=g)
+    _is_array("index_add", "indices", indices)
+    if indices.dtype not in (np.int64, np.int32):
+        raise TypeError(f"index_add: indices is {indices.dtype}; it must be int64 or int32")
+    if len(shape) != 2 or min(shape) < 0:
+        raise ValueError(f"index_add: shape needs two axes (V, C), none negative; got {tuple(shape)}")
+    if indices.ndim != 1:
+        raise ValueError(f"index_add: indices needs 1 axis (M,) but has shape {indices.shape}")
+    _has_shape("index_add", "g", g, (len(indices), shape[1]), "for indices {} and shape {}", indices.shape, shape)
 
 
 # ---- resampling ----------------------------------------------------------------------------------------

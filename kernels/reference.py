@@ -642,6 +642,17 @@ def sum_blocks(x: Array, factors: Sequence[int]) -> Array:
     return in_order(x)
 
 
+def index_add(shape: Sequence[int], indices: Array, g: Array) -> Array:
+    """Zeros of shape (V,C) with row i of g (M,C) added to row indices[i], 0 <= indices[i] < V; in the order of i.
+
+    indices (M,) is int64 or int32. It carries a gradient back through y = x[indices].
+    """
+    checks.index_add(shape, indices, g)
+    y = np.zeros(shape, g.dtype)
+    np.add.at(y, indices, g)
+    return y
+
+
 # ---- resampling ----------------------------------------------------------------------------------------
 
 

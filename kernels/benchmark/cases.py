@@ -348,3 +348,14 @@ def rearrange(name: str) -> Work:
         return Work(lambda: cpu.upsample(small, factors), peers, 0, small.nbytes + x.nbytes)
     peers = in_torch(lambda: partial(torch.nn.functional.avg_pool2d, torch.tensor(x.transpose(as_nchw)), 2))
     return Work(lambda: cpu.sum_blocks(x, factors), peers, x.size, small.nbytes + x.nbytes)
+
+
+def index_add(places: int, count: int, channels: int) -> Work:
+    indices, g = np.random.default_rng(0).integers(0, places, count), normal(count, channels)
+
+    def peer() -> Run:
+        y, ti, tg = torch.zeros(places, channels), torch.tensor(indices), torch.tensor(g)
+        return lambda: y.zero_().index_add_(0, ti, tg)
+
+    moved = 4 * places * channels + 3 * g.nbytes
+    return Work(lambda: cpu.index_add((places, channels), indices, g), in_torch(peer), g.size, moved)

@@ -14,6 +14,7 @@ from kernels.cpu.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cpu.philox import normal, philox, uniform
 from kernels.cpu.rearrange import copy, join, sum_blocks, upsample
 from kernels.cpu.resample import upfirdn2d
+from kernels.cpu.scatter import index_add
 
 __all__ = [
     "activation",
@@ -33,6 +34,7 @@ __all__ = [
     "global_norm",
     "group_norm",
     "group_norm_backward",
+    "index_add",
     "join",
     "lerp_",
     "matmul",

@@ -297,6 +297,16 @@ def sum_blocks(draw):
 
 
 @st.composite
+def index_add(draw):
+    """Rows of many numbers or of few; indices that are all different, mostly the same, or leave rows out."""
+    arrays, channels = Arrays(draw), draw(sampled_from([0, 1, 3, 4, 16, 33]))
+    places, named = draw(sampled_from([(1, 1), (5, 5), (40, 3), (1000, 1000)]))
+    count = draw(sampled_from([0, 1, 31, 32, 33, 64, 200]))
+    indices = arrays.rng.integers(0, named, count).astype(draw(sampled_from(["int64", "int32"])))
+    return ((places, channels), indices, arrays(count, channels)), {}
+
+
+@st.composite
 def upfirdn2d(draw):
     """Channels around the widths of vectors, rows around a tile of the GPU kernel, taps that reach beyond the image."""
     arrays, taps = Arrays(draw), draw(sampled_from([1, 2, 3, 4, 6, 12]))
@@ -340,6 +350,7 @@ CALLS = {
     "join": join(),
     "upsample": upsample(),
     "sum_blocks": sum_blocks(),
+    "index_add": index_add(),
     "upfirdn2d": upfirdn2d(),
 }
 
