@@ -321,7 +321,7 @@ def index_add(draw):
 
 @st.composite
 def upfirdn2d(draw):
-    """Channels around the widths of vectors, rows around the tiles of a GPU's block, taps that reach beyond the image."""
+    """Channels around the widths of vectors, rows around a tile of the GPU kernel, taps that reach beyond the image."""
     arrays, taps = Arrays(draw), draw(sampled_from([1, 2, 3, 4, 6, 12]))
 
     def along():
