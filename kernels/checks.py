@@ -337,7 +337,7 @@ def add(arrays, others) -> None:
     """Arrays of any layout, writable."""
     floats("add_", "arrays", arrays)
     for i, array in enumerate(arrays):
-        if not array.flags.writeable:
+        if not _writable(array):
             raise ValueError(f"add_: arrays[{i}] is changed in place: it must be writable")
     _like("add_", "others", others, arrays)
 
@@ -346,8 +346,12 @@ def changeable(name: str, argument: str, arrays) -> None:
     """Arrays that a kernel changes in place must be contiguous and writable."""
     floats(name, argument, arrays)
     for i, array in enumerate(arrays):
-        if not array.flags.carray:
+        if not (array.flags.c_contiguous and _writable(array)):
             raise ValueError(f"{name}: {argument}[{i}] is changed in place: it must be contiguous and writable")
+
+
+def _writable(array) -> bool:
+    return not isinstance(array, np.ndarray) or array.flags.writeable  # those of CuPy always are
 
 
 def floats(name: str, argument: str, arrays) -> None:

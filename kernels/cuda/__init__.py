@@ -4,6 +4,38 @@ Each .cu file holds kernels, the .py file of the same name the functions that la
 this package imports no CuPy: that happens when the first array comes.
 """
 
-from kernels.cuda.rearrange import upsample
+from kernels.cuda.activation import activation, activation_backward
+from kernels.cuda.attention import attention, attention_backward
+from kernels.cuda.elementwise import arithmetic
+from kernels.cuda.noise import add_noise, ddim_step, ddpm_step
+from kernels.cuda.norm import group_norm, group_norm_backward
+from kernels.cuda.optimizer import adam_, add_, global_norm, lerp_, scale_
+from kernels.cuda.philox import normal, philox, uniform
+from kernels.cuda.rearrange import copy, join, sum_blocks, upsample
+from kernels.cuda.sums import sum_positions
 
-__all__ = ["upsample"]
+__all__ = [
+    "activation",
+    "activation_backward",
+    "adam_",
+    "add_",
+    "add_noise",
+    "arithmetic",
+    "attention",
+    "attention_backward",
+    "copy",
+    "ddim_step",
+    "ddpm_step",
+    "global_norm",
+    "group_norm",
+    "group_norm_backward",
+    "join",
+    "lerp_",
+    "normal",
+    "philox",
+    "scale_",
+    "sum_blocks",
+    "sum_positions",
+    "uniform",
+    "upsample",
+]

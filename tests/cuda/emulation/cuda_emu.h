@@ -8,6 +8,7 @@
 // every load and store: out-of-bounds, write to const, data race, read of uninitialised shared memory.
 #pragma once
 #include <cmath>
+#include <math.h>  // exp(float) and the like as CUDA has them: of float, not double
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -212,6 +213,7 @@ inline float rsqrtf(float x) { return 1.f / sqrtf(x); }
 inline float sinpif(float x) { return (float)sin(x * 3.14159265358979323846); }
 inline float cospif(float x) { return (float)cos(x * 3.14159265358979323846); }
 inline void sincospif(float x, float* s, float* c) { *s = sinpif(x); *c = cospif(x); }
+inline void sincospi(double x, double* s, double* c) { *s = sin(x * 3.14159265358979323846); *c = cos(x * 3.14159265358979323846); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)((uint64_t)a * b >> 32); }
 inline int __mulhi(int a, int b) { return (int)((int64_t)a * b >> 32); }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
@@ -219,6 +221,7 @@ inline int __clz(unsigned x) { return x ? __builtin_clz(x) : 32; }
 inline int __ffs(int x) { return __builtin_ffs(x); }
 inline int __float_as_int(float x) { return emu::bits<int>(x); }
 inline unsigned __float_as_uint(float x) { return emu::bits<unsigned>(x); }
+inline double __longlong_as_double(long long x) { return emu::bits<double>(x); }
 inline float __int_as_float(int x) { return emu::bits<float>(x); }
 inline float __uint_as_float(unsigned x) { return emu::bits<float>(x); }
 inline int __float2int_rn(float x) { return (int)lrintf(x); }

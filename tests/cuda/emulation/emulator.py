@@ -64,6 +64,32 @@ class Stats(ctypes.Structure):
         return {n: getattr(self, n) for n, _ in self._fields_}
 
 
+def _extent(a):
+    """Where the memory of an array begins and ends."""
+    begin = a.ctypes.data
+    return begin, begin + (sum((n - 1) * abs(s) for n, s in zip(a.shape, a.strides)) + a.itemsize if a.size else 0)
+
+
+def _pointed_into(table, allocations):
+    """The ranges of those allocations that the addresses in a table lie in: a kernel may read and write them."""
+    allocations = sorted((*_extent(a), min(4, a.itemsize)) for a in allocations)
+    at = np.searchsorted(np.array([begin for begin, _, _ in allocations], np.uint64), table.ravel(), "right") - 1
+    hit = [(allocations[i], address) for i, address in zip(at.tolist(), table.ravel().tolist()) if i >= 0]
+    return [Range(begin, end, 1, grain) for (begin, end, grain), address in hit if address < end]
+
+
+def _disjoint(ranges):
+    """The ranges, joined where they overlap: one array may be passed twice, or with a view of itself."""
+    joined = []
+    for r in sorted(ranges, key=lambda r: r.begin):
+        last = joined[-1] if joined else None
+        if last and r.begin < last.end:
+            joined[-1] = Range(last.begin, max(last.end, r.end), last.writable | r.writable, min(last.grain, r.grain))
+        else:
+            joined.append(r)
+    return joined
+
+
 def _run(command):
     p = subprocess.run(command, capture_output=True, text=True)
     if p.returncode:
@@ -134,8 +160,12 @@ class Module:
         f.restype = ctypes.c_char_p
         return f().decode().rstrip(",").split(",")
 
-    def launch(self, name, grid, block, args, shared_mem=0, seed=0):
-        """args: numpy arrays for pointers, numpy scalars of exactly the parameter's type for the rest."""
+    def launch(self, name, grid, block, args, shared_mem=0, seed=0, allocations=()):
+        """args: numpy arrays for pointers, numpy scalars of exactly the parameter's type for the rest.
+
+        A parameter `const unsigned long long*` is a table of addresses: what it points to among the `allocations`, the
+        arrays that there are on the device, may be read and written too.
+        """
         codes = self.signature(name)
         if len(args) != len(codes):
             raise TypeError(f"{name}() takes {len(codes)} arguments, got {len(args)}: {codes}")
@@ -155,9 +185,10 @@ class Module:
                 kind = {"f": "f", "i": "i", "u": "ub"}.get(c[1])
                 if kind and c[2:-1] != "1" and (a.dtype.kind not in kind or a.dtype.itemsize != int(c[2:-1])):
                     raise TypeError(f"{name}() argument {i}: array of {a.dtype} for {c}")
-                begin = a.ctypes.data
-                end = begin + (sum((n - 1) * abs(s) for n, s in zip(a.shape, a.strides)) + a.itemsize if a.size else 0)
+                begin, end = _extent(a)
                 ranges.append(Range(begin, end, c[0] == "m", min(4, a.itemsize)))
+                if c == "cu8*" and self.mode == "check":
+                    ranges += _pointed_into(a, allocations)
                 cells.append(ctypes.c_void_p(begin))
             elif c[0] == "x":  # a struct, by value
                 if not isinstance(a, np.ndarray) or a.dtype.names is None or a.size != 1 or a.itemsize != int(c[1:]):
@@ -172,6 +203,7 @@ class Module:
                     raise TypeError(f"{name}() argument {i}: {a.dtype} ({code}) for parameter {c}")
                 cells.append(ctypes.create_string_buffer(a.tobytes()))
         pointers = (ctypes.c_void_p * max(len(cells), 1))(*[ctypes.addressof(c) for c in cells])
+        ranges = _disjoint(ranges)
         stats, message = Stats(), ctypes.create_string_buffer(4096)
         failed = self.lib.emu_launch(
             ctypes.cast(self.lib[f"emu_call_{self.symbols[name]}"], ctypes.c_void_p),

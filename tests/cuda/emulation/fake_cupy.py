@@ -6,7 +6,7 @@ wheel by snapshot.py), object dtypes. Kernels run through the emulator, whose ch
 argument count, types, sizes, bounds, races, contiguity. Stricter is fine here; laxer would be a bug.
 """
 
-import inspect, json, math, os, pathlib, sys, types
+import inspect, json, math, os, pathlib, sys, types, weakref
 import numpy as np
 from . import emulator as emu
 
@@ -74,6 +74,19 @@ def _call(kind, name, f, args, kwargs, drop_self=False):
         return _wrap(f(*_unwrap(args, where), **{k: _unwrap(v, where) for k, v in kwargs.items() if k != "blocking"}))
 
 
+_allocations = weakref.WeakValueDictionary()  # address: the NumPy array that owns the memory there, while it lives
+
+
+def _recorded(a):
+    """a itself; kernels may from now on find its memory through a table of addresses."""
+    owner = a
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    if owner.size:
+        _allocations[owner.ctypes.data] = owner
+    return a
+
+
 class _Memory:
     def __init__(self, a):
         self.ptr, self._a = a.ctypes.data, a
@@ -85,15 +98,14 @@ class ndarray:
     __hash__ = None
 
     def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
-        a = np.empty(shape, dtype, order)
-        self._a = _poisoned(a)
+        self._a = _recorded(_poisoned(np.empty(shape, dtype, order)))
 
     @classmethod
     def _from(cls, a):
         if a.dtype.kind not in "biufc":
             raise ValueError(f"Unsupported dtype {a.dtype}")
         self = object.__new__(cls)
-        self._a = a
+        self._a = _recorded(a)
         return self
 
     # -- what must go through get() ------------------------------------------------------------------
@@ -271,7 +283,8 @@ class RawKernel:
             elif type(a) is float:
                 a = np.float64(a)
             native.append(a)
-        s = m.launch(self.name, grid, block, tuple(native), shared_mem=shared_mem, seed=schedule_seed)
+        allocations = list(_allocations.values())
+        s = m.launch(self.name, grid, block, tuple(native), shared_mem, schedule_seed, allocations)
         stats["launches"] += 1
         stats["kernels"][self.name] = s.as_dict()
 

@@ -48,6 +48,7 @@ struct Region { uintptr_t begin, end; bool writable, shared; int grain; std::vec
 std::vector<Fiber> fibers;
 std::vector<Warp> warps;
 std::vector<Region> regions;
+std::vector<Region*> by_address;                                     // those that are not empty; they do not overlap
 emu_stats stats;
 Fiber* self;
 int me;
@@ -131,11 +132,15 @@ std::vector<Logged> log_;
 int64_t log_block = -1, log_warp = 0;
 uintptr_t fault;                                                     // code address of the last access
 
+Region* region_of(uintptr_t p) {
+    auto after = std::upper_bound(by_address.begin(), by_address.end(), p, [](uintptr_t q, Region* r) { return q < r->begin; });
+    return after != by_address.begin() && p < after[-1]->end ? after[-1] : nullptr;
+}
+
 void access(uintptr_t p, size_t n, Access kind, void* pc) {
     if (p - (uintptr_t)stacks < stacks_size || regions.empty()) return;      // registers and local arrays
     fault = (uintptr_t)pc;
-    Region* r = nullptr;
-    for (auto& x : regions) if (p >= x.begin && p < x.end) { r = &x; break; }
+    Region* r = region_of(p);
     if (!r) {
         if (p >= (uintptr_t)__ehdr_start && p < (uintptr_t)_end && !(p >= (uintptr_t)__start_emu_shared && p < (uintptr_t)__stop_emu_shared)) return;
         Region* near = nullptr;                                      // say which array was overrun
@@ -316,6 +321,9 @@ __attribute__((visibility("default"))) int emu_launch(void (*kernel)(void**), vo
             regions.push_back({r.begin, r.end, r.writable != 0, false, r.grain, std::vector<Cell>((r.end - r.begin) / r.grain + 1)});
         }
     }
+    by_address.clear();
+    for (auto& r : regions) if (r.begin < r.end) by_address.push_back(&r);
+    std::sort(by_address.begin(), by_address.end(), [](Region* a, Region* b) { return a->begin < b->begin; });
     std::vector<Region*> shared;
     for (size_t i = 0; i < pools.size(); ++i) shared.push_back(check ? &regions[i] : &pools[i]);
     std::mt19937_64 random(seed);

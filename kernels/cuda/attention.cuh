@@ -1,0 +1,67 @@
+// What the attention kernels share: the sizes, the rows of one head, and which scores count.
+#pragma once
+#include "numbers.cuh"
+
+// The sizes of one call, as kernels/cuda/attention.py fills them in. The mask's four strides, in elements, are 0 along
+// axes of which it has only one.
+struct Shape {
+    int heads, queries, keys, d, e;  // q (N,queries,heads,d), k (N,keys,heads,d), v (N,keys,heads,e)
+    int causal;                      // query l sees keys s <= l
+    int aligned;                     // rows of d and of e begin at multiples of 16 bytes
+    long long mask_sample, mask_head, mask_query, mask_key;
+    double scale;
+};
+
+// The rows of one head of an array (N, count, heads, columns).
+template <class T> struct Rows {
+    T* first;
+    long long stride;
+    int count, columns;
+
+    __device__ Rows(T* array, long long head, int heads, int count, int columns)
+        : first(array + (head / heads * count * heads + head % heads) * columns),
+          stride((long long)heads * columns), count(count), columns(columns) {}
+    __device__ T* row(int r) const { return first + r * stride; }
+};
+
+__device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
+
+// The scores of one head: scale q . k + mask, and -infinity where a query must not look.
+template <class T> struct Scores {
+    typedef Accumulator<T> A;
+    const bool* allowed;  // the mask, if it is of bools,
+    const T* added;       // or else of numbers
+    const Shape& shape;
+    A scale;
+
+    __device__ Scores(const bool* allowed, const T* added, long long head, const Shape& shape)
+        : allowed(allowed), added(added), shape(shape), scale(A(shape.scale)) {
+        const long long first = head / shape.heads * shape.mask_sample + head % shape.heads * shape.mask_head;
+        if (allowed) this->allowed += first;
+        if (added) this->added += first;
+    }
+    __device__ A operator()(A product, int query, int key) const {
+        if (query >= shape.queries || key >= shape.keys || (shape.causal && key > query)) return minus_infinity();
+        const long long at = query * shape.mask_query + key * shape.mask_key;
+        if (allowed && !allowed[at]) return minus_infinity();
+        return product * scale + (added ? widen(added[at]) : A(0));
+    }
+    // Whether scale alone gives all scores of these queries and keys.
+    __device__ bool plain(int first_query, int queries, int first_key, int keys) const {
+        return !allowed && !added && first_query + queries <= shape.queries && first_key + keys <= shape.keys &&
+               !(shape.causal && first_key + keys - 1 > first_query);
+    }
+    // Which keys any of the queries up to this one may see, and from which query on a key may be seen.
+    __device__ int keys_for(int last_query) const {
+        return shape.causal ? min(shape.keys, last_query + 1) : shape.keys;
+    }
+    __device__ int queries_from(int first_key) const { return shape.causal ? first_key : 0; }
+};
+
+// exp(score - lse): the probability, if lse is that of the row. A row that sees nothing has lse -infinity.
+__device__ __forceinline__ float exponential(float x) { return expf(x); }
+__device__ __forceinline__ double exponential(double x) { return exp(x); }
+__device__ __forceinline__ float logarithm(float x) { return logf(x); }
+__device__ __forceinline__ double logarithm(double x) { return log(x); }
+
+template <class A> __device__ __forceinline__ A finite_or_zero(A top) { return top == minus_infinity() ? A(0) : top; }

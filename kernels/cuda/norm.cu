@@ -1,0 +1,226 @@
+// Group norm, with or without SiLU after it, and its gradient. A sample of x is a matrix of positions by channels; each
+// is cut into units of positions, which blocks share out in tiles of channels (columns.cuh draws a block).
+//
+//                 channels ->                       stage 1   a block for each unit and tile: two sums of each channel,
+//               |  group 0  |  group 1  |                     from which numbers are kept that can be added safely
+//   unit 0      |  tile 0   |  tile 1   |           stage 2   a warp or a block for each sample and group: its sums, over
+//   unit 1      |  tile 0   |  tile 1   |                     units and channels, in float64
+//   (positions) |                       |           stage 3   blocks as in stage 1: the output
+//
+// A tile knows nothing of groups: with one group, one for each channel, or anything between, it is the same two passes.
+//
+//   forward    reads x twice, writes y: 3 numbers moved for each of x; some 10 flops, 30 with SiLU
+//   backward   reads g and x twice, writes dx: 5 numbers; some 20 flops, 60 with SiLU (which is computed twice rather
+//              than kept). Its sums of stage 1, added up over the samples, are dbias and dweight (sums.cu).
+//   The sums in between are at most 2 numbers for every 8 positions. A unit of 8 positions a thread is 32 KB: what a
+//   sample of a few MB has in the second-level cache after stage 1 comes from there in stage 3.
+//
+// T is how numbers are stored, A what they are computed in. Layer norm of rows is in layer_norm.cu.
+#include "columns.cuh"
+#include "silu.cuh"
+
+// partial (N, units, 2, C): of each channel of a unit, the mean and the sum of the squared distances from it.
+//
+// Distances are first taken from p, the channel's number at the first position of the unit. The sum of d^2 from there is
+// the one from the mean, q, plus n (mean - p)^2, and as p is one of the n numbers that is at most n q: however large the
+// numbers, and however far out p lies, what is subtracted leaves most digits.
+template <class T, class A, int WIDTH>
+__global__ void __launch_bounds__(256)
+moments(const T* __restrict__ x, A* __restrict__ partial, int positions, int channels, int columns, int unit,
+        int units) {
+    const Place at = place<WIDTH>(columns, channels);
+    const int n = blockIdx.x / units, k = blockIdx.x % units;
+    const int count = min(unit, positions - k * unit);
+    x += ((long long)n * positions + k * unit) * channels + at.channel;
+    A first[WIDTH] = {}, sums[2 * WIDTH] = {};
+    if (at.active) {
+        const Vector<T, WIDTH> pivot = load<WIDTH>(x);
+        for (int i = 0; i < WIDTH; ++i) first[i] = widen(pivot.of[i]);
+#pragma unroll 4
+        for (int p = at.row; p < count; p += at.rows) {
+            const Vector<T, WIDTH> v = load<WIDTH>(x + (long long)p * channels);
+            for (int i = 0; i < WIDTH; ++i) {
+                const A d = widen(v.of[i]) - first[i];
+                sums[i] += d;
+                sums[WIDTH + i] += d * d;
+            }
+        }
+    }
+    sum_rows(sums, columns);
+    if (!at.active || at.row > 0) return;
+    partial += (long long)blockIdx.x * 2 * channels + at.channel;
+    Vector<A, WIDTH> mean, squares;
+    for (int i = 0; i < WIDTH; ++i) {
+        const A d = sums[i] / count;
+        mean.of[i] = first[i] + d;
+        squares.of[i] = sums[WIDTH + i] - d * sums[i];
+    }
+    store<WIDTH>(partial, mean);
+    store<WIDTH>(partial + channels, squares);
+}
+
+// mean and rstd (N, groups) from the moments of units and channels (Chan et al. 1979): a block of GROUP threads for each.
+template <class A, int GROUP>
+__global__ void __launch_bounds__(GROUP)
+statistics(const A* __restrict__ partial, A* __restrict__ mean, A* __restrict__ rstd, int positions, int channels,
+           int groups, int unit, int units, double eps) {
+    const int n = blockIdx.x / groups, j = blockIdx.x % groups, size = channels / groups;
+    partial += (long long)n * units * 2 * channels + j * size;
+    const double total = (double)positions * size;
+    double sum = 0;
+    for (int i = threadIdx.x; i < units * size; i += GROUP) {
+        const int k = i / size;
+        sum += (double)min(unit, positions - k * unit) * partial[(long long)k * 2 * channels + i % size];
+    }
+    const double average = block_sum<GROUP>(sum) / total;
+    double squares = 0;
+    for (int i = threadIdx.x; i < units * size; i += GROUP) {
+        const int k = i / size;
+        const A* of_channel = partial + (long long)k * 2 * channels + i % size;
+        const double d = of_channel[0] - average;
+        squares += of_channel[channels] + min(unit, positions - k * unit) * (d * d);
+    }
+    const double variance = block_sum<GROUP>(squares) / total;
+    if (threadIdx.x == 0) {
+        mean[blockIdx.x] = A(average);
+        rstd[blockIdx.x] = A(1 / sqrt(variance + eps));
+    }
+}
+
+template <class T, class A, int WIDTH>
+__global__ void __launch_bounds__(256)
+normalise(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
+          const A* __restrict__ mean, const A* __restrict__ rstd, T* __restrict__ y, int positions, int channels,
+          int groups, int columns, int unit, int units, bool silu) {
+    const Place at = place<WIDTH>(columns, channels);
+    if (!at.active) return;
+    const int n = blockIdx.x / units, k = blockIdx.x % units, size = channels / groups;
+    const int count = min(unit, positions - k * unit);
+    const long long start = ((long long)n * positions + k * unit) * channels + at.channel;
+    A center[WIDTH], scale[WIDTH], shift[WIDTH];
+    for (int i = 0; i < WIDTH; ++i) {
+        const int c = at.channel + i, group = n * groups + c / size;
+        center[i] = mean[group];
+        scale[i] = rstd[group] * (weight ? widen(weight[c]) : A(1));
+        shift[i] = bias ? widen(bias[c]) : A(0);
+    }
+#pragma unroll 4
+    for (int p = at.row; p < count; p += at.rows) {
+        Vector<T, WIDTH> v = load<WIDTH>(x + start + (long long)p * channels);
+        for (int i = 0; i < WIDTH; ++i) {
+            const A u = (widen(v.of[i]) - center[i]) * scale[i] + shift[i];
+            v.of[i] = T(silu ? u * sigmoid(u) : u);
+        }
+        store<WIDTH>(y + start + (long long)p * channels, v);
+    }
+}
+
+// What the two passes of the gradient know of a thread's channels.
+template <class A, int WIDTH> struct Channels {
+    A mean[WIDTH], rstd[WIDTH], weight[WIDTH], bias[WIDTH];
+
+    template <class T>
+    __device__ __forceinline__ Channels(const T* weights, const T* biases, const A* means, const A* rstds, int first,
+                                        int n, int groups, int size) {
+        for (int i = 0; i < WIDTH; ++i) {
+            const int c = first + i, group = n * groups + c / size;
+            mean[i] = means[group];
+            rstd[i] = rstds[group];
+            weight[i] = weights ? widen(weights[c]) : A(1);
+            bias[i] = biases ? widen(biases[c]) : A(0);
+        }
+    }
+    // n = (x - mean) rstd, and du for the gradient g of y: u = n weight + bias, and y = silu(u) or u.
+    __device__ __forceinline__ A normal(A x, int i) const { return (x - mean[i]) * rstd[i]; }
+    __device__ __forceinline__ A du(A g, A normal, int i, bool silu) const {
+        return silu ? g * silu_slope(normal * weight[i] + bias[i]) : g;
+    }
+};
+
+// partial (N, units, 2, C): of each channel of a unit, the sums of du and of du n.
+template <class T, class A, int WIDTH>
+__global__ void __launch_bounds__(256)
+gradient_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ weight,
+              const T* __restrict__ bias, const A* __restrict__ mean, const A* __restrict__ rstd,
+              A* __restrict__ partial, int positions, int channels, int groups, int columns, int unit, int units,
+              bool silu) {
+    const Place at = place<WIDTH>(columns, channels);
+    const int n = blockIdx.x / units, k = blockIdx.x % units;
+    const int count = min(unit, positions - k * unit);
+    A sums[2 * WIDTH] = {};
+    if (at.active) {
+        const Channels<A, WIDTH> own(weight, bias, mean, rstd, at.channel, n, groups, channels / groups);
+        const long long start = ((long long)n * positions + k * unit) * channels + at.channel;
+#pragma unroll 4
+        for (int p = at.row; p < count; p += at.rows) {
+            const Vector<T, WIDTH> v = load<WIDTH>(x + start + (long long)p * channels);
+            const Vector<T, WIDTH> w = load<WIDTH>(g + start + (long long)p * channels);
+            for (int i = 0; i < WIDTH; ++i) {
+                const A normal = own.normal(widen(v.of[i]), i), du = own.du(widen(w.of[i]), normal, i, silu);
+                sums[i] += du;
+                sums[WIDTH + i] += du * normal;
+            }
+        }
+    }
+    sum_rows(sums, columns);
+    if (!at.active || at.row > 0) return;
+    partial += (long long)blockIdx.x * 2 * channels + at.channel;
+    Vector<A, WIDTH> du, du_n;
+    for (int i = 0; i < WIDTH; ++i) du.of[i] = sums[i], du_n.of[i] = sums[WIDTH + i];
+    store<WIDTH>(partial, du);
+    store<WIDTH>(partial + channels, du_n);
+}
+
+// averages (N, groups, 2): those of dn = du weight and of dn n over a group. A block of GROUP threads for each.
+template <class T, class A, int GROUP>
+__global__ void __launch_bounds__(GROUP)
+group_averages(const A* __restrict__ partial, const T* __restrict__ weight, A* __restrict__ averages, int positions,
+               int channels, int groups, int units) {
+    const int n = blockIdx.x / groups, j = blockIdx.x % groups, size = channels / groups;
+    partial += (long long)n * units * 2 * channels + j * size;
+    double dn = 0, dn_n = 0;
+    for (int i = threadIdx.x; i < units * size; i += GROUP) {
+        const A* of_channel = partial + (long long)(i / size) * 2 * channels + i % size;
+        const double w = weight ? double(widen(weight[j * size + i % size])) : 1;
+        dn += w * of_channel[0];
+        dn_n += w * of_channel[channels];
+    }
+    dn = block_sum<GROUP>(dn);
+    dn_n = block_sum<GROUP>(dn_n);
+    if (threadIdx.x == 0) {
+        averages[2LL * blockIdx.x] = A(dn / ((double)positions * size));
+        averages[2LL * blockIdx.x + 1] = A(dn_n / ((double)positions * size));
+    }
+}
+
+// dx = rstd (dn - average(dn) - n average(dn n)); kernels/reference.py derives it.
+template <class T, class A, int WIDTH>
+__global__ void __launch_bounds__(256)
+input_gradient(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ weight,
+               const T* __restrict__ bias, const A* __restrict__ mean, const A* __restrict__ rstd,
+               const A* __restrict__ averages, T* __restrict__ dx, int positions, int channels, int groups,
+               int columns, int unit, int units, bool silu) {
+    const Place at = place<WIDTH>(columns, channels);
+    if (!at.active) return;
+    const int n = blockIdx.x / units, k = blockIdx.x % units, size = channels / groups;
+    const int count = min(unit, positions - k * unit);
+    const long long start = ((long long)n * positions + k * unit) * channels + at.channel;
+    const Channels<A, WIDTH> own(weight, bias, mean, rstd, at.channel, n, groups, size);
+    A average_dn[WIDTH], average_dn_n[WIDTH];
+    for (int i = 0; i < WIDTH; ++i) {
+        const A* of_group = averages + 2LL * (n * groups + (at.channel + i) / size);
+        average_dn[i] = of_group[0];
+        average_dn_n[i] = of_group[1];
+    }
+#pragma unroll 2
+    for (int p = at.row; p < count; p += at.rows) {
+        Vector<T, WIDTH> v = load<WIDTH>(x + start + (long long)p * channels);
+        const Vector<T, WIDTH> w = load<WIDTH>(g + start + (long long)p * channels);
+        for (int i = 0; i < WIDTH; ++i) {
+            const A normal = own.normal(widen(v.of[i]), i);
+            const A dn = own.du(widen(w.of[i]), normal, i, silu) * own.weight[i];
+            v.of[i] = T((dn - average_dn[i] - normal * average_dn_n[i]) * own.rstd[i]);
+        }
+        store<WIDTH>(dx + start + (long long)p * channels, v);
+    }
+}
