@@ -1,8 +1,8 @@
 """Calls of the functions of `kernels.cuda` that launch every instance of every kernel.
 
-A wrapper chooses its template's arguments by dtype, by whether numbers can be moved in vectors, by lengths, by the kind of
-GPU and by `minigen.float32_matmul_precision`. The gate compiles what these calls launch. Tests that launch anything else
-fail, so what is missing here is noticed.
+A wrapper chooses its template's arguments by dtype, by whether numbers can be moved in vectors, by lengths, by the kind
+of GPU and by `minigen.float32_matmul_precision`. The gate compiles what these calls launch. Tests that launch anything
+else fail, so what is missing here is noticed.
 
 `new(*shape)` makes an array of the dtype that a function is called for, or of another one.
 """

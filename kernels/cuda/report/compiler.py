@@ -61,8 +61,9 @@ def compile_kernel(text: str, name: str, kernel: str, arch: int) -> Compiled:
 
 
 _RESOURCES = re.compile(
-    r"Function properties for (?P<symbol>\S+)\s*\n.*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores,"
-    r" (?P<loads>\d+) bytes spill loads\s*\n.*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)"
+    r"Function properties for (?P<symbol>\S+)\s*\n"
+    r".*?(?P<stack>\d+) bytes stack frame, (?P<stores>\d+) bytes spill stores, (?P<loads>\d+) bytes spill loads\s*\n"
+    r".*?Used (?P<registers>\d+) registers(?P<rest>[^\n]*)"
 )
 _SHARED = re.compile(r"(\d+) bytes smem")
 

@@ -28,11 +28,12 @@ COUNTED = {
     "FFMA": r"FFMA",
     "BAR": r"BAR\.(?:SYNC|RED|ARV)",
 }
-_PATTERNS = {name: re.compile(rf"^\s*(?:/\*\w+\*/)?\s*(?:@!?\w+\s+)?{pattern}", re.M) for name, pattern in COUNTED.items()}
+_START = r"^\s*(?:/\*\w+\*/)?\s*(?:@!?\w+\s+)?"  # of a line: the address, and the condition of the instruction
+_PATTERNS = {name: re.compile(_START + pattern, re.MULTILINE) for name, pattern in COUNTED.items()}
 
 
 def instruction_counts(cubin: bytes) -> dict[str, int]:
-    """How often each of the instructions above stands in the code. (How often it runs depends on the loops around it.)"""
+    """How often each of the instructions above stands in the code; how often it runs depends on the loops around it."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()

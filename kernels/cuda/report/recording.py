@@ -118,7 +118,7 @@ def stand_in(device: Device) -> ModuleType:
     """A module `cupy` whose arrays are on this device: NumPy's functions, of which some have less to do."""
     cupy = ModuleType("cupy")
 
-    def zeros(shape: Any, dtype: Any = float, order: str = "C") -> Array:
+    def zeros(shape: Any, dtype: Any = float, order: Any = "C") -> Array:
         return Array(np.zeros(shape, dtype, order), device)
 
     def like(x: Array, dtype: Any = None) -> Array:
