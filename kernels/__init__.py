@@ -41,4 +41,6 @@ KERNELS = (
     "join",
     "upsample",
     "sum_blocks",
+    "index_add",
+    "upfirdn2d",
 )

@@ -351,3 +351,15 @@ def rearrange(name: str, on: Device) -> Work:
         return Work(lambda: on.kernels.upsample(small, factors), peers, 0, small.nbytes + x.nbytes)
     peers = in_torch(on, lambda: partial(torch.nn.functional.avg_pool2d, tensor(x.transpose(as_nchw)), 2))
     return Work(lambda: on.kernels.sum_blocks(x, factors), peers, x.size, small.nbytes + x.nbytes)
+
+
+def index_add(places: int, count: int, channels: int, on: Device) -> Work:
+    indices, g = np.random.default_rng(0).integers(0, places, count), on.normal(count, channels)
+    at = on.array(indices)
+
+    def peer() -> Run:
+        y, ti, tg = torch.zeros(places, channels), tensor(indices), tensor(g)
+        return lambda: y.zero_().index_add_(0, ti, tg)
+
+    moved = 4 * places * channels + 3 * g.nbytes
+    return Work(lambda: on.kernels.index_add((places, channels), at, g), in_torch(on, peer), g.size, moved)

@@ -13,6 +13,8 @@ from kernels.cpu.norm import group_norm, group_norm_backward
 from kernels.cpu.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cpu.philox import normal, philox, uniform
 from kernels.cpu.rearrange import copy, join, sum_blocks, upsample
+from kernels.cpu.resample import upfirdn2d
+from kernels.cpu.scatter import index_add
 
 __all__ = [
     "activation",
@@ -32,6 +34,7 @@ __all__ = [
     "global_norm",
     "group_norm",
     "group_norm_backward",
+    "index_add",
     "join",
     "lerp_",
     "matmul",
@@ -41,5 +44,6 @@ __all__ = [
     "sum_blocks",
     "sum_positions",
     "uniform",
+    "upfirdn2d",
     "upsample",
 ]

@@ -15,38 +15,37 @@ struct Shape {
 // The rows of one head of an array (N, count, heads, columns).
 template <class T> struct Rows {
     T* first;
-    long long stride;
-    int count, columns;
+    int stride, count, columns;
 
     __device__ Rows(T* array, long long head, int heads, int count, int columns)
         : first(array + (head / heads * count * heads + head % heads) * columns),
-          stride((long long)heads * columns), count(count), columns(columns) {}
-    __device__ T* row(int r) const { return first + r * stride; }
+          stride(heads * columns), count(count), columns(columns) {}
+    __device__ T* row(int r) const { return first + (long long)r * stride; }
 };
 
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }
 
-// The scores of one head: scale q . k + mask, and -infinity where a query must not look.
-template <class T> struct Scores {
+// Which keys the queries of one head see, and what the mask adds: a score is scale q . k + added.
+template <class T> struct Mask {
     typedef Accumulator<T> A;
-    const bool* allowed;  // the mask, if it is of bools,
-    const T* added;       // or else of numbers
+    const bool* allowed;   // the mask, if it is of bools,
+    const T* added;        // or else of numbers
     const Shape& shape;
-    A scale;
 
-    __device__ Scores(const bool* allowed, const T* added, long long head, const Shape& shape)
-        : allowed(allowed), added(added), shape(shape), scale(A(shape.scale)) {
+    __device__ Mask(const bool* allowed, const T* added, long long head, const Shape& shape)
+        : allowed(allowed), added(added), shape(shape) {
         const long long first = head / shape.heads * shape.mask_sample + head % shape.heads * shape.mask_head;
         if (allowed) this->allowed += first;
         if (added) this->added += first;
     }
-    __device__ A operator()(A product, int query, int key) const {
+    // What is added to a score: -infinity where the query must not look.
+    __device__ A operator()(int query, int key) const {
         if (query >= shape.queries || key >= shape.keys || (shape.causal && key > query)) return minus_infinity();
         const long long at = query * shape.mask_query + key * shape.mask_key;
-        if (allowed && !allowed[at]) return minus_infinity();
-        return product * scale + (added ? widen(added[at]) : A(0));
+        if (allowed) return allowed[at] ? A(0) : A(minus_infinity());
+        return added ? widen(added[at]) : A(0);
     }
-    // Whether scale alone gives all scores of these queries and keys.
+    // Whether nothing is added to any score of these queries and keys.
     __device__ bool plain(int first_query, int queries, int first_key, int keys) const {
         return !allowed && !added && first_query + queries <= shape.queries && first_key + keys <= shape.keys &&
                !(shape.causal && first_key + keys - 1 > first_query);

@@ -8,11 +8,15 @@ import numpy as np
 
 from kernels import checks
 from kernels.cuda.arrays import contiguous, empty
-from kernels.cuda.launch import Source, ctype, vector_width
+from kernels.cuda.launch import Source, compute_capability, ctype, vector_width
+from kernels.precision import tf32_allowed
 
 Array = Any  # cupy.ndarray
 
-SIDE = 64  # queries and keys of a tile
+SIDE = 64  # rows of a block
+OTHERS = 32  # rows that the tensor cores' pipeline brings at a time
+HEADS = (32, 64, 128)  # what head sizes are padded to for tensor cores, in shared memory
+LARGEST_HEAD = HEADS[-1]
 
 _SHAPE = np.dtype(
     [(name, np.int32) for name in ("heads", "queries", "keys", "d", "e", "causal", "aligned")]
@@ -20,8 +24,8 @@ _SHAPE = np.dtype(
     + [("scale", np.float64)],
     align=True,
 )
-_forward = Source("attention.cu", structs={"Shape": _SHAPE})
-_backward = Source("attention_backward.cu", structs={"Shape": _SHAPE})
+_exact = Source("attention_exact.cu", structs={"Shape": _SHAPE})
+_tensor_core = Source("attention_tensor_core.cu", structs={"Shape": _SHAPE})
 
 
 def attention(
@@ -43,17 +47,8 @@ def attention(
     samples, length, heads, _ = q.shape
     out = empty((samples, length, heads, v.shape[3]), q)
     lse = empty((samples, heads, length), q, checks.statistics_dtype(q))
-    masks, shape = _masks(mask, q), _shape(q, k, v, mask, is_causal, scale, out)
-    accumulator = ctype(lse.dtype)
-    columns = _columns(v.shape[3], lse.dtype)
-    _forward.launch(
-        f"attention_exact<{ctype(q.dtype)}, {accumulator}, {columns}>",
-        (q, k, v, *masks, out, lse, shape),
-        over=(samples * heads * -(-length // SIDE), v.shape[3]),
-        tile=(1, columns),
-        threads=256,
-        shared=_exact_shared(lse.dtype),
-    )
+    masks, shape = _masks(mask), _shape(q, k, v, mask, is_causal, scale, out)
+    _launch("attention", (q, k, v, *masks, out, lse, shape), q, length, v.shape[3], tiles=1)
     return out, lse
 
 
@@ -75,42 +70,53 @@ def attention_backward(
     samples, length, heads, d = q.shape
     keys, e = v.shape[1], v.shape[3]
     dq, dk, dv = empty(q.shape, q), empty(k.shape, k), empty(v.shape, v)
-    masks, shape = _masks(mask, q), _shape(q, k, v, mask, is_causal, scale, g, dq, dk, dv)
-    types = f"{ctype(q.dtype)}, {ctype(lse.dtype)}"
+    masks, shape = _masks(mask), _shape(q, k, v, mask, is_causal, scale, g, dq, dk, dv)
 
     row_sums = empty(lse.shape, lse)
-    rows = samples * length * heads
-    _backward.launch(f"gradient_row_sums<{types}>", (g, out, row_sums, rows, shape), (rows,), (8,), 256)
-
+    kernel, rows = f"gradient_row_sums<{ctype(q.dtype)}, {ctype(lse.dtype)}>", samples * length * heads
+    _exact.launch(kernel, (g, out, row_sums, rows, shape), over=(rows,), tile=(8,), threads=256)
     inputs = g, row_sums, lse, q, k, v, *masks
-    for kernel, results, count, widest in (
-        ("query_gradient", (dq,), length, d),
-        ("key_value_gradient", (dk, dv), keys, max(d, e)),
-    ):
-        columns = _columns(widest, lse.dtype)
-        _backward.launch(
-            f"{kernel}_exact<{types}, {columns}>",
-            (*inputs, *results, shape),
-            over=(samples * heads * -(-count // SIDE), widest),
-            tile=(1, columns),
-            threads=256,
-            shared=_exact_shared(lse.dtype),
-        )
+    _launch("query_gradient", (*inputs, dq, shape), q, length, d, tiles=2)
+    _launch("key_value_gradient", (*inputs, dk, dv, shape), k, keys, max(d, e), tiles=2)
     return dq, dk, dv
 
 
-def _columns(widest: int, accumulator: np.dtype) -> int:
-    """How many columns of its result a block gives: it finds the scores anew for each set of so many."""
-    return 128 if widest > 64 and accumulator == np.float32 else 64
+def _launch(kernel: str, args: tuple, rows: Array, count: int, columns: int, tiles: int) -> None:
+    """Starts the exact kernel or that for tensor cores, for `count` rows of each head of `rows` (N,count,H,...)."""
+    shape = args[-1]
+    heads, widest = rows.shape[0] * rows.shape[2], max(shape["d"], shape["e"])
+    if _tensor_cores(rows) and widest <= LARGEST_HEAD:
+        head = next(size for size in HEADS if size >= widest)
+        _tensor_core.launch(
+            f"{kernel}_tensor_core<{ctype(rows.dtype)}, {head}>",
+            args,
+            over=(heads * -(-count // SIDE),),
+            tile=(1,),
+            threads=128,
+            shared=(tiles * SIDE + 4 * OTHERS) * (head * rows.dtype.itemsize + 16),
+        )
+        return
+    sums = checks.statistics_dtype(rows)
+    at_once = 128 if columns > 64 and sums == np.float32 else 64
+    width = 16 // sums.itemsize
+    _exact.launch(
+        f"{kernel}_exact<{ctype(rows.dtype)}, {ctype(sums)}, {at_once}>",
+        args,
+        over=(heads * -(-count // SIDE), columns),
+        tile=(1, at_once),
+        threads=256,
+        shared=sums.itemsize * (2 * SIDE * 9 * width + SIDE * (SIDE + width)),
+    )
 
 
-def _exact_shared(accumulator: np.dtype) -> int:
-    """Bytes of shared memory of a block: struct Exact of attention_exact.cuh."""
-    width = 16 // accumulator.itemsize
-    return accumulator.itemsize * (2 * SIDE * 9 * width + SIDE * (SIDE + width))
+def _tensor_cores(array: Array) -> bool:
+    """Whether products of such numbers are taken on tensor cores."""
+    return compute_capability(array) >= 80 and (
+        array.dtype == np.float16 or (array.dtype == np.float32 and tf32_allowed())
+    )
 
 
-def _masks(mask: Array | None, q: Array) -> tuple[Array | None, Array | None]:
+def _masks(mask: Array | None) -> tuple[Array | None, Array | None]:
     """The mask as the kernels take it: (allowed, added), of which one at least is None."""
     if mask is None:
         return None, None

@@ -26,6 +26,7 @@ template <class A> struct Exact {
     static constexpr int PITCH = DEPTH + WIDTH;
     static constexpr int COLUMNS = 16 * WIDTH;             // columns of weighted sums that are taken at once
     static constexpr int WEIGHTS_PITCH = SIDE + WIDTH;
+    static constexpr int BLOCKS = WIDTH / 2;               // that an SM must have registers for
 
     A parts[2 * SIDE * PITCH];          // of a and b, or COLUMNS columns of b for weighted sums
     A weights[SIDE * WEIGHTS_PITCH];
@@ -37,21 +38,27 @@ __device__ __forceinline__ int thread_column(int j) { return threadIdx.x % 16 + 
 // SIDE rows, of NUMBERS columns each, into shared memory; zeros for what is not there.
 template <int NUMBERS, int PITCH, class A, class T>
 __device__ __forceinline__ void load_part(A* to, const Rows<const T>& from, int first_row, int first_column, bool aligned) {
-    constexpr int WIDTH = Exact<A>::WIDTH, VECTORS = NUMBERS / WIDTH;
-    for (int i = threadIdx.x; i < SIDE * VECTORS; i += THREADS) {
-        const int row = i / VECTORS, offset = i % VECTORS * WIDTH, column = first_column + offset;
-        Vector<A, WIDTH> numbers = {};
-        if (first_row + row < from.count && column < from.columns) {
-            const T* source = from.row(first_row + row) + column;
-            if (aligned) {
-                const Vector<T, WIDTH> read = load<WIDTH>(source);
-                for (int w = 0; w < WIDTH; ++w) numbers.of[w] = widen(read.of[w]);
-            } else {
-                for (int w = 0; w < WIDTH; ++w)
-                    if (column + w < from.columns) numbers.of[w] = widen(source[w]);
-            }
+    constexpr int WIDTH = Exact<A>::WIDTH, VECTORS = NUMBERS / WIDTH;  // of a row
+    static_assert(THREADS % VECTORS == 0, "a thread's vectors lie one below the other");
+    const int offset = threadIdx.x % VECTORS * WIDTH, column = first_column + offset;
+    const T* const source = from.row(first_row) + column;
+    if (aligned) {
+#pragma unroll
+        for (int row = threadIdx.x / VECTORS, n = 0; n < SIDE * VECTORS / THREADS; ++n, row += THREADS / VECTORS) {
+            Vector<T, WIDTH> read = {};
+            if (first_row + row < from.count && column < from.columns) read = load<WIDTH>(source + (long long)row * from.stride);
+            Vector<A, WIDTH> numbers;
+            for (int w = 0; w < WIDTH; ++w) numbers.of[w] = widen(read.of[w]);
+            store<WIDTH>(to + row * PITCH + offset, numbers);
         }
-        store<WIDTH>(to + row * PITCH + offset, numbers);
+    } else {
+#pragma unroll 1
+        for (int row = threadIdx.x / VECTORS; row < SIDE; row += THREADS / VECTORS)
+#pragma unroll 1
+            for (int w = 0; w < WIDTH; ++w) {
+                const bool there = first_row + row < from.count && column + w < from.columns;
+                to[row * PITCH + offset + w] = there ? widen(source[(long long)row * from.stride + w]) : A(0);
+            }
     }
 }
 
@@ -61,6 +68,7 @@ __device__ __forceinline__ void row_products(A (&sum)[4][4], Exact<A>& shared, c
                                              const Rows<const T>& b, int first_b, bool aligned) {
     typedef Exact<A> E;
     A* const b_part = shared.parts + SIDE * E::PITCH;
+#pragma unroll
     for (int i = 0; i < 4; ++i)
         for (int j = 0; j < 4; ++j) sum[i][j] = A(0);
     for (int first = 0; first < a.columns; first += E::DEPTH) {
@@ -69,21 +77,53 @@ __device__ __forceinline__ void row_products(A (&sum)[4][4], Exact<A>& shared, c
         load_part<E::DEPTH, E::PITCH>(b_part, b, first_b, first, aligned);
         __syncthreads();
         const int depth = min(E::DEPTH, a.columns - first);
+#pragma unroll 1
         for (int k = 0; k < depth; k += E::WIDTH) {
             Vector<A, E::WIDTH> left[4], right[4];
             for (int i = 0; i < 4; ++i) left[i] = load<E::WIDTH>(shared.parts + thread_row(i) * E::PITCH + k);
             for (int j = 0; j < 4; ++j) right[j] = load<E::WIDTH>(b_part + thread_column(j) * E::PITCH + k);
             for (int w = 0; w < E::WIDTH; ++w)
+#pragma unroll
                 for (int i = 0; i < 4; ++i)
                     for (int j = 0; j < 4; ++j) sum[i][j] += left[i].of[w] * right[j].of[w];
         }
     }
 }
 
+// Row products as scores. What the mask adds goes through shared memory, where each thread finds its own again: 16
+// addresses at once would not fit the registers.
+template <bool ROWS_ARE_KEYS, class A, class T>
+__device__ __forceinline__ void to_scores(A (&products)[4][4], Exact<A>& shared, const Mask<T>& mask, int first_row,
+                                          int first_column) {
+    const int first_query = ROWS_ARE_KEYS ? first_column : first_row, first_key = ROWS_ARE_KEYS ? first_row : first_column;
+    const bool plain = mask.plain(first_query, SIDE, first_key, SIDE);
+    A* const mine = shared.weights + thread_row(0) * Exact<A>::WEIGHTS_PITCH + thread_column(0);
+    if (!plain) {
+        __syncwarp();  // nobody still reads the weights
+#pragma unroll 1
+        for (int n = 0; n < 16; ++n) {
+            const int row = first_row + thread_row(n / 4), column = first_column + thread_column(n % 4);
+            mine[n / 4 * 16 * Exact<A>::WEIGHTS_PITCH + n % 4 * 16] = ROWS_ARE_KEYS ? mask(column, row) : mask(row, column);
+        }
+    }
+    const A scale = A(mask.shape.scale);
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            products[i][j] *= scale;
+            if (plain) continue;
+            const A added = mine[i * 16 * Exact<A>::WEIGHTS_PITCH + j * 16];
+            products[i][j] = added == minus_infinity() ? added : products[i][j] + added;
+        }
+}
+
 // The columns of a thread's row products are the weights of the rows of b in the sums that follow.
 template <class A> __device__ __forceinline__ void set_weights(Exact<A>& shared, const A (&weights)[4][4]) {
     __syncwarp();  // nobody still reads the last ones
+#pragma unroll
     for (int i = 0; i < 4; ++i)
+#pragma unroll
         for (int j = 0; j < 4; ++j)
             shared.weights[thread_row(i) * Exact<A>::WEIGHTS_PITCH + thread_column(j)] = weights[i][j];
     __syncwarp();
@@ -102,11 +142,13 @@ __device__ __forceinline__ void add_weighted(A (&sum)[CHUNKS][4][Exact<A>::WIDTH
         __syncthreads();  // nobody still reads the parts
         load_part<E::COLUMNS, E::COLUMNS>(shared.parts, b, first_b, first, aligned);
         __syncthreads();
+#pragma unroll 1
         for (int k = 0; k < depth; k += E::WIDTH) {
             Vector<A, E::WIDTH> left[4];
             for (int i = 0; i < 4; ++i) left[i] = load<E::WIDTH>(shared.weights + thread_row(i) * E::WEIGHTS_PITCH + k);
             for (int w = 0; w < E::WIDTH; ++w) {
                 const auto right = load<E::WIDTH>(shared.parts + (k + w) * E::COLUMNS + threadIdx.x % 16 * E::WIDTH);
+#pragma unroll
                 for (int i = 0; i < 4; ++i)
                     for (int n = 0; n < E::WIDTH; ++n) sum[chunk][i][n] += left[i].of[w] * right.of[n];
             }
@@ -122,6 +164,7 @@ __device__ __forceinline__ void write_rows(const Rows<T>& to, const A (&sum)[CHU
 #pragma unroll
     for (int chunk = 0; chunk < CHUNKS; ++chunk) {
         const int column = first_column + chunk * Exact<A>::COLUMNS + threadIdx.x % 16 * WIDTH;
+#pragma unroll
         for (int i = 0; i < 4; ++i) {
             const int row = first_row + thread_row(i);
             if (row >= to.count || column >= to.columns) continue;

@@ -296,6 +296,32 @@ def sum_blocks(draw):
     return (reference.upsample(x, factors) * np.asarray(draw(integers(1, 3)), x.dtype), factors), {}
 
 
+@st.composite
+def index_add(draw):
+    """Rows of many numbers or of few; indices that are all different, mostly the same, or leave rows out."""
+    arrays, channels = Arrays(draw), draw(sampled_from([0, 1, 3, 4, 16, 33]))
+    places, named = draw(sampled_from([(1, 1), (5, 5), (40, 3), (1000, 1000)]))
+    count = draw(sampled_from([0, 1, 31, 32, 33, 64, 200]))
+    indices = arrays.rng.integers(0, named, count).astype(draw(sampled_from(["int64", "int32"])))
+    return ((places, channels), indices, arrays(count, channels)), {}
+
+
+@st.composite
+def upfirdn2d(draw):
+    """Channels around the widths of vectors, rows around the tiles of a GPU's block, taps that reach beyond the image."""
+    arrays, taps = Arrays(draw), draw(sampled_from([1, 2, 3, 4, 6, 12]))
+
+    def along():
+        size, up, down = draw(sampled_from([1, 2, 5, 8, 17, 33])), draw(integers(1, 3)), draw(integers(1, 3))
+        before, after = draw(integers(-3, 6)), draw(integers(-3, 6))
+        return size, up, down, (before, after + max(0, taps - size * up - before - after))
+
+    (height, *rows), (width, *columns) = along(), along()
+    channels = draw(sampled_from([0, 1, 3, 4, 15, 16, 17, 33]))
+    x = arrays(draw(sampled_from([0, 1, 2])), height, width, channels)
+    return (x, arrays(taps)), dict(zip(("up", "down", "padding"), zip(rows, columns)))
+
+
 CALLS = {
     "matmul": matmul(),
     "conv": conv(),
@@ -324,6 +350,8 @@ CALLS = {
     "join": join(),
     "upsample": upsample(),
     "sum_blocks": sum_blocks(),
+    "index_add": index_add(),
+    "upfirdn2d": upfirdn2d(),
 }
 
 

@@ -43,7 +43,17 @@ def launched_by_calls(arch: int) -> list[Launch]:
     return launches
 
 
-# ---- norm and attention ----------------------------------------------------------------------------------
+# ---- convolution, attention, norm ----------------------------------------------------------------------------------
+
+
+@for_each(HALF_TOO)
+def convolution(new: New) -> None:
+    for positions, inside, outside in ((2**17, 128, 128), (2**17, 128, 64), (64, 64, 64)):  # for each tile of conv.py
+        for channels in (inside, inside - 1):  # which can be moved in vectors, and which cannot
+            for columns in (outside, outside - 1):
+                x, weight = new(1, positions, channels), new(1, channels, columns)
+                y = cuda.conv(x, weight)
+                cuda.conv_weight_grad(x, y, (1,))
 
 
 @for_each(HALF_TOO)
@@ -57,7 +67,7 @@ def group_norm(new: New) -> None:
 
 @for_each(HALF_TOO)
 def attention(new: New) -> None:
-    for d in (3, 32, 64, 128):
+    for d in (32, 64, 128, 129):  # what heads are padded to for tensor cores, and one too large for that
         q, k, v = new(1, 65, 2, d), new(1, 65, 2, d), new(1, 65, 2, d)
         out, lse = cuda.attention(q, k, v)
         cuda.attention_backward(out, out, lse, q, k, v)
@@ -112,3 +122,5 @@ def rearrange(new: New) -> None:
     for channels in WIDTHS:
         cuda.upsample(new(1, 3, 2, channels), (2, 3))
         cuda.sum_blocks(new(1, 4, 6, channels), (2, 3))
+        cuda.upfirdn2d(new(1, 4, 6, channels), new(4), 2, 1, (2, 1))
+        cuda.index_add((4, channels), new(5, dtype="int64"), new(5, channels))
