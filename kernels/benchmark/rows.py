@@ -94,6 +94,8 @@ KERNEL_ROWS = [
         for name, kernel in (("swap H and W,", "copy"), ("join two", "join"), ("upsample to", "upsample"),
                              ("2x2 sums of", "sum_blocks"))
     ],
+    Case("elementwise", "sum 16384 rows of 256 into 4096", ("index_add",),
+         partial(cases.index_add, 4096, 16384, 256)),
 ]  # fmt: skip
 
 # ---- models --------------------------------------------------------------------------------------------

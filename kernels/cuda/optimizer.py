@@ -33,8 +33,8 @@ class Table(NamedTuple):
     blocks: int
 
 
-def _table(*lists: Sequence[Array | None], extra: Sequence[np.ndarray] = ()) -> Table:
-    """The arrays of the first list and those that go with them, none empty; extra: float64, a number for each array."""
+def _table(*lists: Arrays, extra: Sequence[np.ndarray] = ()) -> Table:
+    """The arrays of the first list and those that go with them, or None; extra: float64, a number for each array."""
     import cupy
 
     first = lists[0]

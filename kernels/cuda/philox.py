@@ -1,4 +1,4 @@
-"""Counter-based random numbers on CuPy's current device: Philox4x32-10 (Salmon et al. 2011) and what is drawn from it."""
+"""Counter-based random numbers, made on CuPy's current device: Philox4x32-10 and what is drawn from it."""
 
 from __future__ import annotations
 

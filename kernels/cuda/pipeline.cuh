@@ -1,4 +1,4 @@
-// Copies from global to shared memory that run while the threads compute (sm_80 and later).
+// Copies from global to shared memory that run while the threads compute (from sm_80 on; before, they are done at once).
 //
 //   cp_async<16>(to, from, wanted)   starts a copy of 16 (or 8, or 4) bytes; zeros instead, if not wanted
 //   cp_async_commit()                what this thread started since the last commit is one group
@@ -9,7 +9,10 @@
 
 template <int BYTES> __device__ __forceinline__ void cp_async(void* to, const void* from, bool wanted = true) {
     static_assert(BYTES == 4 || BYTES == 8 || BYTES == 16, "cp.async copies 4, 8 or 16 bytes");
-#ifdef __CUDACC__
+#if defined(__CUDACC__) && __CUDA_ARCH__ < 800
+    struct alignas(BYTES) Piece { unsigned of[BYTES / 4]; };
+    *static_cast<Piece*>(to) = wanted ? *static_cast<const Piece*>(from) : Piece{};
+#elif defined(__CUDACC__)
     const unsigned shared = (unsigned)__cvta_generic_to_shared(to);
     const int read = wanted ? BYTES : 0;  // the rest is filled with zeros
     if constexpr (BYTES == 16)            // .cg: not through the first-level cache
@@ -23,7 +26,8 @@ template <int BYTES> __device__ __forceinline__ void cp_async(void* to, const vo
 }
 
 __device__ __forceinline__ void cp_async_commit() {
-#ifdef __CUDACC__
+#if defined(__CUDACC__) && __CUDA_ARCH__ < 800
+#elif defined(__CUDACC__)
     asm volatile("cp.async.commit_group;" ::: "memory");
 #else
     emu::cp_async_commit();
@@ -31,7 +35,8 @@ __device__ __forceinline__ void cp_async_commit() {
 }
 
 template <int GROUPS_LEFT> __device__ __forceinline__ void cp_async_wait() {
-#ifdef __CUDACC__
+#if defined(__CUDACC__) && __CUDA_ARCH__ < 800
+#elif defined(__CUDACC__)
     asm volatile("cp.async.wait_group %0;" ::"n"(GROUPS_LEFT) : "memory");
 #else
     emu::cp_async_wait(GROUPS_LEFT);

@@ -66,6 +66,10 @@ def uniform(**given):
     return "uniform", dict(shape=(2, 3), seed=0, draw=0) | given
 
 
+def index_add(**given):
+    return "index_add", dict(shape=(5, 2), indices=zeros(4, dtype=int), g=zeros(4, 2)) | given
+
+
 def adam(**given):
     lists = {argument: [zeros(2, 3)] for argument in ("parameters", "gradients", "means", "squares")}
     return "adam_", lists | dict(updates=[1], lr=0.1, betas=(0.9, 0.99), eps=1e-8) | given
@@ -220,6 +224,10 @@ REFUSED = [
         "arithmetic: b (2,) does not broadcast to the shape of a (1,)",
     ),
     (("sum_positions", dict(x=zeros(2, 3))), "sum_positions: x needs 3 axes (N, M, C) but has shape (2, 3)"),
+    (index_add(indices=zeros(4)), TypeError("index_add: indices is float32; it must be int64 or int32")),
+    (index_add(indices=zeros(2, 2, dtype=int)), "index_add: indices needs 1 axis (M,) but has shape (2, 2)"),
+    (index_add(g=zeros(3, 2)), "index_add: g has shape (3, 2) but needs (4, 2) for indices (4,) and shape (5, 2)"),
+    (index_add(shape=(5,)), "index_add: shape needs two axes (V, C), none negative; got (5,)"),
 ]
 
 
