@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from kernels import cuda, reference
 from kernels.cuda import columns, layer_norm, rows
 from tests.kernels.test_agreement import assert_close
