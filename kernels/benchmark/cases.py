@@ -170,6 +170,16 @@ def layer_norm(rows: int, channels: int, on: Device) -> Work:
     return Work(ours, in_torch(on, peer), 24 * x.size, 5 * x.nbytes)
 
 
+def softmax(rows: int, length: int) -> Work:
+    x, g = normal(2, rows, length)
+
+    def peer() -> Run:
+        inputs = leaves(x)
+        return forward_and_backward(partial(torch.softmax, *inputs, -1), inputs, torch.tensor(g))
+
+    return Work(lambda: cpu.softmax_backward(g, cpu.softmax(x)), in_torch(peer), (8 + SMOOTH) * x.size, 5 * x.nbytes)
+
+
 # ---- noise ---------------------------------------------------------------------------------------------
 
 ROUNDS = 60  # operations for a number of Philox: ten rounds of 24 give four
