@@ -350,6 +350,22 @@ def rearrange(name: str) -> Work:
     return Work(lambda: cpu.sum_blocks(x, factors), peers, x.size, small.nbytes + x.nbytes)
 
 
+def resample(up: int, down: int) -> Work:
+    """upfirdn2d of 16x32x32x64 with StyleGAN's four taps; PyTorch's convolution of each channel by itself."""
+    x, taps = normal(16, 32, 32, 64), np.array([1, 3, 3, 1], np.float32) / 8
+    settings: Any = dict(up=up, down=down, padding=(2, 1) if up > 1 else (1, 1))
+    y = cpu.upfirdn2d(x, taps, **settings)
+
+    def peer(layout: Any) -> Run:
+        filters = torch.tensor(np.outer(taps, taps)).expand(x.shape[-1], 1, -1, -1)
+        convolve = torch.nn.functional.conv_transpose2d if up > 1 else torch.nn.functional.conv2d
+        return forward(partial(convolve, image(x, layout), filters, None, up * down, padding=1, groups=x.shape[-1]))
+
+    in_between = y.size * x.shape[1] // y.shape[1]  # numbers after one axis
+    flops = 2 * len(taps) // up * (y.size + in_between)
+    return Work(lambda: cpu.upfirdn2d(x, taps, **settings), in_both_layouts(peer), flops, size_of(x, y))
+
+
 def index_add(places: int, count: int, channels: int) -> Work:
     indices, g = np.random.default_rng(0).integers(0, places, count), normal(count, channels)
 
