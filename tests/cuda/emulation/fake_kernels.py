@@ -9,7 +9,8 @@ from . import emulator
 from .fake_array import allocations, ndarray, stats
 
 MODE = os.environ.get("MINIGEN_EMULATION_MODE", "check")
-STATIC_SHARED, MOST_SHARED = 48 << 10, 227 << 10  # bytes a block may have unasked, and on any device at all
+# Bytes of shared memory that a block may have unasked, and at all, on a device of compute capability 8.0.
+UNASKED_SHARED, MOST_SHARED = 48 << 10, 163 << 10
 
 
 class RawModule:
@@ -60,8 +61,23 @@ class RawKernel:
         _module=None,
     ):
         self.code, self.name, self.options, self.backend = code, name, options, backend
-        self.max_dynamic_shared_size_bytes = STATIC_SHARED
         self._module = _module or RawModule(code=code, options=options)
+        self._asked_shared = 0
+
+    @property
+    def shared_size_bytes(self):
+        self.compile()
+        return self._module._emulated.static_shared
+
+    @property
+    def max_dynamic_shared_size_bytes(self):
+        return self._asked_shared or UNASKED_SHARED - self.shared_size_bytes
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, bytes):
+        if bytes + self.shared_size_bytes > MOST_SHARED:
+            raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+        self._asked_shared = bytes
 
     def compile(self, log_stream=None):
         self._module.compile()
@@ -70,13 +86,7 @@ class RawKernel:
         if not (isinstance(grid, tuple) and isinstance(block, tuple)):
             raise TypeError("grid and block must be tuples")
         if shared_mem > self.max_dynamic_shared_size_bytes:
-            raise RuntimeError(
-                f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of dynamic shared memory, "
-                f"max_dynamic_shared_size_bytes is {self.max_dynamic_shared_size_bytes}"
-            )
-        if shared_mem > MOST_SHARED:
-            raise RuntimeError("CUDA_ERROR_INVALID_VALUE: more shared memory than any device has")
-        self.compile()
+            raise RuntimeError("CUDA_ERROR_INVALID_VALUE: more shared memory than was asked for")
         values = tuple(_argument(f"{self.name}: argument {i}", value) for i, value in enumerate(args))
         seed = sys.modules["cupy"].schedule_seed
         self._module._emulated.launch(self.name, grid, block, values, shared_mem, seed, list(allocations.values()))
@@ -91,6 +101,6 @@ def _argument(what, value):
         return value._host
     if isinstance(value, np.ndarray) and value.dtype.names is None:
         raise TypeError(f"{what} is a host array")
-    return {int: np.int64, float: np.float64, bool: np.bool_, complex: np.complex128}.get(type(value), lambda v: v)(
-        value
-    )
+    if type(value) in (int, float, bool, complex):
+        return np.asarray(value)[()]  # int64, float64: not what the kernel takes, and often not what was meant
+    return value
