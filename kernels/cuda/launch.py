@@ -53,7 +53,7 @@ def ctype(dtype: Any) -> str:
 
 
 class Parameter(NamedTuple):
-    """One parameter of a kernel: its name, and the type as written, which for a pointer is that of what it points to."""
+    """One parameter of a kernel: its name, and the type as written: for a pointer, that of what it points to."""
 
     name: str
     ctype: str
@@ -202,16 +202,7 @@ class Source:
                 raise TypeError(f"{what} must be one record of dtype {self.structs[ctype]}, got {_told(value)}")
             return np.asarray(value)
         dtype = _dtype(what, ctype)
-        if dtype.kind == "b":
-            fits = isinstance(value, (bool, np.bool_))
-        elif dtype.kind == "f":
-            fits = isinstance(value, (int, float, np.integer, np.floating))
-            with np.errstate(over="ignore"):
-                fits = fits and (np.isfinite(dtype.type(value)) or not np.isfinite(value))
-        else:
-            least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
-            fits = isinstance(value, (int, np.integer)) and least <= value <= most
-        if not fits:
+        if not _fits(value, dtype):
             raise TypeError(f"{what} must be a number that fits `{ctype}`, got {_told(value)}")
         return dtype.type(value)
 
@@ -242,6 +233,16 @@ def _checked_array(what: str, parameter: Parameter, array: Any, aligned: int) ->
     if array.size and array.data.ptr % aligned:
         raise ValueError(f"{what} must begin at a multiple of {aligned} bytes, got address {array.data.ptr:#x}")
     return array
+
+
+def _fits(value: Any, dtype: np.dtype) -> bool:
+    if dtype.kind == "b":
+        return isinstance(value, (bool, np.bool_))
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            real = isinstance(value, (int, float, np.integer, np.floating))
+            return real and bool(np.isfinite(dtype.type(value)) or not np.isfinite(value))
+    return isinstance(value, (int, np.integer)) and bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
 
 def _dtype(what: str, ctype: str) -> np.dtype:

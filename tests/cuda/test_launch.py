@@ -269,9 +269,7 @@ def test_shared_memory_is_asked_for(source, cupy, kib):
 
 def test_more_shared_memory_than_a_block_can_have(source, cupy):
     y = cupy.zeros((1,), np.float32)
-    with pytest.raises(
-        RuntimeError, match=r"dynamic of samples.cu: the launch failed .*1048576 bytes of shared"
-    ):
+    with pytest.raises(RuntimeError, match=r"dynamic of samples.cu: the launch failed .*1048576 bytes of shared"):
         source.launch("dynamic", (y, 256), (1,), (1,), 64, shared=1 << 20)
     source.launch("dynamic", (y, 256), (1,), (1,), 64, shared=1024)
     assert y.get()[0] == 255
