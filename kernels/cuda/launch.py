@@ -53,7 +53,7 @@ def ctype(dtype: Any) -> str:
 
 
 class Parameter(NamedTuple):
-    """One parameter of a kernel: its name, and the type as written: for a pointer, that of what it points to."""
+    """One parameter of a kernel: its name, and its type as written (of what it points to, for a pointer)."""
 
     name: str
     ctype: str

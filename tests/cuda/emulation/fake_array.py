@@ -1,6 +1,7 @@
 """cupy.ndarray of the stand-in: a NumPy array that nobody can reach but through what the real class offers."""
 
 import weakref
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,9 +29,11 @@ def unwrap(x):
 
 
 def wrap(x):
-    """The stand-in's arrays for NumPy's. What NumPy gives as a scalar is a 0-d array, and stays on the device."""
+    """The stand-in's arrays for NumPy's. What NumPy gives as a scalar is a 0-d array, and stays on the device; what it
+    gives back as it was given is the same array here."""
     if isinstance(x, (np.ndarray, np.generic)):
-        return ndarray._of(np.asarray(x))
+        known = _owners.get(id(x))
+        return ndarray._of(np.asarray(x)) if known is None else known
     if isinstance(x, (tuple, list)):
         return type(x)(wrap(item) for item in x)
     return x
@@ -49,6 +52,25 @@ def poisoned(array):
     kind = array.dtype.kind
     array.fill(np.nan if kind in "fc" else True if kind == "b" else np.iinfo(array.dtype).max)
     return array
+
+
+_owners = weakref.WeakValueDictionary()  # by the identity of a NumPy array that owns its memory: the array here
+
+
+class Flags(NamedTuple):
+    """All the flags that the real one has."""
+
+    c_contiguous: bool
+    f_contiguous: bool
+    owndata: bool
+
+    @property
+    def fnc(self):
+        return self.f_contiguous and not self.c_contiguous
+
+    @property
+    def forc(self):
+        return self.f_contiguous or self.c_contiguous
 
 
 class _Memory:
@@ -72,6 +94,9 @@ class ndarray:
             owner = owner.base
         if owner.size:
             allocations[owner.ctypes.data] = owner
+        if owner is host:
+            _owners[id(host)] = self
+        self.base = None if owner is host else wrap(owner)  # a view holds what it is a view of
 
     @classmethod
     def _of(cls, host):
@@ -169,6 +194,11 @@ class ndarray:
     @shape.setter
     def shape(self, value):
         self._host.shape = value
+
+    @property
+    def flags(self):
+        host = self._host.flags
+        return Flags(host.c_contiguous, host.f_contiguous, self.base is None)
 
     @property
     def T(self):
