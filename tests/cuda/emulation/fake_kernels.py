@@ -16,15 +16,15 @@ UNASKED_SHARED, MOST_SHARED = 48 << 10, 163 << 10
 class RawModule:
     def __init__(
         self,
-        *,
         code=None,
+        *,
         path=None,
         options=(),
         backend="nvrtc",
         translate_cucomplex=False,
         enable_cooperative_groups=False,
         name_expressions=None,
-        jitify=False,
+        jitify=None,
     ):
         if (code is None) == (path is None):
             raise TypeError("Exactly one of `code` and `path` keyword arguments must be given.")
@@ -57,7 +57,7 @@ class RawKernel:
         translate_cucomplex=False,
         *,
         enable_cooperative_groups=False,
-        jitify=False,
+        jitify=None,
         _module=None,
     ):
         self.code, self.name, self.options, self.backend = code, name, options, backend
