@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -233,14 +234,20 @@ def test_views_that_begin_between_vectors(source, x, y):
         scaled(source, x[1:17], y[:16], aligned=16)
 
 
-def test_arrays_on_two_devices_or_none(source, x, y, monkeypatch):
-    class Elsewhere(type(x)):
-        device = type(x.device)(1)
+class Elsewhere:
+    """An array as if on another device."""
 
-    elsewhere = object.__new__(Elsewhere)
-    elsewhere.__dict__.update(vars(y))
+    def __init__(self, array):
+        self.array = array
+        self.device = SimpleNamespace(id=array.device.id + 1)
+
+    def __getattr__(self, name):
+        return getattr(self.array, name)
+
+
+def test_arrays_on_two_devices_or_none(source, x, y):
     with pytest.raises(ValueError, match=r"scaled<float>: needs arrays on one device, got devices \[0, 1\]"):
-        scaled(source, x, elsewhere)
+        scaled(source, x, Elsewhere(y))
     with pytest.raises(ValueError, match=r"needs arrays on one device, got devices \[\]"):
         scaled(source, None, None, n=50)
 

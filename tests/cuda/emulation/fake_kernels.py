@@ -1,7 +1,6 @@
 """cupy.RawModule and cupy.RawKernel of the stand-in: kernels run on the emulator, with its checks."""
 
 import os
-import sys
 
 import numpy as np
 
@@ -88,9 +87,16 @@ class RawKernel:
         if shared_mem > self.max_dynamic_shared_size_bytes:
             raise RuntimeError("CUDA_ERROR_INVALID_VALUE: more shared memory than was asked for")
         values = tuple(_argument(f"{self.name}: argument {i}", value) for i, value in enumerate(args))
-        seed = sys.modules["cupy"].schedule_seed
-        self._module._emulated.launch(self.name, grid, block, values, shared_mem, seed, list(allocations.values()))
+        self._module._emulated.launch(
+            self.name, grid, block, values, shared_mem, _schedule_seed(), list(allocations.values())
+        )
         stats["launches"] += 1
+
+
+def _schedule_seed():
+    from . import fake_cupy  # which imports this module
+
+    return fake_cupy.schedule_seed
 
 
 def _argument(what, value):
