@@ -1,8 +1,8 @@
 """cupy.cuda of the stand-in: one device that is never busy."""
 
-from types import SimpleNamespace
+import types
 
-from .fake_array import stats
+from . import fake_array
 
 
 class Device:
@@ -29,12 +29,10 @@ class Device:
         pass
 
     def synchronize(self):
-        stats["syncs"] += 1
+        fake_array.stats["syncs"] += 1
 
 
 class Stream:
-    ptr = 0
-
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         pass
 
@@ -54,7 +52,7 @@ class Stream:
         pass
 
     def synchronize(self):
-        stats["syncs"] += 1
+        fake_array.stats["syncs"] += 1
 
 
 Stream.null = Stream()
@@ -70,7 +68,7 @@ class Event:
         pass
 
     def synchronize(self):
-        stats["syncs"] += 1
+        fake_array.stats["syncs"] += 1
 
 
 def get_current_stream(device_id=-1):
@@ -85,7 +83,7 @@ def is_available():
     return True
 
 
-runtime = SimpleNamespace(
+runtime = types.SimpleNamespace(
     deviceSynchronize=Device().synchronize,
     getDeviceCount=lambda: 1,
     getDevice=lambda: 0,
