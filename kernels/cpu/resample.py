@@ -1,5 +1,5 @@
-"""FIR resampling, in one pass: each row of the output is first filtered along H, from the rows of x that it sees, into a
-line that stays in the cache; then that line along W. Zeros between samples and beyond the edges are never multiplied."""
+"""FIR resampling, in one pass: each row of the output is first filtered along H, from the rows of x that it sees, into
+a line that stays in the cache; then that line along W. Zeros between samples and beyond the edges are never touched."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ..backend import kernels_for, on_gpu, pays, to_device
 from ..tensor import Tensor, array_of
 from .linalg import matmul
 from .reduce import max, mean, sum
-from .shape import pad, reshape, take
+from .shape import flip, pad, reshape, take
 
 
 def interpolate(x: Any, scale_factor: Any = 2, mode: str = "nearest") -> Tensor:
@@ -89,6 +89,40 @@ def _weigh_pixels(x: Tensor, at: np.ndarray, axis: int) -> Tensor:
     flat = reshape(x, math.prod(before), n, math.prod(after))
     matrix = to_device(matrix, flat.device)
     return reshape(matmul(matrix, flat), *before, len(at), *after)  # (out,n) @ (B,n,A) -> (B,out,A)
+
+
+Pair = tuple[int, int]
+
+
+def upfirdn2d(
+    x: Any, taps: Any, up: int | Pair = 1, down: int | Pair = 1, padding: Pair | tuple[Pair, Pair] = (0, 0)
+) -> Tensor:
+    """Upsamples, filters and downsamples an image, as StyleGAN 2 does (Karras et al. 2020, arXiv:1912.04958).
+
+    x (N, H, W, C), taps (k,) -> (N, H', W', C), H' = (H up + before + after - k) // down + 1: along each of H and W,
+    up - 1 zeros are put after every pixel, padding (before, after) around them all (negative: cropped), the result is
+    convolved with the taps, and every down-th pixel is kept. up, down and padding are for both axes, or one for each.
+    taps, a Tensor or array of the dtype of x, are constants: no gradient flows to them.
+    """
+    return _upfirdn2d(x, taps, up=up, down=down, padding=padding)
+
+
+@primitive
+def _upfirdn2d(x, taps, *, up, down, padding):
+    return kernels_for(x).upfirdn2d(x, taps, up, down, padding)
+
+
+@_upfirdn2d.vjp
+def _(g, _y, _x, taps, *, up, down, padding):
+    """Output p sees sample i through tap  down p + k - 1 - before - up i.  Read from i to p it is the same operation:
+    up and down change places and so do the ends of the taps, before becomes k - 1 - before, and after is what makes the
+    result as large as x."""
+    up, down = (value if isinstance(value, (tuple, list)) else (value, value) for value in (up, down))
+    pads = padding if isinstance(padding[0], (tuple, list)) else (padding, padding)
+    k, transposed = taps.shape[0], []
+    for n, out, u, d, (before, _) in zip(_x.shape[1:3], g.shape[1:3], up, down, pads, strict=True):
+        transposed.append((k - 1 - before, (n - 1) * u + 1 + before - d * out))
+    return _upfirdn2d(g, flip(taps, 0), up=down, down=up, padding=tuple(transposed)), None
 
 
 @primitive

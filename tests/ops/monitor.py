@@ -15,7 +15,7 @@ from .cases import CASES, examples_of
 from .checks import check_derivatives, check_plain, check_unrecorded
 
 # Arguments through which no gradient flows, ever.
-NO_GRADIENT = {("where", 0)}
+NO_GRADIENT = {("where", 0), ("upfirdn2d", 1)}
 # Operations that take two devices: tests/cuda/test_engine.py looks at their gradients.
 TWO_DEVICES = {("to", 0)}
 # Arguments for which the fast rule has no gradient and leaves it to the plain definition.

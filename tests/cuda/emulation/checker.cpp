@@ -83,15 +83,16 @@ void check_order(Region& region, uintptr_t p, size_t bytes, Access kind) {
     if (region.cells.empty()) region.cells.resize((region.end - region.begin) / region.grain + 1);
     const size_t first = (p - region.begin) / region.grain, last = (p + bytes - 1 - region.begin) / region.grain;
     const auto race = [&](size_t i, const char* done, uint64_t other) {
-        fail("race in %s, byte %zu: %s %ss, %s by %s with no barrier between", region.name, i * region.grain,
-             told(now).c_str(), NAME[kind], done, told(other).c_str());
+        fail("race in %s memory, byte %zu of %s: %s %ss, %s by %s with no barrier between",
+             region.shared ? "shared" : "global", i * region.grain, region.name, told(now).c_str(), NAME[kind], done,
+             told(other).c_str());
     };
     for (size_t i = first; i <= last; ++i) {
         Cell& cell = region.cells[i];
         if (!ordered(cell.written, now)) race(i, "written", cell.written);
         if (kind == READ) {
             if (region.shared && !cell.written)
-                fail("read of uninitialised memory in %s, byte %zu", region.name, i * region.grain);
+                fail("read of uninitialised shared memory, byte %zu of %s", i * region.grain, region.name);
             cell.add_reader(now);
         } else {
             for (uint64_t reader : {cell.read, cell.of_warp, cell.of_block, cell.of_grid})

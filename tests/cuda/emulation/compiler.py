@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("MINIGEN_EMULATION_CACHE", HERE / "build"))
-COMMON = ("-std=c++17", "-fPIC")
+COMMON = ("-std=c++20", "-fPIC")
 RUNTIME = (*COMMON, "-O2", "-shared")
 KERNELS = (
     *COMMON,
