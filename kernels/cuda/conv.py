@@ -183,7 +183,7 @@ def _check_indices(over: checks.Window, x_shape: Ints, channels: int) -> None:
     samples, *sizes, _ = x_shape
     axes = zip(sizes, over.padding, over.dilation, over.kernel)
     pixels = max(math.prod(n + 2 * p + d * (k - 1) for n, p, d, k in axes), math.prod(over.out))
-    if max(samples, channels) * pixels >= 2**31:
+    if max(samples, channels) * pixels >= 2**31 - 2**10:  # and one more tile
         raise ValueError(
             f"convolution: the samples of x {x_shape} have up to {pixels} pixels, edges included, which make "
             f"{samples * pixels} pixels and {channels * pixels} numbers in a sample; the CUDA kernels count to 2**31"
