@@ -20,6 +20,8 @@ KERNELS = (
     "conv_weight_grad",
     "group_norm",
     "group_norm_backward",
+    "softmax",
+    "softmax_backward",
     "attention",
     "attention_backward",
     "philox",
@@ -41,4 +43,6 @@ KERNELS = (
     "join",
     "upsample",
     "sum_blocks",
+    "index_add",
+    "upfirdn2d",
 )

@@ -34,6 +34,16 @@ class Window(NamedTuple):
     out: Ints  # spatial size of the result (of `g` for a weight gradient)
 
 
+class Resampling(NamedTuple):
+    """What `upfirdn2d` does along one axis."""
+
+    up: int
+    down: int
+    before: int  # zeros in front; what is cropped, if negative
+    after: int
+    out: int  # size of the result
+
+
 # ---- matrix products -----------------------------------------------------------------------------------
 
 
@@ -193,6 +203,27 @@ def _group_norm(name: str, x, num_groups, weight, bias, dtypes) -> None:
         _has_shape(name, argument, array, (channels,), "for the {} channels of x {}", channels, x.shape)
 
 
+# ---- softmax -------------------------------------------------------------------------------------------
+
+
+def softmax(x, dtypes=FLOATS) -> None:
+    """x (*S,L)."""
+    one_dtype("softmax", dtypes, x=x)
+    _has_last_axis("softmax", "x", x)
+
+
+def softmax_backward(g, y, dtypes=FLOATS) -> None:
+    """g like y (*S,L)."""
+    one_dtype("softmax_backward", dtypes, g=g, y=y)
+    _has_last_axis("softmax_backward", "y", y)
+    _has_shape("softmax_backward", "g", g, tuple(y.shape), "like y")
+
+
+def _has_last_axis(name: str, argument: str, array) -> None:
+    if array.ndim == 0:
+        raise ValueError(f"{name}: {argument} needs at least 1 axis but has shape ()")
+
+
 # ---- attention -----------------------------------------------------------------------------------------
 
 
@@ -337,7 +368,7 @@ def add(arrays, others) -> None:
     """Arrays of any layout, writable."""
     floats("add_", "arrays", arrays)
     for i, array in enumerate(arrays):
-        if not array.flags.writeable:
+        if not getattr(array.flags, "writeable", True):  # an array of CuPy always is
             raise ValueError(f"add_: arrays[{i}] is changed in place: it must be writable")
     _like("add_", "others", others, arrays)
 
@@ -346,7 +377,7 @@ def changeable(name: str, argument: str, arrays) -> None:
     """Arrays that a kernel changes in place must be contiguous and writable."""
     floats(name, argument, arrays)
     for i, array in enumerate(arrays):
-        if not array.flags.carray:
+        if not getattr(array.flags, "carray", array.flags.c_contiguous):
             raise ValueError(f"{name}: {argument}[{i}] is changed in place: it must be contiguous and writable")
 
 
@@ -436,6 +467,55 @@ def sum_blocks(x, factors) -> None:
     upsample(x, factors, "sum_blocks")
     if any(n % f for n, f in zip(x.shape[1:-1], factors)):
         raise ValueError(f"sum_blocks: factors {tuple(factors)} do not divide the spatial axes of x {x.shape}")
+
+
+def index_add(shape, indices, g) -> None:
+    """shape (V, C), indices (M,) and g (M, C). Whether the indices lie in [0, V) is not looked at."""
+    one_dtype("index_add", g=g)
+    _is_array("index_add", "indices", indices)
+    if indices.dtype not in (np.int64, np.int32):
+        raise TypeError(f"index_add: indices is {indices.dtype}; it must be int64 or int32")
+    if len(shape) != 2 or min(shape) < 0:
+        raise ValueError(f"index_add: shape needs two axes (V, C), none negative; got {tuple(shape)}")
+    if indices.ndim != 1:
+        raise ValueError(f"index_add: indices needs 1 axis (M,) but has shape {indices.shape}")
+    _has_shape("index_add", "g", g, (len(indices), shape[1]), "for indices {} and shape {}", indices.shape, shape)
+
+
+# ---- resampling ----------------------------------------------------------------------------------------
+
+
+def upfirdn2d(x, taps, up, down, padding) -> tuple[Resampling, Resampling]:
+    """x (N,H,W,C), taps (k,), padding (before, after) or a pair of these; gives what happens along H and along W."""
+    name = "upfirdn2d"
+    one_dtype(name, x=x, taps=taps)
+    if x.ndim != 4 or 0 in x.shape[1:3]:
+        raise ValueError(f"{name}: x needs 4 axes (N, H, W, C), H and W not empty, but has shape {x.shape}")
+    if taps.ndim != 1 or taps.size == 0:
+        raise ValueError(f"{name}: taps needs 1 axis, not empty, but has shape {taps.shape}")
+    up, down = per_axis(name, "up", up, 2, minimum=1), per_axis(name, "down", down, 2, minimum=1)
+    before, after = zip(*_pairs(name, "padding", padding))
+    padded = tuple(n * u + b + a for n, u, b, a in zip(x.shape[1:3], up, before, after))
+    if any(n < taps.size for n in padded):
+        raise ValueError(
+            f"{name}: {taps.size} taps do not fit x {x.shape}, which is only {padded} with up {up} "
+            f"and padding {padding}"
+        )
+    out = [(n - taps.size) // d + 1 for n, d in zip(padded, down)]
+    rows, columns = map(Resampling, up, down, before, after, out)
+    return rows, columns
+
+
+def _pairs(name: str, argument: str, value) -> tuple[Ints, Ints]:
+    """(before, after), or one of these for each of two axes, as the latter."""
+    try:
+        pairs = tuple(value) if isinstance(value[0], Sequence) else (value, value)
+        (b0, a0), (b1, a1) = pairs
+        return (operator.index(b0), operator.index(a0)), (operator.index(b1), operator.index(a1))
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name}: {argument} must be two ints (before, after), or a pair of these; got {value!r}"
+        ) from None
 
 
 # ---- shared --------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ PRECISIONS = ("highest", "high")
 _precision: ContextVar[str] = ContextVar("float32_matmul_precision", default="highest")
 
 
-class float32_matmul_precision:  # noqa: N801
+class float32_matmul_precision:
     """Sets the precision, 'highest' or 'high'; as a context manager, until its end."""
 
     def __init__(self, precision: str):

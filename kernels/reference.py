@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from kernels import checks
-from kernels.checks import IntOrInts, Ints, Window
+from kernels.checks import IntOrInts, Ints, Resampling, Window
 
 Array = NDArray[Any]
 
@@ -209,6 +209,22 @@ def affine(n: Array, weight: Array | None, bias: Array | None) -> Array:
 
 def sigmoid(x: Array) -> Array:
     return 0.5 * (1 + np.tanh(0.5 * x))  # 1 / (1 + exp(-x)), without its overflow
+
+
+# ---- softmax -------------------------------------------------------------------------------------------
+
+
+def softmax(x: Array) -> Array:
+    """y = exp(x) / sum(exp(x)) over the last axis of x (*S,L); nan where all of that is -inf."""
+    checks.softmax(x)
+    y = np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))
+    return in_order(y / y.sum(axis=-1, keepdims=True))
+
+
+def softmax_backward(g: Array, y: Array) -> Array:
+    """dx for the gradient g of y = softmax(x): as dy_i/dx_j = y_i (delta_ij - y_j), it is y (g - sum(g y))."""
+    checks.softmax_backward(g, y)
+    return in_order(y * (g - (g * y).sum(axis=-1, keepdims=True)))
 
 
 # ---- attention -----------------------------------------------------------------------------------------
@@ -640,6 +656,48 @@ def sum_blocks(x: Array, factors: Sequence[int]) -> Array:
     for axis, factor in enumerate(factors, start=1):
         x = x.reshape(*x.shape[:axis], x.shape[axis] // factor, factor, *x.shape[axis + 1 :]).sum(axis=axis + 1)
     return in_order(x)
+
+
+def index_add(shape: Sequence[int], indices: Array, g: Array) -> Array:
+    """Zeros of shape (V,C) with row i of g (M,C) added to row indices[i], 0 <= indices[i] < V; in the order of i.
+
+    indices (M,) is int64 or int32. It carries a gradient back through y = x[indices].
+    """
+    checks.index_add(shape, indices, g)
+    y = np.zeros(shape, g.dtype)
+    np.add.at(y, indices, g)
+    return y
+
+
+# ---- resampling ----------------------------------------------------------------------------------------
+
+
+def upfirdn2d(x: Array, taps: Array, up: IntOrInts = 1, down: IntOrInts = 1, padding: Sequence[Any] = (0, 0)) -> Array:
+    """Upsamples, filters and downsamples an image: along each of H and W,
+
+        u[up i] = x[i] and zeros between (up - 1 after every sample),
+        y[p] = sum_t taps[k - 1 - t] u[down p + t - before],   zeros beyond the edges of u.
+
+    x (N,H,W,C), taps (k,) -> y (N,Ho,Wo,C) with Ho = (H up + before + after - k) // down + 1. up and down are ints, or
+    one for each axis; padding is (before, after), or one of these for each axis, and crops where it is negative. The
+    taps are those of a convolution: the last one meets the first sample. They serve both axes, as the 2-D filter
+    taps taps^T. Karras et al. 2020, arXiv:1912.04958, appendix B; "upfirdn2d" in their code.
+    """
+    for axis, along in enumerate(checks.upfirdn2d(x, taps, up, down, padding), start=1):
+        x = np.moveaxis(resampled(np.moveaxis(x, axis, 0), taps, along), 0, axis)
+    return in_order(x)
+
+
+def resampled(x: Array, taps: Array, along: Resampling) -> Array:
+    """`upfirdn2d` along the first axis."""
+    up, down, before, after, out = along
+    spread = np.zeros((max(before, 0) + len(x) * up + max(after, 0), *x.shape[1:]), x.dtype)
+    spread[max(before, 0) :][: len(x) * up : up] = x
+    spread = spread[max(-before, 0) :]  # what `after` crops, no output reaches
+    y = np.zeros((out, *x.shape[1:]), x.dtype)
+    for t, tap in enumerate(taps[::-1]):
+        y += tap * spread[t::down][:out]
+    return y
 
 
 def in_order(x: Array) -> Array:

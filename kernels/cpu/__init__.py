@@ -13,6 +13,9 @@ from kernels.cpu.norm import group_norm, group_norm_backward
 from kernels.cpu.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cpu.philox import normal, philox, uniform
 from kernels.cpu.rearrange import copy, join, sum_blocks, upsample
+from kernels.cpu.resample import upfirdn2d
+from kernels.cpu.scatter import index_add
+from kernels.cpu.softmax import softmax, softmax_backward
 
 __all__ = [
     "activation",
@@ -32,14 +35,18 @@ __all__ = [
     "global_norm",
     "group_norm",
     "group_norm_backward",
+    "index_add",
     "join",
     "lerp_",
     "matmul",
     "normal",
     "philox",
     "scale_",
+    "softmax",
+    "softmax_backward",
     "sum_blocks",
     "sum_positions",
     "uniform",
+    "upfirdn2d",
     "upsample",
 ]

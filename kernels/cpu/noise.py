@@ -1,10 +1,8 @@
 """Forward noising and the reverse steps of diffusion: one pass over memory, the noise made on the way.
 
-Every reverse step is linear in x, the network's output and the noise, but for the clipping of x0:
+    x_prev = from_x0 clip(c_x x + c_m m) + from_x x + deviation z,   m = out, or uncond + guidance (out - uncond)
 
-    x_prev = A clip(c_x x + c_m m) + B x + deviation z,   m = out, or uncond + guidance (out - uncond)
-
-What tells the samplers apart is five numbers, worked out in float64 before the pass.
+What tells the samplers apart is these five numbers: see `kernels.denoising`.
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from kernels.cpu.jit import parallel_kernel, share
 from kernels.cpu.memory import contiguous
 from kernels.cpu.philox import COST, address_of_draw, fill_normal, run_at, runs_in
 from kernels.cpu.vector import lanes, larger, load_first, smaller, store_first
+from kernels.denoising import Levels, ddim_levels, ddpm_levels
 
 
 def add_noise(
@@ -61,11 +60,7 @@ def ddpm_step(
         "ddpm_step", x, out, out_uncond, alpha_bar, alpha_bar_prev, prediction, guidance, clip, eta=1.0
     )
     checks.random("ddpm_step", x.shape, seed, draw, first_row, x.dtype)
-    beta = 1 - alpha_bar / alpha_bar_prev
-    from_x0 = math.sqrt(alpha_bar_prev) * beta / (1 - alpha_bar)
-    from_x = math.sqrt(1 - beta) * (1 - alpha_bar_prev) / (1 - alpha_bar)
-    deviation = math.sqrt((1 - alpha_bar_prev) / (1 - alpha_bar) * beta)
-    levels = (*x0_coefficients(prediction, alpha_bar), from_x0, from_x, deviation)
+    levels = ddpm_levels(alpha_bar, alpha_bar_prev, prediction)
     return step(x, out, out_uncond, guidance, clip, levels, seed, draw, first_row)
 
 
@@ -91,28 +86,16 @@ def ddim_step(
         "ddim_step", x, out, out_uncond, alpha_bar, alpha_bar_prev, prediction, guidance, clip, eta
     )
     checks.random("ddim_step", x.shape, seed, draw, first_row, x.dtype)
-    sigma = 0.0
-    if eta > 0:
-        sigma = eta * math.sqrt((1 - alpha_bar_prev) / (1 - alpha_bar) * (1 - alpha_bar / alpha_bar_prev))
-    direction = math.sqrt(max(1 - alpha_bar_prev - sigma**2, 0.0))  # the max is for rounding
-    from_x = direction / math.sqrt(1 - alpha_bar)
-    from_x0 = math.sqrt(alpha_bar_prev) - from_x * math.sqrt(alpha_bar)
-    levels = (*x0_coefficients(prediction, alpha_bar), from_x0, from_x, sigma)
+    levels = ddim_levels(alpha_bar, alpha_bar_prev, prediction, eta)
     return step(x, out, out_uncond, guidance, clip, levels, seed, draw, first_row)
 
 
-def x0_coefficients(prediction: str, alpha_bar: float) -> tuple[float, float]:
-    """(c_x, c_m) of x0 = c_x x + c_m m, where m is the prediction of eps, of x0 or of v."""
-    signal, noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-    return {"eps": (1 / signal, -noise / signal), "x0": (0.0, 1.0), "v": (signal, -noise)}[prediction]
-
-
-def step(x, out, out_uncond, guidance, clip, levels, seed, draw, first_row) -> np.ndarray:
-    """One pass with the levels (c_x, c_m, A, B, deviation)."""
+def step(x, out, out_uncond, guidance, clip, levels: Levels, seed, draw, first_row) -> np.ndarray:
+    """One pass over memory."""
     x_prev = np.empty(x.shape, x.dtype)
     out = contiguous(out).reshape(-1)
     _step(
-        (COST if levels[-1] else 3) * x.size,
+        (COST if levels.deviation else 3) * x.size,
         contiguous(x).reshape(-1),
         out,
         out if out_uncond is None else contiguous(out_uncond).reshape(-1),

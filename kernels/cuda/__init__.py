@@ -4,8 +4,51 @@ Each .cu file holds kernels, the .py file of the same name the functions that la
 this package imports no CuPy: that happens when the first array comes.
 """
 
+from kernels.cuda.activation import activation, activation_backward
+from kernels.cuda.attention import attention, attention_backward
 from kernels.cuda.conv import conv, conv_transpose, conv_weight_grad
+from kernels.cuda.elementwise import arithmetic
 from kernels.cuda.matmul import matmul
-from kernels.cuda.rearrange import upsample
+from kernels.cuda.noise import add_noise, ddim_step, ddpm_step
+from kernels.cuda.norm import group_norm, group_norm_backward
+from kernels.cuda.optimizer import adam_, add_, global_norm, lerp_, scale_
+from kernels.cuda.philox import normal, philox, uniform
+from kernels.cuda.rearrange import copy, join, sum_blocks, upsample
+from kernels.cuda.resample import upfirdn2d
+from kernels.cuda.scatter import index_add
+from kernels.cuda.softmax import softmax, softmax_backward
+from kernels.cuda.sums import sum_positions
 
-__all__ = ["conv", "conv_transpose", "conv_weight_grad", "matmul", "upsample"]
+__all__ = [
+    "activation",
+    "activation_backward",
+    "adam_",
+    "add_",
+    "add_noise",
+    "arithmetic",
+    "attention",
+    "attention_backward",
+    "conv",
+    "conv_transpose",
+    "conv_weight_grad",
+    "copy",
+    "ddim_step",
+    "ddpm_step",
+    "global_norm",
+    "group_norm",
+    "group_norm_backward",
+    "index_add",
+    "join",
+    "lerp_",
+    "matmul",
+    "normal",
+    "philox",
+    "scale_",
+    "softmax",
+    "softmax_backward",
+    "sum_blocks",
+    "sum_positions",
+    "uniform",
+    "upfirdn2d",
+    "upsample",
+]

@@ -127,6 +127,19 @@ def group_norm_backward(draw):
     return (g, x, weight, bias, mean, rstd, groups), settings
 
 
+@st.composite
+def softmax(draw):
+    arrays, others = Arrays(draw), draw(sampled_from([(), (0,), (3,), (2, 5), (2, 1, 70)]))
+    return (arrays(*others, draw(sampled_from([0, 1, 7, 8, 16, 17, 40]))),), {}
+
+
+@st.composite
+def softmax_backward(draw):
+    (x,), _ = draw(softmax())
+    g = draw(st.builds(np.random.default_rng, integers(0, 99))).standard_normal(x.shape).astype(x.dtype)
+    return (g, reference.softmax(x)), {}
+
+
 LENGTHS = [0, 1, 12, 13, 14, 63, 64, 65, 131]
 
 
@@ -296,6 +309,31 @@ def sum_blocks(draw):
     return (reference.upsample(x, factors) * np.asarray(draw(integers(1, 3)), x.dtype), factors), {}
 
 
+@st.composite
+def index_add(draw):
+    """Rows of many numbers or of few; indices that are all different, mostly the same, or leave rows out."""
+    arrays, channels = Arrays(draw), draw(sampled_from([0, 1, 3, 4, 16, 33]))
+    places, named = draw(sampled_from([(1, 1), (5, 5), (40, 3), (1000, 1000)]))
+    count = draw(sampled_from([0, 1, 31, 32, 33, 64, 200]))
+    indices = arrays.rng.integers(0, named, count).astype(draw(sampled_from(["int64", "int32"])))
+    return ((places, channels), indices, arrays(count, channels)), {}
+
+
+@st.composite
+def upfirdn2d(draw):
+    """Channels around the widths of vectors, rows around a tile of the GPU kernel, taps that reach beyond the image."""
+    arrays, taps = Arrays(draw), draw(sampled_from([1, 2, 3, 4, 6, 12]))
+
+    def along(*sizes):
+        size, up, down = draw(sampled_from(sizes)), draw(integers(1, 3)), draw(integers(1, 3))
+        before, after = draw(integers(-3, 6)), draw(integers(-3, 6))
+        return size, up, down, (before, after + max(0, taps - size * up - before - after))
+
+    (height, *rows), (width, *columns) = along(1, 2, 5, 17, 33), along(1, 2, 5, 9)
+    x = arrays(draw(sampled_from([0, 1, 2])), height, width, draw(sampled_from([0, 1, 3, 4, 16, 17, 65])))
+    return (x, arrays(taps)), dict(zip(("up", "down", "padding"), zip(rows, columns)))
+
+
 CALLS = {
     "matmul": matmul(),
     "conv": conv(),
@@ -303,6 +341,8 @@ CALLS = {
     "conv_weight_grad": conv_weight_grad(),
     "group_norm": group_norm(),
     "group_norm_backward": group_norm_backward(),
+    "softmax": softmax(),
+    "softmax_backward": softmax_backward(),
     "attention": attention(),
     "attention_backward": attention_backward(),
     "philox": philox(),
@@ -324,6 +364,8 @@ CALLS = {
     "join": join(),
     "upsample": upsample(),
     "sum_blocks": sum_blocks(),
+    "index_add": index_add(),
+    "upfirdn2d": upfirdn2d(),
 }
 
 
