@@ -6,7 +6,7 @@ One, two and three spatial axes are one case: an image is a volume of depth 1, a
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -206,9 +206,14 @@ def tile_for(x: Array, rows: int, columns: int, times: int) -> Tile:
     return min(TILES, key=cost)
 
 
-@cache
+_multiprocessors: dict[tuple, int] = {}  # CuPy asks the driver for all attributes each time
+
+
 def multiprocessors(device: Any) -> int:
-    return device.attributes["MultiProcessorCount"]
+    kind = device.id, device.compute_capability
+    if kind not in _multiprocessors:
+        _multiprocessors[kind] = device.attributes["MultiProcessorCount"]
+    return _multiprocessors[kind]
 
 
 def exactly(x: Array) -> str:

@@ -186,8 +186,7 @@ __device__ __forceinline__ void multiply_steps(Sums<T, ROWS>& sums, T* stages, i
         else
             multiply_tile<ROWS, COLUMNS, BY_ROWS>(sums, tile, tile + A_SIZE);
     }
-    cp_async_wait<0>();
-    __syncthreads();  // the stages are free
+    __syncthreads();  // the stages are free: nobody multiplies, and no copy is under way
 }
 
 // ---- out of the registers ---------------------------------------------------------------------------------
