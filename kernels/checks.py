@@ -498,7 +498,8 @@ def upfirdn2d(x, taps, up, down, padding) -> tuple[Resampling, Resampling]:
     padded = tuple(n * u + b + a for n, u, b, a in zip(x.shape[1:3], up, before, after))
     if any(n < taps.size for n in padded):
         raise ValueError(
-            f"{name}: {taps.size} taps do not fit x {x.shape}, which is only {padded} with up {up} and padding {padding}"
+            f"{name}: {taps.size} taps do not fit x {x.shape}, which is only {padded} with up {up} "
+            f"and padding {padding}"
         )
     out = [(n - taps.size) // d + 1 for n, d in zip(padded, down)]
     rows, columns = map(Resampling, up, down, before, after, out)

@@ -233,6 +233,7 @@ PIECEWISE_LINEAR = {
     "min",
     "clip",
     "where",
+    "upfirdn2d",
 }  # the same everywhere nearby
 CURVED = [
     p.name

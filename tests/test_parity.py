@@ -161,6 +161,28 @@ for mode, factors in [("nearest", (2, 3, (2, 1), 1.5, (2.5, 0.6))), ("bilinear",
             "interpolate", [(2, 5, 4, 3)], F.interpolate, channels_first(T.interpolate), scale_factor=factor, mode=mode
         )
 
+
+def torch_upfirdn(x, taps, up, down, padding):
+    n, c, h, w = x.shape
+    spread = x.new_zeros(n, c, h, up, w, up)
+    spread[:, :, :, 0, :, 0] = x
+    padded = T.pad(spread.reshape(n, c, h * up, w * up), [*padding, *padding])  # crops where negative
+    flipped = torch.tensor(np.outer(taps, taps)[::-1, ::-1].copy()).expand(c, 1, -1, -1)
+    return T.conv2d(padded, flipped, stride=down, groups=c)
+
+
+taps = np.array([1.0, 3, 4, 2]) / 10
+for up, down, padding in [(2, 1, (2, 1)), (1, 2, (1, 1)), (1, 1, (2, 1)), (3, 2, (-1, 4)), (2, 3, (5, -2))]:
+    both(
+        "upfirdn2d",
+        [(2, 5, 6, 3)],
+        lambda x, **s: F.upfirdn2d(x, taps, **s),
+        channels_first(lambda x, **s: torch_upfirdn(x, taps, **s)),
+        up=up,
+        down=down,
+        padding=padding,
+    )
+
 case("cumsum", [(3, 4, 5)], lambda x: x.cumsum(1), lambda x: x.cumsum(1))
 case("prod", [(3, 4, 5)], lambda x: x.prod(axis=1), lambda x: x.prod(1))
 case(

@@ -95,6 +95,8 @@ KERNEL_ROWS = [
         for name, kernel in (("swap H and W,", "copy"), ("join two", "join"), ("upsample to", "upsample"),
                              ("2x2 sums of", "sum_blocks"))
     ],
+    Case("elementwise", "FIR, 16x32x32x64 twice as large", ("upfirdn2d",), partial(cases.resample, 2, 1)),
+    Case("elementwise", "FIR, 16x32x32x64 half as large", ("upfirdn2d",), partial(cases.resample, 1, 2)),
     Case("elementwise", "sum 16384 rows of 256 into 4096", ("index_add",),
          partial(cases.index_add, 4096, 16384, 256)),
 ]  # fmt: skip

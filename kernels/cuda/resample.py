@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def upfirdn2d(x: Array, taps: Array, up: IntOrInts = 1, down: IntOrInts = 1, pad
     _source.launch(
         f"upfirdn2d<{ctype(x.dtype)}, {step}>",
         args,
-        over=(int(np.prod(tiles)),),
+        over=(math.prod(tiles),),
         tile=(1,),
         threads=256,
         shared=seen * COLUMNS * step * x.dtype.itemsize,

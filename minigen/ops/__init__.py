@@ -49,7 +49,7 @@ from .linalg import einsum, matmul, norm
 from .noise import add_noise, ddim_step, ddpm_step
 from .normalization import batch_norm, group_norm, group_norm_silu, instance_norm, layer_norm
 from .reduce import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, sum, var
-from .resample import avg_pool1d, avg_pool2d, avg_pool3d, interpolate, max_pool1d, max_pool2d, max_pool3d
+from .resample import avg_pool1d, avg_pool2d, avg_pool3d, interpolate, max_pool1d, max_pool2d, max_pool3d, upfirdn2d
 from .shape import (
     broadcast_to,
     concatenate,
@@ -159,6 +159,7 @@ __all__ = [
     "tanh",
     "tile",
     "transpose",
+    "upfirdn2d",
     "var",
     "where",
 ]

@@ -12,7 +12,7 @@ from ..autograd import differentiate, is_grad_enabled, primitive
 from ..backend import Array, kernels_for, pays
 from ..tensor import Tensor
 from .elementwise import activation, activation_gradient, erf, exp, expm1, floating, tanh, where
-from .reduce import sum
+from .reduce import largest, sum
 
 
 @primitive
@@ -139,7 +139,7 @@ def _gradient_of_rows(g: Tensor, y: Tensor, axis: int, otherwise: Callable) -> T
 @primitive
 def _softmax(x, *, axis):
     def plain(x):
-        y = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
+        y = np.exp(x - largest(x, axis))
         y /= y.sum(axis=axis, keepdims=True)
         return y
 
@@ -159,7 +159,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 @primitive
 def _log_softmax(x, *, axis):
     x = floating(x)
-    centred = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    centred = x - largest(x, axis)
     return centred - np.log(np.exp(centred).sum(axis=axis, keepdims=True))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import minigen
 
 from .conv import along
-from .drawing import case
+from .drawing import beside, case
 
 
 def draw_image(d, axes):
@@ -54,6 +54,39 @@ def _(d):
         return y
 
     return lambda x: minigen.interpolate(x, factor, "bilinear"), [x], formula
+
+
+@case("upfirdn2d")
+def _(d):
+    x, taps = draw_image(d, 2), d.normal(d.choice(4, 1, 2, 3, 6))
+    k, (up, down) = len(taps), (d.choice(2, 1, 3, (1, 2)) for _ in range(2))
+    ups, downs = along(up, 2), along(down, 2)
+    sizes = [n * u for n, u in zip(x.shape[1:3], ups, strict=True)]
+
+    def pad(*sizes):
+        before, after = d.int(-1, 3), d.int(-1, 3)
+        return before, after + max(0, k - min(sizes) - before - after)
+
+    pads = [pad(*sizes)] * 2 if d.flag() else [pad(n) for n in sizes]
+    settings = dict(up=up, down=down, padding=pads[0] if pads[0] == pads[1] else tuple(pads))
+
+    def formula(x):
+        """Zeros put in, then around; a loop over the outputs, each a sum of a convolution: the taps run backwards."""
+        spread = np.zeros((len(x), x.shape[1] * ups[0], x.shape[2] * ups[1], x.shape[3]))
+        spread[:, :: ups[0], :: ups[1]] = x
+        wide = np.pad(spread, [(0, 0), (9, 9), (9, 9), (0, 0)])
+        (top, bottom), (left, right) = pads
+        wide = wide[:, 9 - top : wide.shape[1] - 9 + bottom, 9 - left : wide.shape[2] - 9 + right]
+        y = np.empty((len(x), *[(n - k) // s + 1 for n, s in zip(wide.shape[1:3], downs, strict=True)], x.shape[3]))
+        for i, j in np.ndindex(y.shape[1:3]):
+            seen = wide[:, i * downs[0] :, j * downs[1] :][:, :k, :k]
+            y[:, i, j] = np.einsum("nabc,a,b->nc", seen, taps[::-1], taps[::-1])
+        return y
+
+    def operation(x):
+        return minigen.upfirdn2d(x, beside(x, minigen.tensor(taps).astype(x.dtype)), **settings)
+
+    return operation, [x], formula
 
 
 def draw_windows(d, axes):
