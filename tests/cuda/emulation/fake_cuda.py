@@ -1,8 +1,8 @@
 """cupy.cuda of the stand-in: one device that is never busy."""
 
-from types import SimpleNamespace
+import types
 
-from .fake_array import stats
+from . import fake_array
 
 
 class Device:
@@ -29,7 +29,7 @@ class Device:
         pass
 
     def synchronize(self):
-        stats["syncs"] += 1
+        fake_array.stats["syncs"] += 1
 
 
 class Stream:
@@ -65,7 +65,7 @@ class Stream:
             event.happen()
 
     def synchronize(self):
-        stats["syncs"] += 1
+        fake_array.stats["syncs"] += 1
         self.record().happen()
 
 
@@ -88,7 +88,7 @@ class Event:
         self._postponed = []
 
     def synchronize(self):
-        stats["syncs"] += 1
+        fake_array.stats["syncs"] += 1
         self.happen()
 
 
@@ -108,7 +108,7 @@ def is_available():
     return True
 
 
-runtime = SimpleNamespace(
+runtime = types.SimpleNamespace(
     deviceSynchronize=Device().synchronize,
     getDeviceCount=lambda: 1,
     getDevice=lambda: 0,
