@@ -158,7 +158,8 @@ class Adam(Optimizer):
     def step(self) -> None:
         self.steps += 1
         found = self.with_gradient()
-        parameters, gradients, memories = ([each[i] for each in found] for i in range(3))
+        parameters, gradients = [p for p, _, _ in found], [g for _, g, _ in found]
+        memories = [memory for _, _, memory in found]
         for memory in memories:
             memory["updates"] = memory["updates"] + 1
         scale = 1.0
