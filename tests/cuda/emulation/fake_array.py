@@ -127,7 +127,10 @@ class ndarray:
         if (arr.dtype, arr.shape) != (self.dtype, self.shape):
             raise ValueError("Shape or dtype mismatch")
         stats["host_to_device"] += arr.nbytes
-        self._host[...] = arr
+        if stream is None:
+            self._host[...] = arr
+        else:
+            stream._postpone(lambda: np.copyto(self._host, arr))
 
     def item(self):
         stats["syncs"] += 1

@@ -33,8 +33,16 @@ class Device:
 
 
 class Stream:
+    """Copies to other streams than the null one are put off for as long as may be: until something waits for them."""
+
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
-        pass
+        self._postponed = []
+
+    def _postpone(self, copy):
+        if self is Stream.null:
+            copy()
+        else:
+            self._postponed.append(copy)
 
     def __enter__(self):
         return self
@@ -46,13 +54,17 @@ class Stream:
         return self
 
     def record(self, event=None):
-        return event or Event()
+        event = event or Event()
+        event.record(self)
+        return event
 
     def wait_event(self, event):
-        pass
+        if self is Stream.null:
+            event._happen()
 
     def synchronize(self):
         fake_array.stats["syncs"] += 1
+        self.record()._happen()
 
 
 Stream.null = Stream()
@@ -62,17 +74,28 @@ class Event:
     done = True
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
-        pass
+        self._postponed = []
 
     def record(self, stream=None):
-        pass
+        self._postponed = (stream or Stream.null)._postponed  # all that was put off on it before, and only that
+        (stream or Stream.null)._postponed = []
+
+    def _happen(self):
+        for copy in self._postponed:
+            copy()
+        self._postponed = []
 
     def synchronize(self):
         fake_array.stats["syncs"] += 1
+        self._happen()
 
 
 def get_current_stream(device_id=-1):
     return Stream.null
+
+
+def alloc_pinned_memory(size):
+    return bytearray(size)
 
 
 def get_elapsed_time(start_event, end_event):
