@@ -104,6 +104,7 @@ CASES = [
     ("pooling window", lambda: F.max_pool2d(image, 6), ValueError, "max_pool2d: kernel_size (6, 6).*(2, 5, 5, 4)"),
     ("interpolate", lambda: F.interpolate(image, mode="cubic"), ValueError, "interpolate: mode 'cubic'.*'nearest'"),
     ("scale factor", lambda: F.interpolate(image, -1), ValueError, "interpolate: scale_factor -1 must be positive"),
+    ("taps", lambda: mg.upfirdn2d(image, ones(7)), ValueError, "upfirdn2d: 7 taps do not fit x (2, 5, 5, 4).*(5, 5)"),
     ("gelu", lambda: F.gelu(x23, approximate="erf"), ValueError, "gelu: approximate='erf'.*'none' or 'tanh'"),
 ]
 ATTENTION = [
