@@ -35,12 +35,10 @@ class Device:
 class Stream:
     """Copies to other streams than the null one are put off for as long as may be: until something waits for them."""
 
-    ptr = 0
-
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         self._postponed = []
 
-    def postpone(self, copy):
+    def _postpone(self, copy):
         if self is Stream.null:
             copy()
         else:
@@ -62,11 +60,11 @@ class Stream:
 
     def wait_event(self, event):
         if self is Stream.null:
-            event.happen()
+            event._happen()
 
     def synchronize(self):
         fake_array.stats["syncs"] += 1
-        self.record().happen()
+        self.record()._happen()
 
 
 Stream.null = Stream()
@@ -82,14 +80,14 @@ class Event:
         self._postponed = (stream or Stream.null)._postponed  # all that was put off on it before, and only that
         (stream or Stream.null)._postponed = []
 
-    def happen(self):
+    def _happen(self):
         for copy in self._postponed:
             copy()
         self._postponed = []
 
     def synchronize(self):
         fake_array.stats["syncs"] += 1
-        self.happen()
+        self._happen()
 
 
 def get_current_stream(device_id=-1):
