@@ -20,6 +20,8 @@ KERNELS = (
     "conv_weight_grad",
     "group_norm",
     "group_norm_backward",
+    "softmax",
+    "softmax_backward",
     "attention",
     "attention_backward",
     "philox",

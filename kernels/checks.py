@@ -203,6 +203,27 @@ def _group_norm(name: str, x, num_groups, weight, bias, dtypes) -> None:
         _has_shape(name, argument, array, (channels,), "for the {} channels of x {}", channels, x.shape)
 
 
+# ---- softmax -------------------------------------------------------------------------------------------
+
+
+def softmax(x, dtypes=FLOATS) -> None:
+    """x (*S,L)."""
+    one_dtype("softmax", dtypes, x=x)
+    _has_last_axis("softmax", "x", x)
+
+
+def softmax_backward(g, y, dtypes=FLOATS) -> None:
+    """g like y (*S,L)."""
+    one_dtype("softmax_backward", dtypes, g=g, y=y)
+    _has_last_axis("softmax_backward", "y", y)
+    _has_shape("softmax_backward", "g", g, tuple(y.shape), "like y")
+
+
+def _has_last_axis(name: str, argument: str, array) -> None:
+    if array.ndim == 0:
+        raise ValueError(f"{name}: {argument} needs at least 1 axis but has shape ()")
+
+
 # ---- attention -----------------------------------------------------------------------------------------
 
 

@@ -211,6 +211,22 @@ def sigmoid(x: Array) -> Array:
     return 0.5 * (1 + np.tanh(0.5 * x))  # 1 / (1 + exp(-x)), without its overflow
 
 
+# ---- softmax -------------------------------------------------------------------------------------------
+
+
+def softmax(x: Array) -> Array:
+    """y = exp(x) / sum(exp(x)) over the last axis of x (*S,L); nan where all of that is -inf."""
+    checks.softmax(x)
+    y = np.exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))
+    return in_order(y / y.sum(axis=-1, keepdims=True))
+
+
+def softmax_backward(g: Array, y: Array) -> Array:
+    """dx for the gradient g of y = softmax(x): as dy_i/dx_j = y_i (delta_ij - y_j), it is y (g - sum(g y))."""
+    checks.softmax_backward(g, y)
+    return in_order(y * (g - (g * y).sum(axis=-1, keepdims=True)))
+
+
 # ---- attention -----------------------------------------------------------------------------------------
 
 

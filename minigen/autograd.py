@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, array_module, kernels_for, pays
+from .backend import Array, array_module, check_one_device, kernels_for, on_gpu, pays
 from .tensor import ONE_HOLDER, Tensor, tensor
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -441,7 +441,7 @@ LARGE_SUM = 2**17  # numbers from which on a kernel adds faster than NumPy
 
 def _add_to(total: Array, g: Array) -> None:
     """total += g."""
-    if pays(LARGE_SUM, total, g):
+    if pays(LARGE_SUM, total, g) and not on_gpu(total):  # CuPy adds as fast as memory is
         kernels_for(total).add_([total], [g])
     else:
         total += g
@@ -461,7 +461,8 @@ def _seed(output: Tensor, weight: Any) -> Tensor:
         if output.size != 1:
             raise RuntimeError(f"backward: a tensor of shape {output.shape} needs a gradient of the same shape")
         return Tensor(array_module(output.data).ones_like(output.data))
-    weight = weight if isinstance(weight, Tensor) else tensor(weight, dtype=output.dtype)
+    if not isinstance(weight, Tensor):
+        weight = tensor(weight, output.dtype, None if hasattr(weight, "dtype") else output.device)
     if weight.shape != output.shape or weight.dtype != output.dtype or weight.device != output.device:
         raise ValueError(
             f"backward: the gradient has shape {weight.shape}, {weight.dtype} on {weight.device}, "
@@ -488,9 +489,8 @@ def _check_compatible(name: str, tensors: Sequence[Tensor]) -> None:
         if type(t.data) is type(array) is np.ndarray:
             if t.data.dtype is array.dtype:
                 continue
-        elif t.device != first.device:
-            devices = ", ".join(f"{t.shape} on {t.device}" for t in tensors)
-            raise ValueError(f"{name}: arguments on different devices ({devices}); move them with .to(device)")
+        elif t is not first and t.device != first.device:
+            check_one_device(name, [t.data for t in tensors])  # which raises
         if t.dtype != first.dtype:
             floats = {str(t.dtype) for t in tensors if t.dtype.kind == "f"}
             if len(floats) > 1:

@@ -2,12 +2,18 @@
 
 A device is a property of an array, never of the process: every question here is answered by looking at the
 array itself, so CPU and GPU tensors live side by side.
+
+The code around this file says `np.exp(x)` or `np.where(c, x, y)` for both kinds of arrays: CuPy's arrays tell NumPy's
+functions to call CuPy's (by `__array_ufunc__` and `__array_function__`, NEP 13 and 18). `array_module(x)` is for what
+no array is handed to: making new arrays. A NumPy array never meets a CuPy array by itself; `to_device` moves it first.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -18,7 +24,7 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 
 def on_gpu(array: Array) -> bool:
-    return not isinstance(array, (np.ndarray, np.generic)) and hasattr(array, "__cuda_array_interface__")
+    return not isinstance(array, (np.ndarray, np.generic)) and hasattr(type(array), "__cuda_array_interface__")
 
 
 def array_module(array: Array) -> ModuleType:
@@ -32,47 +38,80 @@ def device_of(array: Array) -> str:
 
 
 def kernels_for(array: Array) -> ModuleType:
-    """The kernels for arrays such as this one: `kernels.cuda` or `kernels.cpu`, or `kernels.reference` where the
-    environment says MINIGEN_KERNELS=reference (for reading along, and for bisecting a suspected kernel)."""
-    if on_gpu(array):
-        return importlib.import_module("kernels.cuda")
-    return _cpu_kernels(os.environ.get("MINIGEN_KERNELS"))
+    """The kernels for arrays such as this one: `kernels.cuda` or `kernels.cpu`; where the environment says
+    MINIGEN_KERNELS=reference (for reading along, and for bisecting a suspected kernel), the specification, which GPU
+    arrays go to by way of the CPU."""
+    return _kernels(on_gpu(array), os.environ.get("MINIGEN_KERNELS"))
+
+
+def kernels_on(device: str) -> ModuleType:
+    """The kernels for 'cpu' or 'cuda', as in `kernels_for`."""
+    return _kernels(_kind(device) == "cuda", os.environ.get("MINIGEN_KERNELS"))
 
 
 @cache
-def _cpu_kernels(choice: str | None) -> ModuleType:
+def _kernels(gpu: bool, choice: str | None) -> ModuleType:
     if choice not in (None, "", "reference"):
         raise ValueError(f"MINIGEN_KERNELS={choice!r}: the only choice besides leaving it unset is 'reference'")
+    if gpu:
+        return importlib.import_module("kernels.cuda.through_reference" if choice else "kernels.cuda")
     return importlib.import_module("kernels.reference" if choice else "kernels.cpu")
 
 
 def pays(size: int, *arrays: Any) -> bool:
-    """Whether a kernel that takes the place of NumPy's functions takes these arrays, and has enough to do: the first
-    has at least `size` numbers. Below that, the call costs more than it saves."""
+    """Whether a kernel that takes the place of the library's functions takes these arrays, and has enough to do: on the
+    CPU, the first has at least `size` numbers, below which the call costs more than it saves. On a GPU there is always
+    one call, and the kernel does in it what takes the library several passes over memory."""
     first = arrays[0]
+    kind = type(first)
+    if kind is not np.ndarray and not on_gpu(first):
+        return False
     return (
-        type(first) is np.ndarray
-        and first.size >= size
+        (kind is not np.ndarray or first.size >= size)
         and first.dtype in _FLOATS
-        and all([type(a) is np.ndarray and a.dtype == first.dtype and a.flags.c_contiguous for a in arrays])
+        and all([type(a) is kind and a.dtype == first.dtype and a.flags.c_contiguous for a in arrays])
     )
 
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def to_device(array: Array, device: str) -> Array:
-    """A copy of `array` on 'cpu', 'cuda' or 'cuda:1' (the array itself if it is there already)."""
+def _kind(device: str) -> str:
+    """'cpu' or 'cuda'."""
     kind = str(device).partition(":")[0]
     if kind not in ("cpu", "cuda"):
         raise ValueError(f"device {device!r} is unknown: choose 'cpu' or 'cuda'")
-    if device in ("cuda" if on_gpu(array) else "cpu", device_of(array)):
+    return kind
+
+
+def is_on(array: Array, device: str) -> bool:
+    """Whether `array` is on 'cpu', 'cuda' (any GPU) or 'cuda:1' (that one)."""
+    return _kind(device) == "cpu" if not on_gpu(array) else device in ("cuda", device_of(array))
+
+
+def to_device(array: Array, device: str) -> Array:
+    """A copy of `array` on 'cpu', 'cuda' or 'cuda:1' (the array itself if it is there already)."""
+    if is_on(array, device):
         return array
-    if kind == "cpu":
+    if _kind(device) == "cpu":
         return array.get()
-    cupy, number = _cupy(device), str(device).partition(":")[2]
-    with cupy.cuda.Device(int(number) if number else None):
-        return cupy.asarray(array)
+    with using(device):
+        return _cupy(device).asarray(array)
+
+
+def check_one_device(name: str, arrays: Sequence[Array]) -> None:
+    """ValueError, naming the operation, if arrays are on different devices: nothing moves unless it is told to."""
+    if len({device_of(a) for a in arrays}) > 1:
+        devices = ", ".join(f"{a.shape} on {device_of(a)}" for a in arrays)
+        raise ValueError(f"{name}: arguments on different devices ({devices}); move them with .to(device)")
+
+
+def using(device: str) -> AbstractContextManager:
+    """Context manager: inside, CuPy makes new arrays on 'cuda:1', if that is the device; 'cpu' changes nothing."""
+    if _kind(device) == "cpu":
+        return nullcontext()
+    number = str(device).partition(":")[2]
+    return _cupy(device).cuda.Device(int(number) if number else None)
 
 
 def _cupy(device: str) -> ModuleType:
@@ -90,7 +129,8 @@ def _cupy(device: str) -> ModuleType:
         raise RuntimeError(f"device {device!r}: there is no GPU, or no driver for it ({error})") from error
     number = str(device).partition(":")[2] or "0"
     if not number.isdigit() or int(number) >= gpus:
-        raise RuntimeError(f"device {device!r}: there are {gpus} GPUs, 'cuda:0' to 'cuda:{gpus - 1}'")
+        known = "there is one GPU, 'cuda:0'" if gpus == 1 else f"there are {gpus} GPUs, 'cuda:0' to 'cuda:{gpus - 1}'"
+        raise RuntimeError(f"device {device!r}: {known}")
     return cupy
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .autograd import grad
-from .tensor import Tensor
+from .tensor import Tensor, tensor
 
 STEP = 1e-4  # the difference quotient below errs by STEP^4 from its formula and by 1e-16 / STEP from rounding
 
@@ -47,7 +47,7 @@ def gradcheck(
     name = name or getattr(function, "__name__", "function")
     inputs = [Tensor(x.data.copy()) if isinstance(x, Tensor) else x for x in inputs]
     y = function(*inputs)
-    weights = Tensor(rng.standard_normal(y.shape))
+    weights = tensor(rng.standard_normal(y.shape), device=y.device)
     where = f"{name} at shapes {[getattr(x, 'shape', x) for x in inputs]}, seed {seed}"
 
     def phi(*xs):
@@ -55,7 +55,9 @@ def gradcheck(
 
     _compare(phi, [*inputs, weights], rng, elementwise, tolerance, f"{where}, order 1")
     if order == 2:
-        directions = [rng.standard_normal(x.shape) if _differentiable(x) else None for x in inputs]
+        directions = [
+            tensor(rng.standard_normal(x.shape), device=x.device) if _differentiable(x) else None for x in inputs
+        ]
 
         def psi(*xs):
             return sum(
@@ -94,9 +96,8 @@ def _compare(
     scalar: Callable[..., Tensor], inputs: list, rng: Any, elementwise: bool, tolerance: float, where: str
 ) -> None:
     gradients = _gradients(scalar, inputs, where)
-    values = [
-        g.data if g is not None else np.zeros(getattr(x, "shape", ())) for g, x in zip(gradients, inputs, strict=True)
-    ]
+    pairs = zip(gradients, inputs, strict=True)
+    values = [np.zeros(getattr(x, "shape", ())) if g is None else g.numpy() for g, x in pairs]
     signs = [rng.choice([-1.0, 1.0], v.shape) * rng.uniform(0.5, 1.5, v.shape) for v in values]
     if elementwise:  # first, so that an error is reported with its place
         for i, v in enumerate(values):
@@ -111,7 +112,10 @@ def _compare_along(scalar, inputs, gradients, direction, tolerance, where) -> No
     """<gradient, direction> against a difference quotient of fourth order."""
 
     def at(t: float) -> float:
-        moved = [Tensor(x.data + t * d) if _differentiable(x) else x for x, d in zip(inputs, direction, strict=True)]
+        moved = [
+            tensor(x.numpy() + t * d, device=x.device) if _differentiable(x) else x
+            for x, d in zip(inputs, direction, strict=True)
+        ]
         return scalar(*moved).item()
 
     numeric = (8 * (at(STEP) - at(-STEP)) - (at(2 * STEP) - at(-2 * STEP))) / (12 * STEP)

@@ -9,13 +9,26 @@ from typing import Any
 
 import numpy as np
 
-from .backend import kernels_for
+from .backend import device_of, kernels_for
 from .nn.module import Module, Parameter, check_fits
-from .tensor import Tensor
+from .tensor import Tensor, tensor
+
+
+def check_in_place(whose: str, pairs: Iterable[tuple[Tensor, Any]]) -> None:
+    """Tensors must be where the arrays kept for them are."""
+    for t, kept in pairs:
+        if t.device != device_of(kept):
+            raise RuntimeError(
+                f"{whose}: a tensor {t.shape} is on {t.device}, but was on {device_of(kept)} when this {whose} was "
+                "made: make it after module.to(device)"
+            )
 
 
 class Optimizer:
-    """Base class: holds the parameters and, for each, the arrays that an update rule remembers."""
+    """Base class: holds the parameters and, for each, the arrays that an update rule remembers, on its device.
+
+    Parameters stay where they are from now on: move a module before its optimiser is made.
+    """
 
     remembers: tuple[str, ...] = ()
 
@@ -50,24 +63,38 @@ class Optimizer:
     def step(self) -> None:
         """Updates every parameter that has a gradient."""
         self.steps += 1
-        for p, memory in zip(self.parameters, self.memory, strict=True):
-            if p.grad is not None:
-                p.assign_(self.updated(p.data, p.grad.data, memory))
+        for p, memory in self.with_gradient():
+            p.assign_(self.updated(p.data, p.grad.data, memory))
+
+    def with_gradient(self) -> list[tuple[Tensor, dict[str, Any]]]:
+        """The parameters that have a gradient, each with its memory."""
+        found = [(p, m) for p, m in zip(self.parameters, self.memory, strict=True) if p.grad is not None]
+        if self.remembers:
+            check_in_place(type(self).__name__, [(p, m[self.remembers[0]]) for p, m in found])
+        return found
 
     def updated(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
         """The new values of one parameter; changes `memory`."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        """What continuing takes: the step count, the learning rate, and the memory of parameter i under 'i.name'."""
-        arrays = {f"{i}.{name}": a.copy() for i, memory in enumerate(self.memory) for name, a in memory.items()}
+        """What continuing takes: the step count, the learning rate, and the memory of parameter i under 'i.name', in
+        NumPy arrays."""
+        arrays = {
+            f"{i}.{name}": tensor(a, device="cpu").data
+            for i, memory in enumerate(self.memory)
+            for name, a in memory.items()
+        }
         return {"steps": self.steps, "lr": self.lr, **arrays}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         own = {f"{i}.{name}": a for i, memory in enumerate(self.memory) for name, a in memory.items()}
         check_fits(f"this {type(self).__name__}", {"steps": 0, "lr": 0, **own}, state)
         self.steps, self.lr = int(state["steps"]), float(state["lr"])
-        self.memory = [{name: state[f"{i}.{name}"].copy() for name in memory} for i, memory in enumerate(self.memory)]
+        self.memory = [
+            {name: tensor(state[f"{i}.{name}"], device=device_of(a)).data for name, a in memory.items()}
+            for i, memory in enumerate(self.memory)
+        ]
 
 
 class SGD(Optimizer):
@@ -129,13 +156,11 @@ class Adam(Optimizer):
 
     def step(self) -> None:
         self.steps += 1
-        parameters, gradients, memories = [], [], []
-        for p, memory in zip(self.parameters, self.memory, strict=True):
-            if p.grad is not None:
-                parameters.append(p)
-                gradients.append(p.grad.data)
-                memories.append(memory)
-                memory["updates"] = memory["updates"] + 1
+        found = self.with_gradient()
+        parameters, memories = [p for p, _ in found], [memory for _, memory in found]
+        gradients = [p.grad.data for p in parameters]
+        for memory in memories:
+            memory["updates"] = memory["updates"] + 1
         scale = 1.0
         if self.max_norm is not None and (norm := _norm(gradients)) > self.max_norm:
             scale = self.max_norm / norm
@@ -247,7 +272,7 @@ class EMA:
         if not 0 <= decay < 1:
             raise ValueError(f"EMA: decay must be from 0 up to 1 (excluded), got {decay}")
         self.module, self.decay, self.updates = module, decay, 0
-        self.average = module.state_dict()
+        self.average = {name: t.data.copy() for name, t in module.named_tensors()}  # where the module is
 
     def decay_now(self) -> float:
         """d of the next update."""
@@ -262,6 +287,7 @@ class EMA:
         """Takes one step towards the module's present values; averages in `done` have taken it already."""
         d, skipped = self.decay_now(), {id(average) for average in done}
         self.updates += 1
+        check_in_place("EMA", [(t, self.average[name]) for name, t in self.module.named_tensors()])
         averages, values = [], []
         for name, t in self.module.named_tensors():
             average = self.average[name]
@@ -276,19 +302,20 @@ class EMA:
     @contextmanager
     def applied(self) -> Iterator[Module]:
         """Inside, the module has the averaged values; afterwards its own again."""
-        own = self.module.state_dict()
+        own = [(t, t.data) for _, t in self.module.named_tensors()]
         self.module.load_state_dict(self.average)
         try:
             yield self.module
         finally:
-            self.module.load_state_dict(own)
+            for t, values in own:
+                t.assign_(values)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"updates": self.updates, "average": {name: a.copy() for name, a in self.average.items()}}
+        return {"updates": self.updates, "average": {n: tensor(a, device="cpu").data for n, a in self.average.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         check_fits("this EMA", {"updates": 0, "average": 0}, state)
         average = state["average"]
         check_fits("this EMA's average", self.average, average)
         self.updates = int(state["updates"])
-        self.average = {name: a.copy() for name, a in average.items()}
+        self.average = {n: tensor(average[n], device=device_of(a)).data for n, a in self.average.items()}

@@ -2,7 +2,7 @@
 
 The bits come from Philox4x32-10 (Salmon et al. 2011), in `kernels`. A generator is therefore two integers, the
 seed and the number of the next draw. Saving them continues a run exactly, and the thread count, the batch size and
-the device change nothing.
+the device change nothing (float32 normal numbers differ between devices in the last bits).
 
     minigen.manual_seed(0)
     z = minigen.randn(16, 100)
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import kernels_for
+from .backend import kernels_on, using
 from .tensor import Tensor
 
 _PERMUTATION_ROW = 2**32 - 1  # a row of the counter that no array is long enough to reach
@@ -52,7 +52,6 @@ def _counter(name: str, what: str, value: Any) -> int:
 
 
 default_generator = Generator(0)
-_here = np.empty(0)  # new numbers are made on the CPU
 
 
 def manual_seed(seed: int) -> Generator:
@@ -71,21 +70,21 @@ def replay(state: dict[str, int]) -> Iterator[None]:
         default_generator.load_state_dict(now)
 
 
-def randn(*shape: Any, dtype: Any = np.float32, generator: Generator | None = None) -> Tensor:
+def randn(*shape: Any, dtype: Any = np.float32, generator: Generator | None = None, device: str = "cpu") -> Tensor:
     """Independent standard normal numbers."""
-    return _draw("normal", shape, dtype, generator)
+    return _draw("normal", shape, dtype, generator, device)
 
 
-def rand(*shape: Any, dtype: Any = np.float32, generator: Generator | None = None) -> Tensor:
+def rand(*shape: Any, dtype: Any = np.float32, generator: Generator | None = None, device: str = "cpu") -> Tensor:
     """Uniform numbers in [0, 1)."""
-    return _draw("uniform", shape, dtype, generator)
+    return _draw("uniform", shape, dtype, generator, device)
 
 
-def randint(low: int, high: int, shape: Any, generator: Generator | None = None) -> Tensor:
+def randint(low: int, high: int, shape: Any, generator: Generator | None = None, device: str = "cpu") -> Tensor:
     """Whole numbers from low to high - 1, int64. (The range may span at most 2^24 numbers.)"""
     if not 0 < high - low <= 2**24:
         raise ValueError(f"randint: needs low < high, at most 2^24 apart, got {low} and {high}")
-    u = _draw("uniform", (shape,), np.float64, generator).data
+    u = _draw("uniform", (shape,), np.float64, generator, device).data
     return Tensor(low + (u * (high - low)).astype(np.int64))
 
 
@@ -93,15 +92,16 @@ def permutation(n: int, seed: int, draw: int) -> np.ndarray:
     """The numbers 0 to n - 1 in random order, int64: a function of its arguments alone."""
     if n < 0:
         raise ValueError(f"permutation: n must not be negative, got {n}")
-    words = kernels_for(_here).philox(seed, draw, _PERMUTATION_ROW, (n + 1) // 2)  # two 64-bit keys in a block
+    words = kernels_on("cpu").philox(seed, draw, _PERMUTATION_ROW, (n + 1) // 2)  # two 64-bit keys in a block
     return np.argsort(words.view(np.uint64).ravel()[:n], kind="stable")
 
 
-def _draw(kind: str, shape: tuple, dtype: Any, generator: Generator | None) -> Tensor:
+def _draw(kind: str, shape: tuple, dtype: Any, generator: Generator | None, device: str) -> Tensor:
     shape = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
     generator = generator or default_generator
     if not all(isinstance(n, (int, np.integer)) and n >= 0 for n in shape):
         raise ValueError(f"random: the shape must be of whole numbers from 0, got {shape}")
     size = int(np.prod(shape, dtype=int))
-    make = getattr(kernels_for(_here), kind)
-    return Tensor(make((1, size), generator.seed, generator.next_draw(), dtype=dtype).reshape(shape))
+    with using(device):
+        make = getattr(kernels_on(device), kind)
+        return Tensor(make((1, size), generator.seed, generator.next_draw(), dtype=dtype).reshape(shape))

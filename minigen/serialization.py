@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from .backend import on_gpu, to_device
 from .tensor import Tensor
 
 SEPARATOR = "/"
@@ -35,9 +36,9 @@ class CheckpointError(ValueError):
 def save(state: dict[str, Any], path: str | os.PathLike) -> None:
     """Writes a nested dict of arrays, Tensors, NumPy scalars (as 0-d arrays), int, float, str, bool and None.
 
-    The file at `path` is replaced in one step: whenever the process is killed, either the old or the new one
-    is there. TypeError, before anything is written, for any other leaf, and for keys that hold "/" or are not
-    strings.
+    Arrays and Tensors may be on any device; `load` gives NumPy arrays. The file at `path` is replaced in one step:
+    whenever the process is killed, either the old or the new one is there. TypeError, before anything is written, for
+    any other leaf, and for keys that hold "/" or are not strings.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -59,8 +60,8 @@ def _split(node: Any, keys: tuple[str, ...], arrays: dict[str, np.ndarray]) -> A
         return {key: _split(value, (*keys, key), arrays) for key, value in node.items()}
     if not keys:
         raise TypeError(f"save: the state must be a dict, got {type(node).__name__}")
-    if isinstance(node, Tensor):
-        node = node.numpy()
+    if isinstance(node, Tensor) or on_gpu(node):
+        node = to_device(node.data if isinstance(node, Tensor) else node, "cpu")
     if isinstance(node, (np.ndarray, np.generic)):
         dtype = node.dtype.newbyteorder("=")
         if dtype not in DTYPES:

@@ -9,7 +9,7 @@ import numpy as np
 
 import minigen
 
-from .backend import Array, array_module, device_of, on_gpu, to_device
+from .backend import Array, array_module, device_of, is_on, on_gpu, to_device
 
 if TYPE_CHECKING:
     from .autograd import Node
@@ -71,7 +71,8 @@ class Tensor:
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
         origin = f", op={self._node.primitive.name}" if self._node else ""
-        return f"tensor({values}, dtype={self.dtype}{origin or ', requires_grad=True' * self.requires_grad})"
+        where = f", device={self.device}" if on_gpu(self.data) else ""
+        return f"tensor({values}, dtype={self.dtype}{where}{origin or ', requires_grad=True' * self.requires_grad})"
 
     # Its gradient
 
@@ -105,8 +106,9 @@ class Tensor:
         """
         if self._node is not None:
             raise RuntimeError("assign_: this is the output of an operation; only leaves can be given new values")
-        if array.shape != self.shape or array.dtype != self.dtype:
-            raise ValueError(f"assign_: needs {self.shape} {self.dtype}, got {array.shape} {array.dtype}")
+        given, needed = ((a.shape, a.dtype, device_of(a)) for a in (array, self.data))
+        if given != needed:
+            raise ValueError("assign_: needs {} {} on {}, got {} {} on {}".format(*needed, *given))
         self.data = np.asarray(array) if isinstance(array, np.generic) else array
         self.version += 1
         return self
@@ -123,19 +125,20 @@ class Tensor:
         return self.data
 
     def owns_memory(self) -> bool:
-        """Whether the array can be changed in place and nobody but this tensor notices: nothing else holds it."""
-        return (
-            type(self.data) is np.ndarray
-            and getrefcount(self.data) == ONE_HOLDER
-            and self.data.base is None
-            and self.data.flags.carray
-        )
+        """Whether the array can be changed in place and nobody but this tensor notices: nothing else holds it, and it
+        is no view (a view holds the array whose memory it shows, in both libraries)."""
+        if getrefcount(self.data) != ONE_HOLDER or not (type(self.data) is np.ndarray or on_gpu(self.data)):
+            return False
+        flags = self.data.flags
+        return self.data.base is None and (flags.c_contiguous if on_gpu(self.data) else flags.carray)
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array, sharing memory with a tensor that is on the CPU."""
+        """The values as a NumPy array: sharing memory with a tensor on the CPU, a copy of one on a GPU."""
         return to_device(self.data, "cpu")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if on_gpu(self.data):  # as CuPy has it: nothing moves unless it is told to
+            raise TypeError(f"this tensor is on {self.device} and a NumPy array is needed: use .numpy() for a copy")
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def item(self) -> Any:
@@ -145,9 +148,13 @@ class Tensor:
         return self.data.item()
 
     def to(self, device: str) -> Tensor:
-        """The tensor on another device ('cpu' or 'cuda'), as a leaf; itself if it is there already."""
-        moved = to_device(self.data, device)
-        return self if moved is self.data else Tensor(moved, self.requires_grad)
+        """The tensor on another device, 'cpu', 'cuda' or 'cuda:1'; itself if it is there already. A leaf becomes a leaf
+        of its own there; the gradient of anything else comes back to this device."""
+        if is_on(self.data, device):
+            return self
+        if self._node is not None:
+            return minigen.ops.shape.to(self, device)
+        return Tensor(to_device(self.data, device), self.requires_grad)
 
     def astype(self, dtype: Any) -> Tensor:
         return minigen.astype(self, dtype)
@@ -330,7 +337,8 @@ ONE_HOLDER = getrefcount(_alone.data)  # what it says of an array that a tensor 
 def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_grad: bool = False) -> Tensor:
     """A new leaf with a copy of `data`: a number, nested lists, an array or a Tensor.
 
-    Python floats become float32; arrays and NumPy scalars keep their dtype. `dtype` overrides both.
+    Python floats become float32; arrays and NumPy scalars keep their dtype. `dtype` overrides both. It is made where
+    `data` is (all but CuPy's arrays are on the CPU), or on `device`.
     """
     if isinstance(data, Tensor):
         data = data.data
@@ -339,8 +347,8 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
     for kind in (array.dtype, dtype):
         if kind.kind not in "fiub":
             raise TypeError(f"tensor: needs real numbers, got {type(data).__name__} of dtype {kind}")
-    array = array.astype(dtype)
-    leaf = Tensor(array if device is None else to_device(array, device))
+    moved = array if device is None else to_device(array, device)
+    leaf = Tensor(moved.astype(dtype, copy=moved is array))
     return leaf.requires_grad_() if requires_grad else leaf
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from .autograd import Node
+from .backend import to_device
 from .data.base import require
 from .data.loader import to_uint8
 from .tensor import Tensor
@@ -33,7 +34,7 @@ def image_grid(images: Any, columns: int | None = None, padding: int = 2) -> np.
     columns: images per row; by default as many as make the grid about square
     padding: pixels between the images and around them
     """
-    images = np.asarray(images)
+    images = np.asarray(images.numpy() if isinstance(images, Tensor) else to_device(images, "cpu"))
     if images.ndim == 3:
         images = images[..., None]  # (N,H,W) -> (N,H,W,1)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:

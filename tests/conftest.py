@@ -22,8 +22,12 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session")
 def cupy(request):
     """CuPy, or its stand-in, which runs the kernels on the CPU: whichever `import cupy` gives from now on."""
-    if request.config.getoption("--device") == "cuda":
-        return __import__("cupy")
-    from tests.cuda.emulation import fake_cupy
+    from tests.cuda.gated import gated
 
-    return fake_cupy.install()
+    with gated():
+        if request.config.getoption("--device") == "cuda":
+            yield __import__("cupy")
+        else:
+            from tests.cuda.emulation import fake_cupy
+
+            yield fake_cupy.install()

@@ -2,33 +2,27 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 # NumPy's BLAS lets its threads wait awake for 0.1 s after a product: in the rows after it, they would hold our cores.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")  # 2^20 cycles, 0.4 ms
 
-from kernels.benchmark.peers import torch  # before our kernels: see there
+import kernels.benchmark.peers  # noqa: F401 -- PyTorch, before our kernels: see there
 
 # isort: split
 
-import numba
-import numpy as np
-
 from kernels.benchmark import __doc__ as description
-from kernels.benchmark import table
-from kernels.benchmark.rows import ROWS
-from kernels.benchmark.timing import measure_machine
-from kernels.cpu.jit import get_num_threads
-from kernels.cpu.vector import VECTOR_BYTES
+from kernels.benchmark import cpu, gpu, table
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m kernels.benchmark", description=description, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="what to run on")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows with this in their name or kind")
     parser.add_argument("--quick", action="store_true", help="few rounds: rough figures")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a row is below its floor")
@@ -39,40 +33,30 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def about() -> dict[str, str]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
-        "threads": str(get_num_threads()),
-        "bits in a vector": str(8 * VECTOR_BYTES),
-        "numpy": np.__version__,
-        "numba": numba.__version__,
-        "torch": torch.__version__ if torch else "not installed",
-    }
-
-
-def measured(only: str, quick: bool, show: bool) -> tuple:
+def measured(device: ModuleType, only: str, quick: bool, show: bool) -> tuple:
     """(results, machine, about): every row is printed when it is done, with `show` on stdout."""
-    rows = [row for row in ROWS if only.lower() in f"{row.kind} {row.name}".lower()]
+    everything = device.rows()
+    rows = [(row, on) for row, on in everything if only.lower() in f"{row.kind} {on.named(row.name)}".lower()]
     if not rows:
-        sys.exit(f"--only {only}: no row has this in its name or kind; the kinds are {sorted({r.kind for r in ROWS})}")
-    if torch:
-        torch.set_num_threads(get_num_threads())
-    machine, machine_about, results = measure_machine(quick), about(), []
+        kinds = sorted({row.kind for row, _ in everything})
+        sys.exit(f"--only {only}: no row has this in its name or kind; the kinds are {kinds}")
+    machine, machine_about, results = device.measure_machine(quick), device.about(), []
     if show:
         print(*table.machine_lines(machine, machine_about), "", table.plain_line(table.TITLES), sep="\n", flush=True)
-    for row in rows:
+    for row, on in rows:
         time.sleep(0.2)
-        results.append(table.measure(row, machine, rounds=3 if quick else 9))
+        results.append(table.measure(row, on, machine, rounds=3 if quick else 9))
         print(table.plain_line(results[-1].cells), file=sys.stdout if show else sys.stderr, flush=True)
     return results, machine, machine_about
 
 
 def main() -> None:
     args = arguments()
-    kept = table.load(args.load) if args.load else measured(args.only, args.quick, show=not args.markdown)
+    if args.load:
+        kept = table.load(args.load)
+    else:
+        device = gpu if args.device == "cuda" else cpu
+        kept = measured(device, args.only, args.quick, show=not args.markdown)
     if args.markdown:
         print(*table.markdown(*kept), sep="\n")
     if args.json:

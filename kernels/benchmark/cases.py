@@ -1,6 +1,6 @@
-"""What the rows of kernels run: a kernel, or a kernel with its backward pass, and the same in PyTorch or NumPy.
+"""What the rows of kernels run: a kernel, or a kernel with its backward pass, and the same in PyTorch, NumPy or CuPy.
 
-Each function makes the arrays, and says what is to be run on them and what the least work for it is.
+Each function makes the arrays on a device, and says what is to be run on them and what the least work for it is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels import cpu
+from kernels.benchmark.device import Array, Device
 from kernels.benchmark.peers import (
     conv_weight,
     forward,
@@ -19,14 +19,15 @@ from kernels.benchmark.peers import (
     in_both_layouts,
     in_torch,
     leaves,
+    tensor,
     torch,
 )
-from kernels.benchmark.row import Run, Work, normal
+from kernels.benchmark.row import Run, Work
 
 SMOOTH = 20  # flops for an exponential and what is around it
 
 
-def size_of(*arrays: np.ndarray) -> int:
+def size_of(*arrays: Array) -> int:
     """Bytes."""
     return sum(a.nbytes for a in arrays)
 
@@ -34,26 +35,28 @@ def size_of(*arrays: np.ndarray) -> int:
 # ---- matrix products -----------------------------------------------------------------------------------
 
 
-def matmul(m: int, k: int, n: int) -> Work:
-    a, b = normal(m, k), normal(k, n)
-    peers = {"numpy": lambda: a @ b} | in_torch(lambda: partial(torch.matmul, torch.tensor(a), torch.tensor(b)))
-    return Work(lambda: cpu.matmul(a, b), peers, 2 * m * k * n, size_of(a, b) + 4 * m * n)
+def matmul(m: int, k: int, n: int, on: Device) -> Work:
+    a, b = on.normal(m, k), on.normal(k, n)
+    peers = on.in_library(lambda: a @ b) | in_torch(on, lambda: partial(torch.matmul, tensor(a), tensor(b)))
+    return Work(lambda: on.kernels.matmul(a, b), peers, 2 * m * k * n, size_of(a, b) + a.itemsize * m * n)
 
 
 # ---- convolution ---------------------------------------------------------------------------------------
 
 
-def conv(n: int, size: int, channels: int, columns: int, k: int, stride: int, padding: int, passes: str) -> Work:
+def conv(
+    n: int, size: int, channels: int, columns: int, k: int, stride: int, padding: int, passes: str, on: Device
+) -> Work:
     """passes: 'forward', 'both' ways, the 'input' gradient or the 'weight' gradient alone."""
-    x, w = normal(n, size, size, channels), normal(k, k, channels, columns)
+    x, w = on.normal(n, size, size, channels), on.normal(k, k, channels, columns)
     settings: Any = dict(stride=stride, padding=padding)
-    y = cpu.conv(x, w, **settings)
-    g = normal(*y.shape)
+    y = on.kernels.conv(x, w, **settings)
+    g = on.normal(*y.shape)
     unread = (size + 2 * padding - k) % stride
     parts: dict[str, Run] = {
-        "forward": lambda: cpu.conv(x, w, **settings),
-        "input": lambda: cpu.conv_transpose(g, w.swapaxes(-1, -2), output_padding=unread, **settings),
-        "weight": lambda: cpu.conv_weight_grad(x, g, (k, k), **settings),
+        "forward": lambda: on.kernels.conv(x, w, **settings),
+        "input": lambda: on.kernels.conv_transpose(g, w.swapaxes(-1, -2), output_padding=unread, **settings),
+        "weight": lambda: on.kernels.conv_weight_grad(x, g, (k, k), **settings),
     }
     chosen = list(parts) if passes == "both" else [passes]
 
@@ -67,18 +70,18 @@ def conv(n: int, size: int, channels: int, columns: int, k: int, stride: int, pa
         return forward(call) if passes == "forward" else forward_and_backward(call, [tx, tw], tg)
 
     flops = 2 * y.size * k * k * channels * len(chosen)
-    return Work(all_of(parts, chosen), in_both_layouts(peer), flops, len(chosen) * size_of(x, w, y))
+    return Work(all_of(parts, chosen), in_both_layouts(on, peer), flops, len(chosen) * size_of(x, w, y))
 
 
-def conv_transpose(n: int, size: int, channels: int, columns: int, k: int, passes: str) -> Work:
+def conv_transpose(n: int, size: int, channels: int, columns: int, k: int, passes: str, on: Device) -> Work:
     """Stride 2 and padding (k - 2) / 2: twice the size."""
-    x, w = normal(n, size, size, channels), normal(k, k, channels, columns)
-    g = normal(n, 2 * size, 2 * size, columns)
+    x, w = on.normal(n, size, size, channels), on.normal(k, k, channels, columns)
+    g = on.normal(n, 2 * size, 2 * size, columns)
     settings: Any = dict(stride=2, padding=(k - 2) // 2)
     parts: dict[str, Run] = {
-        "forward": lambda: cpu.conv_transpose(x, w, **settings),
-        "input": lambda: cpu.conv(g, w.swapaxes(-1, -2), **settings),
-        "weight": lambda: cpu.conv_weight_grad(g, x, (k, k), **settings),
+        "forward": lambda: on.kernels.conv_transpose(x, w, **settings),
+        "input": lambda: on.kernels.conv(g, w.swapaxes(-1, -2), **settings),
+        "weight": lambda: on.kernels.conv_weight_grad(g, x, (k, k), **settings),
     }
     chosen = list(parts) if passes == "both" else [passes]
 
@@ -88,7 +91,7 @@ def conv_transpose(n: int, size: int, channels: int, columns: int, k: int, passe
         return forward(call) if passes == "forward" else forward_and_backward(call, [tx, tw], image(g, layout))
 
     flops = 2 * x.size * k * k * columns * len(chosen)
-    return Work(all_of(parts, chosen), in_both_layouts(peer), flops, len(chosen) * size_of(x, w, g))
+    return Work(all_of(parts, chosen), in_both_layouts(on, peer), flops, len(chosen) * size_of(x, w, g))
 
 
 def all_of(parts: dict[str, Run], chosen: list[str]) -> Run:
@@ -102,16 +105,16 @@ def all_of(parts: dict[str, Run], chosen: list[str]) -> Run:
 # ---- attention -----------------------------------------------------------------------------------------
 
 
-def attention(n: int, length: int, heads: int, d: int, backward: bool) -> Work:
-    q, k, v, g = normal(4, n, length, heads, d)
+def attention(n: int, length: int, heads: int, d: int, backward: bool, on: Device) -> Work:
+    q, k, v, g = on.normal(4, n, length, heads, d)
 
     def ours() -> None:
-        out, lse = cpu.attention(q, k, v)
+        out, lse = on.kernels.attention(q, k, v)
         if backward:
-            cpu.attention_backward(g, out, lse, q, k, v)
+            on.kernels.attention_backward(g, out, lse, q, k, v)
 
     def peer(layout: Any) -> Run:
-        swapped = [torch.tensor(a).transpose(1, 2) for a in (q, k, v, g)]
+        swapped = [tensor(a).transpose(1, 2) for a in (q, k, v, g)]
         if layout is torch.contiguous_format:
             swapped = [t.contiguous() for t in swapped]
         *inputs, tg = swapped
@@ -122,20 +125,20 @@ def attention(n: int, length: int, heads: int, d: int, backward: bool) -> Work:
     products = 7 if backward else 2  # of the size of q k^T; the backward pass makes the scores again
     exponentials = 10 * (2 if backward else 1)
     flops = n * heads * length * length * (2 * products * d + exponentials)
-    return Work(ours, in_both_layouts(peer), flops, q.nbytes * (12 if backward else 4))
+    return Work(ours, in_both_layouts(on, peer), flops, q.nbytes * (12 if backward else 4))
 
 
 # ---- normalisation -------------------------------------------------------------------------------------
 
 
-def group_norm(shape: tuple[int, ...], groups: int, silu: bool, backward: bool) -> Work:
-    x, g = normal(*shape), normal(*shape)
-    w, b = normal(2, shape[-1])
+def group_norm(shape: tuple[int, ...], groups: int, silu: bool, backward: bool, on: Device) -> Work:
+    x, g = on.normal(*shape), on.normal(*shape)
+    w, b = on.normal(2, shape[-1])
 
     def ours() -> None:
-        _, mean, rstd = cpu.group_norm(x, groups, w, b, silu=silu)
+        _, mean, rstd = on.kernels.group_norm(x, groups, w, b, silu=silu)
         if backward:
-            cpu.group_norm_backward(g, x, w, b, mean, rstd, groups, silu)
+            on.kernels.group_norm_backward(g, x, w, b, mean, rstd, groups, silu)
 
     def peer(layout: Any) -> Run:
         functional, (tw, tb) = torch.nn.functional, leaves(w, b)
@@ -148,23 +151,23 @@ def group_norm(shape: tuple[int, ...], groups: int, silu: bool, backward: bool) 
         return forward_and_backward(call, [tx, tw, tb], tg) if backward else forward(call)
 
     flops = x.size * ((8 + SMOOTH * silu) + backward * (16 + SMOOTH * silu))
-    return Work(ours, in_both_layouts(peer), flops, x.nbytes * (5 if backward else 2))
+    return Work(ours, in_both_layouts(on, peer), flops, x.nbytes * (5 if backward else 2))
 
 
-def layer_norm(rows: int, channels: int) -> Work:
-    x, g = normal(2, rows, channels)
-    w, b = normal(2, channels)
+def layer_norm(rows: int, channels: int, on: Device) -> Work:
+    x, g = on.normal(2, rows, channels)
+    w, b = on.normal(2, channels)
 
     def ours() -> None:
-        _, mean, rstd = cpu.group_norm(x, 1, w, b)
-        cpu.group_norm_backward(g, x, w, b, mean, rstd, 1)
+        _, mean, rstd = on.kernels.group_norm(x, 1, w, b)
+        on.kernels.group_norm_backward(g, x, w, b, mean, rstd, 1)
 
     def peer() -> Run:
         inputs = leaves(x, w, b)
         call = partial(torch.nn.functional.layer_norm, inputs[0], (channels,), *inputs[1:])
-        return forward_and_backward(call, inputs, torch.tensor(g))
+        return forward_and_backward(call, inputs, tensor(g))
 
-    return Work(ours, in_torch(peer), 24 * x.size, 5 * x.nbytes)
+    return Work(ours, in_torch(on, peer), 24 * x.size, 5 * x.nbytes)
 
 
 # ---- noise ---------------------------------------------------------------------------------------------
@@ -173,29 +176,30 @@ ROUNDS = 60  # operations for a number of Philox: ten rounds of 24 give four
 GAUSS = 40  # and to make it normal
 
 
-def random_numbers(draw: str, n: int) -> Work:
+def random_numbers(draw: str, n: int, on: Device) -> Work:
     generator = np.random.Generator(np.random.SFC64(0))
     ours: dict[str, Run] = {
-        "philox": lambda: cpu.philox(0, 0, 0, n // 4),
-        "uniform": lambda: cpu.uniform((1, n), 0, 0),
-        "normal": lambda: cpu.normal((1, n), 0, 0),
+        "philox": lambda: on.kernels.philox(0, 0, 0, n // 4),
+        "uniform": lambda: on.kernels.uniform((1, n), 0, 0),
+        "normal": lambda: on.kernels.normal((1, n), 0, 0),
     }
     numpy: dict[str, Run] = {
         "philox": lambda: generator.bytes(4 * n),
         "uniform": lambda: generator.random(n, np.float32),
         "normal": lambda: generator.standard_normal(n, np.float32),
     }
-    peers = {"numpy": numpy[draw]}
+    peers = {"numpy": numpy[draw]} if on.library is np else {}
     if draw != "philox":
-        peers |= in_torch(lambda: partial({"uniform": torch.rand, "normal": torch.randn}[draw], n))
+        peers |= in_torch(on, lambda: partial({"uniform": torch.rand, "normal": torch.randn}[draw], n))
     return Work(ours[draw], peers, n * (ROUNDS + GAUSS * (draw == "normal")), 4 * n)
 
 
-def add_noise(shape: tuple[int, ...]) -> Work:
-    x0, levels = normal(*shape), np.linspace(0.1, 0.9, shape[0], dtype=np.float32)
+def add_noise(shape: tuple[int, ...], on: Device) -> Work:
+    alpha_bar = np.linspace(0.1, 0.9, shape[0], dtype=np.float32)
+    x0, levels, sigma = on.normal(*shape), on.array(alpha_bar), on.array(np.sqrt(1 - alpha_bar**2))
 
     def peer() -> Run:
-        tx, t = torch.tensor(x0), torch.tensor(levels).reshape(-1, 1, 1, 1)
+        tx, t = tensor(x0), tensor(levels).reshape(-1, 1, 1, 1)
         signal, noise = t.sqrt(), (1 - t).sqrt()
 
         def run() -> Any:
@@ -204,17 +208,16 @@ def add_noise(shape: tuple[int, ...]) -> Work:
 
         return run
 
-    sigma = np.sqrt(1 - levels**2)
     flops = x0.size * (ROUNDS + GAUSS + 3)
-    return Work(lambda: cpu.add_noise(x0, levels, sigma, 0, 0), in_torch(peer), flops, 3 * x0.nbytes)
+    return Work(lambda: on.kernels.add_noise(x0, levels, sigma, 0, 0), in_torch(on, peer), flops, 3 * x0.nbytes)
 
 
-def denoising_step(kernel: str, shape: tuple[int, ...]) -> Work:
+def denoising_step(kernel: str, shape: tuple[int, ...], on: Device) -> Work:
     """With guidance and clipping."""
-    x, out, uncond = normal(3, *shape)
+    x, out, uncond = on.normal(3, *shape)
     bar, previous, guidance = 0.5, 0.6, 3.0
     settings: Any = dict(seed=0, draw=0, out_uncond=uncond, guidance=guidance, clip=1.0)
-    step = getattr(cpu, kernel)
+    step = getattr(on.kernels, kernel)
 
     def peer() -> Run:
         tx, to, tu = map(torch.tensor, (x, out, uncond))
@@ -235,29 +238,29 @@ def denoising_step(kernel: str, shape: tuple[int, ...]) -> Work:
         return ddim if kernel == "ddim_step" else ddpm
 
     flops = x.size * (10 + (ROUNDS + GAUSS + 2) * (kernel == "ddpm_step"))
-    return Work(lambda: step(x, out, bar, previous, **settings), in_torch(peer), flops, 4 * x.nbytes)
+    return Work(lambda: step(x, out, bar, previous, **settings), in_torch(on, peer), flops, 4 * x.nbytes)
 
 
 # ---- the optimiser -------------------------------------------------------------------------------------
 
 
-def adam(arrays: int, side: int, around: bool) -> Work:
+def adam(arrays: int, side: int, around: bool, on: Device) -> Work:
     """`around`: with gradient clipping and a moving average of the parameters."""
-    p, g, m, average = [list(normal(arrays, side, side)) for _ in range(4)]
-    v = [np.ones_like(a) for a in p]
+    p, g, m, average = [list(on.normal(arrays, side, side)) for _ in range(4)]
+    v = list(on.array(np.ones((arrays, side, side), np.float32)))
     step, settings = [0], (1e-3, (0.9, 0.999), 1e-8)
 
     def ours() -> None:
         step[0] += 1
         more: Any = (
-            dict(scale=min(1.0, 1 / cpu.global_norm(g)), averages=average, average_decay=0.999) if around else {}
+            dict(scale=min(1.0, 1 / on.kernels.global_norm(g)), averages=average, average_decay=0.999) if around else {}
         )
-        cpu.adam_(p, g, m, v, step * arrays, *settings, **more)
+        on.kernels.adam_(p, g, m, v, step * arrays, *settings, **more)
 
     def peer() -> Run:
-        tp, ta = leaves(*p), [torch.tensor(a) for a in average]
+        tp, ta = leaves(*p), [tensor(a) for a in average]
         for t, a in zip(tp, g):
-            t.grad = torch.tensor(a)
+            t.grad = tensor(a)
         optimizer = torch.optim.Adam(tp, fused=True)
 
         def run() -> None:
@@ -271,21 +274,21 @@ def adam(arrays: int, side: int, around: bool) -> Work:
         return run
 
     numbers = arrays * side * side
-    return Work(ours, in_torch(peer), numbers * (12 + 5 * around), 4 * numbers * (7 + 3 * around))
+    return Work(ours, in_torch(on, peer), numbers * (12 + 5 * around), 4 * numbers * (7 + 3 * around))
 
 
-def over_arrays(kernel: str, arrays: int, side: int) -> Work:
-    a, b = list(normal(arrays, side, side)), list(normal(arrays, side, side))
+def over_arrays(kernel: str, arrays: int, side: int, on: Device) -> Work:
+    a, b = list(on.normal(arrays, side, side)), list(on.normal(arrays, side, side))
     numbers = arrays * side * side
     ours: Run = {
-        "global_norm": lambda: cpu.global_norm(a),
-        "scale_": lambda: cpu.scale_(a, 1.0),
-        "lerp_": lambda: cpu.lerp_(a, b, 0.01),
-        "add_": lambda: cpu.add_(a, b),
+        "global_norm": lambda: on.kernels.global_norm(a),
+        "scale_": lambda: on.kernels.scale_(a, 1.0),
+        "lerp_": lambda: on.kernels.lerp_(a, b, 0.01),
+        "add_": lambda: on.kernels.add_(a, b),
     }[kernel]
 
     def peer() -> Run:
-        ta, tb = [torch.tensor(x) for x in a], [torch.tensor(x) for x in b]
+        ta, tb = [tensor(x) for x in a], [tensor(x) for x in b]
         return {
             "global_norm": lambda: torch.stack(torch._foreach_norm(ta)).norm().item(),
             "scale_": lambda: torch._foreach_mul_(ta, 1.0),
@@ -294,84 +297,85 @@ def over_arrays(kernel: str, arrays: int, side: int) -> Work:
         }[kernel]
 
     flops, arrays_moved = {"global_norm": (2, 1), "scale_": (1, 2), "lerp_": (3, 3), "add_": (1, 3)}[kernel]
-    return Work(ours, in_torch(peer), flops * numbers, 4 * arrays_moved * numbers)
+    return Work(ours, in_torch(on, peer), flops * numbers, 4 * arrays_moved * numbers)
 
 
 # ---- element by element ----------------------------------------------------------------------------------
 
 
-def activation(name: str, backward: bool) -> Work:
-    x, g = normal(2, 32, 32, 32, 64)
+def activation(name: str, backward: bool, on: Device) -> Work:
+    x, g = on.normal(2, 32, 32, 32, 64)
 
     def peer() -> Run:
-        tx, tg = torch.tensor(x, requires_grad=True), torch.tensor(g)
+        tx, tg = tensor(x, requires_grad=True), tensor(g)
         call = partial(getattr(torch.nn.functional, name), tx)
         return forward_and_backward(call, [tx], tg) if backward else forward(call)
 
     def ours() -> None:
-        cpu.activation(x, name)
+        on.kernels.activation(x, name)
         if backward:
-            cpu.activation_backward(g, x, name)
+            on.kernels.activation_backward(g, x, name)
 
-    return Work(ours, in_torch(peer), x.size * SMOOTH * (1 + backward), x.nbytes * (5 if backward else 2))
-
-
-def add(shape: tuple[int, ...], other: tuple[int, ...]) -> Work:
-    a, b = normal(*shape), normal(*other)
-    peers = {"numpy": lambda: a + b} | in_torch(lambda: partial(torch.add, torch.tensor(a), torch.tensor(b)))
-    return Work(lambda: cpu.arithmetic(a, b, "add"), peers, a.size, 2 * a.nbytes + b.nbytes)
+    return Work(ours, in_torch(on, peer), x.size * SMOOTH * (1 + backward), x.nbytes * (5 if backward else 2))
 
 
-def sum_positions(n: int, positions: int, channels: int) -> Work:
-    x = normal(n, positions, channels)
-    peers = {"numpy": lambda: x.sum(1)} | in_torch(lambda: partial(torch.sum, torch.tensor(x), 1))
-    return Work(lambda: cpu.sum_positions(x), peers, x.size, x.nbytes)
+def add(shape: tuple[int, ...], other: tuple[int, ...], on: Device) -> Work:
+    a, b = on.normal(*shape), on.normal(*other)
+    peers = on.in_library(lambda: a + b) | in_torch(on, lambda: partial(torch.add, tensor(a), tensor(b)))
+    return Work(lambda: on.kernels.arithmetic(a, b, "add"), peers, a.size, 2 * a.nbytes + b.nbytes)
 
 
-def rearrange(name: str) -> Work:
+def sum_positions(n: int, positions: int, channels: int, on: Device) -> Work:
+    x = on.normal(n, positions, channels)
+    peers = on.in_library(lambda: x.sum(1)) | in_torch(on, lambda: partial(torch.sum, tensor(x), 1))
+    return Work(lambda: on.kernels.sum_positions(x), peers, x.size, x.nbytes)
+
+
+def rearrange(name: str, on: Device) -> Work:
     """Kernels that only move numbers, or add blocks of four: 16x32x32x64."""
-    x, small, factors = normal(16, 32, 32, 64), normal(16, 16, 16, 64), (2, 2)
+    x, small, factors = on.normal(16, 32, 32, 64), on.normal(16, 16, 16, 64), (2, 2)
     as_nchw = (0, 3, 1, 2)
     if name == "copy":
         view = x.swapaxes(1, 2)
-        peers = {"numpy": view.copy} | in_torch(lambda: torch.tensor(x).transpose(1, 2).contiguous)
-        return Work(lambda: cpu.copy(view), peers, 0, 2 * x.nbytes)
+        peers = on.in_library(view.copy) | in_torch(on, lambda: tensor(x).transpose(1, 2).contiguous)
+        return Work(lambda: on.kernels.copy(view), peers, 0, 2 * x.nbytes)
     if name == "join":
-        peers = {"numpy": lambda: np.concatenate([x, x], -1)} | in_torch(
-            lambda: partial(torch.cat, [torch.tensor(x), torch.tensor(x)], -1)
+        peers = on.in_library(lambda: on.library.concatenate([x, x], -1)) | in_torch(
+            on, lambda: partial(torch.cat, [tensor(x), tensor(x)], -1)
         )
-        return Work(lambda: cpu.join([x, x]), peers, 0, 4 * x.nbytes)
+        return Work(lambda: on.kernels.join([x, x]), peers, 0, 4 * x.nbytes)
     if name == "upsample":
         peers = in_torch(
-            lambda: partial(torch.nn.functional.interpolate, torch.tensor(small.transpose(as_nchw)), scale_factor=2)
+            on, lambda: partial(torch.nn.functional.interpolate, tensor(small.transpose(as_nchw)), scale_factor=2)
         )
-        return Work(lambda: cpu.upsample(small, factors), peers, 0, small.nbytes + x.nbytes)
-    peers = in_torch(lambda: partial(torch.nn.functional.avg_pool2d, torch.tensor(x.transpose(as_nchw)), 2))
-    return Work(lambda: cpu.sum_blocks(x, factors), peers, x.size, small.nbytes + x.nbytes)
+        return Work(lambda: on.kernels.upsample(small, factors), peers, 0, small.nbytes + x.nbytes)
+    peers = in_torch(on, lambda: partial(torch.nn.functional.avg_pool2d, tensor(x.transpose(as_nchw)), 2))
+    return Work(lambda: on.kernels.sum_blocks(x, factors), peers, x.size, small.nbytes + x.nbytes)
 
 
-def resample(up: int, down: int) -> Work:
+def resample(up: int, down: int, on: Device) -> Work:
     """upfirdn2d of 16x32x32x64 with StyleGAN's four taps; PyTorch's convolution of each channel by itself."""
-    x, taps = normal(16, 32, 32, 64), np.array([1, 3, 3, 1], np.float32) / 8
-    settings: Any = dict(up=up, down=down, padding=(2, 1) if up > 1 else (1, 1))
-    y = cpu.upfirdn2d(x, taps, **settings)
+    x, taps = on.normal(16, 32, 32, 64), np.array([1, 3, 3, 1], np.float32) / 8
+    there, settings = on.array(taps), dict(up=up, down=down, padding=(2, 1) if up > 1 else (1, 1))
+    y = on.kernels.upfirdn2d(x, there, **settings)
 
     def peer(layout: Any) -> Run:
-        filters = torch.tensor(np.outer(taps, taps)).expand(x.shape[-1], 1, -1, -1)
+        filters = tensor(np.outer(taps, taps)).expand(x.shape[-1], 1, -1, -1)
         convolve = torch.nn.functional.conv_transpose2d if up > 1 else torch.nn.functional.conv2d
         return forward(partial(convolve, image(x, layout), filters, None, up * down, padding=1, groups=x.shape[-1]))
 
     in_between = y.size * x.shape[1] // y.shape[1]  # numbers after one axis
     flops = 2 * len(taps) // up * (y.size + in_between)
-    return Work(lambda: cpu.upfirdn2d(x, taps, **settings), in_both_layouts(peer), flops, size_of(x, y))
+    return Work(lambda: on.kernels.upfirdn2d(x, there, **settings), in_both_layouts(on, peer), flops, size_of(x, y))
 
 
-def index_add(places: int, count: int, channels: int) -> Work:
-    indices, g = np.random.default_rng(0).integers(0, places, count), normal(count, channels)
+def index_add(places: int, count: int, channels: int, on: Device) -> Work:
+    indices, g = np.random.default_rng(0).integers(0, places, count), on.normal(count, channels)
+    at = on.array(indices)
 
     def peer() -> Run:
-        y, ti, tg = torch.zeros(places, channels), torch.tensor(indices), torch.tensor(g)
+        y, ti, tg = torch.zeros(places, channels), tensor(indices), tensor(g)
         return lambda: y.zero_().index_add_(0, ti, tg)
 
     moved = 4 * places * channels + 3 * g.nbytes
-    return Work(lambda: cpu.index_add((places, channels), indices, g), in_torch(peer), g.size, moved)
+    return Work(lambda: on.kernels.index_add((places, channels), at, g), in_torch(on, peer), g.size, moved)

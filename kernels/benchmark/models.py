@@ -11,8 +11,8 @@ from unittest import mock
 
 import numpy as np
 
-from kernels import cpu
 from kernels.benchmark import steps
+from kernels.benchmark.device import Device
 from kernels.benchmark.peers import in_both_layouts
 from kernels.benchmark.row import Comparison, Run, Work, normal
 from kernels.benchmark.timing import alternate
@@ -20,44 +20,44 @@ from kernels.benchmark.timing import alternate
 MOST_PER_OPERATION = 15e-6  # seconds, besides three times what NumPy takes
 
 
-def unet(n: int, training: bool) -> Work:
-    ours = steps.our_step(n) if training else steps.our_forward(n)
-    peers = in_both_layouts(partial(steps.torch_step if training else steps.torch_forward, n))
-    return Work(ours, peers, count_flops(ours))
+def unet(n: int, training: bool, on: Device) -> Work:
+    ours = (steps.our_step if training else steps.our_forward)(n, on.name)
+    peers = in_both_layouts(on, partial(steps.torch_step if training else steps.torch_forward, n))
+    return Work(ours, peers, count_flops(ours, on.kernels))
 
 
-def example(n: int) -> Work:
-    ours = steps.example_step(n)
-    return Work(ours, in_both_layouts(partial(steps.torch_example_step, n)), count_flops(ours))
+def example(n: int, on: Device) -> Work:
+    ours = steps.example_step(n, on.name)
+    return Work(ours, in_both_layouts(on, partial(steps.torch_example_step, n)), count_flops(ours, on.kernels))
 
 
 # ---- how much arithmetic a network is ----------------------------------------------------------------------
 
 
-def count_flops(run: Run) -> float:
+def count_flops(run: Run, kernels: Any) -> float:
     """Multiplications and additions of the products in a run, by their definitions."""
     flops: list[float] = []
-    with counted("matmul", lambda y, a, b, *_: y.size * a.shape[1], flops), \
-         counted("conv", lambda y, x, w, *_: y.size * math.prod(w.shape[:-1]), flops), \
-         counted("conv_transpose", lambda y, x, w, *_: x.size * w.size // w.shape[-2], flops), \
-         counted("conv_weight_grad", lambda dw, x, g, *_: g.size * math.prod(dw.shape[:-1]), flops), \
-         counted("attention", lambda y, q, k, v, *_: 2 * q.size * k.shape[1], flops), \
-         counted("attention_backward", lambda d, g, out, lse, q, k, *_: 5 * q.size * k.shape[1], flops):  # fmt: skip
+    with counted(kernels, "matmul", lambda y, a, b, *_: y.size * a.shape[1], flops), \
+         counted(kernels, "conv", lambda y, x, w, *_: y.size * math.prod(w.shape[:-1]), flops), \
+         counted(kernels, "conv_transpose", lambda y, x, w, *_: x.size * w.size // w.shape[-2], flops), \
+         counted(kernels, "conv_weight_grad", lambda dw, x, g, *_: g.size * math.prod(dw.shape[:-1]), flops), \
+         counted(kernels, "attention", lambda y, q, k, v, *_: 2 * q.size * k.shape[1], flops), \
+         counted(kernels, "attention_backward", lambda d, g, o, l, q, k, *_: 5 * q.size * k.shape[1], flops):  # fmt: skip
         run()
     return 2 * sum(flops)
 
 
 @contextmanager
-def counted(name: str, products: Callable[..., float], flops: list[float]) -> Iterator[None]:
+def counted(kernels: Any, name: str, products: Callable[..., float], flops: list[float]) -> Iterator[None]:
     """Inside, each call of a kernel also appends its multiplications to `flops`."""
-    kernel = getattr(cpu, name)
+    kernel = getattr(kernels, name)
 
     def call(*args: Any, **settings: Any) -> Any:
         y = kernel(*args, **settings)
         flops.append(products(y, *args))
         return y
 
-    with mock.patch.object(cpu, name, call):
+    with mock.patch.object(kernels, name, call):
         yield
 
 

@@ -46,16 +46,17 @@ def draw(path: Path, results: list[Result], machine: Machine) -> None:
     rows = [r for r in results if r.flops and r.moved and r.kind in COLOURS]
     figure, axes = plt.subplots(figsize=(10.5, 6.2))
     low, high = 0.06, 1200.0
+    gflops = machine.gflops["float32"]
     intensities = np.geomspace(low, high, 400)
     cache, memory = min(machine.gbytes), max(machine.gbytes)
     for size, style, place in ((cache, "-", "the cores' caches"), (memory, "--", "memory")):
         rate = machine.gbytes[size]
-        axes.plot(intensities, np.minimum(machine.gflops, rate * intensities), style, color="black", lw=1.4, zorder=1)
+        axes.plot(intensities, np.minimum(gflops, rate * intensities), style, color="black", lw=1.4, zorder=1)
         at = low * 1.15
         write(axes, f"{place}: {rate:.0f} GB/s", at, rate * at, (0, 5), rotation=slope_angle(), rotation_mode="anchor")
-    write(axes, f"arithmetic: {machine.gflops:.0f} GFLOP/s", 1.1, machine.gflops, (0, 5))
-    axes.plot([35, high], [4 * machine.gflops] * 2, ":", color="black", lw=1.4)
-    write(axes, "the same, with a quarter of the multiplications", 35, 4 * machine.gflops, (0, 5))
+    write(axes, f"arithmetic: {gflops:.0f} GFLOP/s", 1.1, gflops, (0, 5))
+    axes.plot([35, high], [4 * gflops] * 2, ":", color="black", lw=1.4)
+    write(axes, "the same, with a quarter of the multiplications", 35, 4 * gflops, (0, 5))
     for kind, colour in COLOURS.items():
         chosen = [r for r in rows if r.kind == kind]
         if not chosen:

@@ -31,7 +31,7 @@ class Case:
     kind: str
     name: str
     kernels: tuple[str, ...]  # names in kernels.KERNELS
-    build: Callable[[], Work]
+    build: Callable[[Any], Work]  # on a Device
     floor: float | None = None
 
 

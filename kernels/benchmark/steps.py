@@ -15,11 +15,11 @@ from kernels.benchmark.row import Run, normal
 # ---- the U-Net of 6.5 M parameters -------------------------------------------------------------------------
 
 
-def our_forward(n: int) -> Run:
+def our_forward(n: int, device: str = "cpu") -> Run:
     import minigen
     from kernels.benchmark.unet import UNet
 
-    network, x, t = UNet(), minigen.Tensor(normal(n, 32, 32, 3)), np.arange(n)
+    network, x, t = UNet().to(device), minigen.Tensor(normal(n, 32, 32, 3)).to(device), np.arange(n)
 
     def run() -> None:
         with minigen.no_grad():
@@ -28,11 +28,11 @@ def our_forward(n: int) -> Run:
     return run
 
 
-def our_step(n: int) -> Run:
+def our_step(n: int, device: str = "cpu") -> Run:
     import minigen
     from kernels.benchmark.unet import UNet
 
-    network, x, t = UNet(), minigen.Tensor(normal(n, 32, 32, 3)), np.arange(n)
+    network, x, t = UNet().to(device), minigen.Tensor(normal(n, 32, 32, 3)).to(device), np.arange(n)
     optimizer = minigen.optim.Adam(network.parameters(), lr=1e-4)
 
     def run() -> None:
@@ -80,15 +80,15 @@ def torch_step(n: int, layout: Any) -> Run:
 EXAMPLE: Any = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
 
 
-def example_step(n: int) -> Run:
+def example_step(n: int, device: str = "cpu") -> Run:
     """A training step as in examples/ddpm.py."""
     import minigen
     from minigen.diffusion import Diffusion, UNet
 
-    diffusion, network = Diffusion(prediction="x0"), UNet(1, **EXAMPLE)
+    diffusion, network = Diffusion(prediction="x0"), UNet(1, **EXAMPLE).to(device)
     ema = minigen.optim.EMA(network)
     optimizer = minigen.optim.Adam(network.parameters(), lr=2e-3, max_norm=1.0, ema=ema)
-    x0 = minigen.Tensor(normal(n, 28, 28, 1))
+    x0 = minigen.Tensor(normal(n, 28, 28, 1)).to(device)
 
     def run() -> None:
         loss = diffusion.loss(network, x0)

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kernels.benchmark.device import Device
+from kernels.benchmark.peers import precision
 from kernels.benchmark.row import Case, Measured
-from kernels.benchmark.timing import Machine, alternate, compare
+from kernels.benchmark.timing import Machine, compare
 
 
 @dataclass
@@ -66,13 +68,14 @@ def quantity(value: float, unit: str) -> str:
     return f"{digits:.{0 if digits >= 100 else 1 if digits >= 10 else 2}f} {prefix}{unit}"
 
 
-def measure(row: Case | Measured, machine: Machine, rounds: int) -> Result:
+def measure(row: Case | Measured, on: Device, machine: Machine, rounds: int) -> Result:
     if isinstance(row, Measured):
         return Result(row.kind, row.name, *row.measure(rounds), row.floor, row.unit)
-    work = row.build()
-    compared = compare(alternate({"ours": work.ours, **work.peers}, rounds))
-    limit = machine.limit(work.flops, work.moved)
-    return Result(row.kind, row.name, *compared, row.floor, "s", work.flops, work.moved, *limit)
+    with precision(on):
+        work = row.build(on)
+        compared = compare(on.alternate({"ours": work.ours, **work.peers}, rounds))
+    limit = machine.limit(work.flops, work.moved, on.numbers)
+    return Result(row.kind, on.named(row.name), *compared, row.floor, "s", work.flops, work.moved, *limit)
 
 
 # ---- print ---------------------------------------------------------------------------------------------
@@ -84,7 +87,11 @@ WIDTHS = [54, 9, 20, 8, 13, 14, 10]
 def machine_lines(machine: Machine, about: dict[str, str]) -> Iterator[str]:
     yield ", ".join(f"{name} {value}" for name, value in about.items())
     copies = ", ".join(f"{gbytes:.0f} GB/s in {size / 2**20:.0f} MB" for size, gbytes in machine.gbytes.items())
-    yield f"at most: {machine.gflops:.0f} GFLOP/s in a matrix product, copies at {copies}"
+    products = ", ".join(
+        f"{gflops:.0f} GFLOP/s in a matrix product{'' if numbers == 'float32' else f' of {numbers}'}"
+        for numbers, gflops in machine.gflops.items()
+    )
+    yield f"at most: {products}, copies at {copies}"
 
 
 def plain_line(cells: list[str]) -> str:

@@ -68,13 +68,13 @@ def compare(times: dict[str, list[float]]) -> Comparison:
 class Machine(NamedTuple):
     """What this machine was seen to do at most."""
 
-    gflops: float  # 1e9 float32 multiplications and additions in a second, of a matrix product
+    gflops: dict[str, float]  # 1e9 multiplications and additions in a second, of products of "float32" and so on
     gbytes: dict[int, float]  # 1e9 bytes read and written in a second, of a copy, for bytes in its two arrays
 
-    def limit(self, flops: float, moved: float) -> tuple[float, str]:
+    def limit(self, flops: float, moved: float, numbers: str = "float32") -> tuple[float, str]:
         """(seconds, 'flops' or 'bytes'): the least time for this work, and what sets it."""
         fits = [size for size in self.gbytes if size >= moved] or [max(self.gbytes)]
-        arithmetic, memory = flops / self.gflops / 1e9, moved / self.gbytes[min(fits)] / 1e9
+        arithmetic, memory = flops / self.gflops[numbers] / 1e9, moved / self.gbytes[min(fits)] / 1e9
         return (arithmetic, "flops") if arithmetic > memory else (memory, "bytes")
 
 
@@ -84,7 +84,7 @@ def measure_machine(quick: bool = False) -> Machine:
     times = alternate({"ours": lambda: cpu.matmul(a, b), "numpy": lambda: a @ b}, 3 if quick else 9)
     gflops = 2 * n**3 / min(min(seconds) for seconds in times.values()) / 1e9
     sizes = [2**20, 2**24, 2**27]
-    return Machine(gflops, {size: copy_rate(size) for size in sizes})
+    return Machine({"float32": gflops}, {size: copy_rate(size) for size in sizes})
 
 
 def copy_rate(size: int) -> float:

@@ -15,6 +15,7 @@ from kernels.cpu.philox import normal, philox, uniform
 from kernels.cpu.rearrange import copy, join, sum_blocks, upsample
 from kernels.cpu.resample import upfirdn2d
 from kernels.cpu.scatter import index_add
+from kernels.cpu.softmax import softmax, softmax_backward
 
 __all__ = [
     "activation",
@@ -41,6 +42,8 @@ __all__ = [
     "normal",
     "philox",
     "scale_",
+    "softmax",
+    "softmax_backward",
     "sum_blocks",
     "sum_positions",
     "uniform",

@@ -321,6 +321,16 @@ def keep_first(typing, v, n):
 
 
 @intrinsic
+def first_or(typing, v, n, number):
+    """The first n numbers of v, then `number` in the other lanes."""
+
+    def write(context, builder, signature, values):
+        return builder.select(below(builder, v, values[1]), values[0], values[2])
+
+    return v(v, types.intp, v), write
+
+
+@intrinsic
 def square_root(typing, v):
     return v(v), lambda context, builder, signature, values: call(builder, f"sqrt.{v.suffix}", v.llvm, *values)
 
@@ -361,6 +371,16 @@ def total(typing, v):
     def write(context, builder, signature, values):
         zero = ir.Constant(v.llvm.element, -0.0)
         return call(builder, f"vector.reduce.fadd.{v.suffix}", v.llvm.element, zero, *values, flags=("reassoc",))
+
+    return v.dtype(v), write
+
+
+@intrinsic
+def most(typing, v):
+    """The largest of the lanes that are not nan."""
+
+    def write(context, builder, signature, values):
+        return call(builder, f"vector.reduce.fmax.{v.suffix}", v.llvm.element, *values)
 
     return v.dtype(v), write
 

@@ -16,6 +16,7 @@ from kernels.cuda.philox import normal, philox, uniform
 from kernels.cuda.rearrange import copy, join, sum_blocks, upsample
 from kernels.cuda.resample import upfirdn2d
 from kernels.cuda.scatter import index_add
+from kernels.cuda.softmax import softmax, softmax_backward
 from kernels.cuda.sums import sum_positions
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "normal",
     "philox",
     "scale_",
+    "softmax",
+    "softmax_backward",
     "sum_blocks",
     "sum_positions",
     "uniform",

@@ -23,17 +23,19 @@ template <int WIDTH> __device__ __forceinline__ Place place(int columns, int cha
     return {row, rows, channel, row < rows && channel < channels};
 }
 
-// values become their sums over the rows of the block, in a fixed order; the threads of row 0 get them. All threads
+// SUMS times WIDTH sums of each column over the rows of the block, in a fixed order, for the threads of row 0. All threads
 // call this, once in a kernel.
-template <int N, class A> __device__ __forceinline__ void sum_rows(A (&values)[N], int columns) {
-    __shared__ A of_thread[N][THREADS];
+template <int SUMS, int WIDTH, class A>
+__device__ __forceinline__ void sum_rows(A (&values)[SUMS][WIDTH], int columns) {
+    __shared__ A of_thread[SUMS * WIDTH][THREADS];
     const int rows = THREADS / columns, row = threadIdx.x / columns;
-    for (int i = 0; i < N; ++i) of_thread[i][threadIdx.x] = values[i];
+    for (int i = 0; i < SUMS * WIDTH; ++i) of_thread[i][threadIdx.x] = values[i / WIDTH][i % WIDTH];
     for (int reach = THREADS / 2; reach > 0; reach /= 2) {
         if (reach >= rows) continue;
         __syncthreads();
         if (row < reach && row + reach < rows)
-            for (int i = 0; i < N; ++i) of_thread[i][threadIdx.x] += of_thread[i][threadIdx.x + reach * columns];
+            for (int i = 0; i < SUMS * WIDTH; ++i)
+                of_thread[i][threadIdx.x] += of_thread[i][threadIdx.x + reach * columns];
     }
-    for (int i = 0; i < N; ++i) values[i] = of_thread[i][threadIdx.x];
+    for (int i = 0; i < SUMS * WIDTH; ++i) values[i / WIDTH][i % WIDTH] = of_thread[i][threadIdx.x];
 }

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 THREADS = 256
 WIDEST = 32  # vectors side by side: a warp's
-MOST_UNITS = 256  # of a sample
+MOST_UNITS = 1024  # of a sample
 
 
 class Tiling(NamedTuple):

@@ -52,7 +52,7 @@ __device__ __forceinline__ void store_y(T* y, const Accumulator<T>* tile, const 
 }
 
 template <class T, bool EXACT, int ROWS, int COLUMNS, int X_WIDTH, int WEIGHT_WIDTH>
-__global__ void __launch_bounds__(2 * COLUMNS)
+__global__ void __launch_bounds__(2 * COLUMNS, 1)
 convolve(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias, T* __restrict__ y,
          Window window, double slope) {
     constexpr int K = K_OF_STEP<T>, A_TILE = ROWS * PITCH_BY_ROWS<T>, STAGE = A_TILE + K * PITCH_BY_K<COLUMNS>;

@@ -35,7 +35,7 @@ __device__ __forceinline__ void load_x_by_k(T* tile, const T* x, const Window& w
 }
 
 template <class T, class SUM, bool EXACT, int ROWS, int COLUMNS, int X_WIDTH, int G_WIDTH>
-__global__ void __launch_bounds__(2 * COLUMNS)
+__global__ void __launch_bounds__(2 * COLUMNS, 1)
 weight_grad(const T* __restrict__ x, const T* __restrict__ g, SUM* __restrict__ parts, Window window, int steps_of_part) {
     constexpr int K = K_OF_STEP<T>, A_TILE = K * PITCH_BY_K<ROWS>, STAGE = A_TILE + K * PITCH_BY_K<COLUMNS>;
     extern __shared__ __align__(16) unsigned char memory[];

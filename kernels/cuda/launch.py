@@ -53,7 +53,7 @@ def ctype(dtype: Any) -> str:
 
 
 class Parameter(NamedTuple):
-    """One parameter of a kernel: its name, the type as written (of what it points to, for a pointer), and which it is."""
+    """One parameter of a kernel: its name, and its type as written (of what it points to, for a pointer)."""
 
     name: str
     ctype: str

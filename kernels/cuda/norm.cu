@@ -12,8 +12,8 @@
 //   forward    reads x twice, writes y: 3 numbers moved for each of x; some 10 flops, 30 with SiLU
 //   backward   reads g and x twice, writes dx: 5 numbers; some 20 flops, 60 with SiLU (which is computed twice rather
 //              than kept). Its sums of stage 1, added up over the samples, are dbias and dweight (sums.cu).
-//   The sums in between are at most 2 numbers for every 8 positions. A unit of 8 positions a thread is 32 KB: what a
-//   sample of a few MB has in the second-level cache after stage 1 comes from there in stage 3.
+//   Between the stages there are at most two numbers for each channel of 64 positions. What is still in the second-level
+//   cache after stage 1, which of a sample of some MB is all of it, stage 3 reads from there.
 //
 // T is how numbers are stored, A what they are computed in. Layer norm of rows is in layer_norm.cu.
 #include "columns.cuh"
@@ -21,48 +21,56 @@
 
 // partial (N, units, 2, C): of each channel of a unit, the mean and the sum of the squared distances from it.
 //
-// Distances are first taken from p, the channel's number at the first position of the unit. The sum of d^2 from there is
-// the one from the mean, q, plus n (mean - p)^2, and as p is one of the n numbers that is at most n q: however large the
-// numbers, and however far out p lies, what is subtracted leaves most digits.
-template <class T, class A, int WIDTH>
+// A thread takes its distances from p, the first of its n numbers. The sum of d^2 from there is the one from their mean, q,
+// plus n (mean - p)^2, which is at most n q: however large the numbers, and however far out p lies, no more than n
+// roundings are lost (n is 8, but in very large samples). What the threads have is moved to one place, the channel's
+// first number in the unit, in float64, which has digits to spare.
+template <class T, int WIDTH>
 __global__ void __launch_bounds__(256)
-moments(const T* __restrict__ x, A* __restrict__ partial, int positions, int channels, int columns, int unit,
+moments(const T* __restrict__ x, double* __restrict__ partial, int positions, int channels, int columns, int unit,
         int units) {
     const Place at = place<WIDTH>(columns, channels);
     const int n = blockIdx.x / units, k = blockIdx.x % units;
     const int count = min(unit, positions - k * unit);
     x += ((long long)n * positions + k * unit) * channels + at.channel;
-    A first[WIDTH] = {}, sums[2 * WIDTH] = {};
-    if (at.active) {
-        const Vector<T, WIDTH> pivot = load<WIDTH>(x);
-        for (int i = 0; i < WIDTH; ++i) first[i] = widen(pivot.of[i]);
+    Vector<T, WIDTH> first = {};
+    double sums[2][WIDTH] = {};
+    if (at.active && at.row < count) {
+        first = load<WIDTH>(x);
+        const Vector<T, WIDTH> own = load<WIDTH>(x + (long long)at.row * channels);
+        Accumulator<T> sum_d[WIDTH] = {}, sum_d2[WIDTH] = {};
 #pragma unroll 4
-        for (int p = at.row; p < count; p += at.rows) {
+        for (int p = at.row + at.rows; p < count; p += at.rows) {
             const Vector<T, WIDTH> v = load<WIDTH>(x + (long long)p * channels);
             for (int i = 0; i < WIDTH; ++i) {
-                const A d = widen(v.of[i]) - first[i];
-                sums[i] += d;
-                sums[WIDTH + i] += d * d;
+                const Accumulator<T> d = widen(v.of[i]) - widen(own.of[i]);
+                sum_d[i] += d;
+                sum_d2[i] += d * d;
             }
+        }
+        const int numbers = (count - at.row + at.rows - 1) / at.rows;
+        for (int i = 0; i < WIDTH; ++i) {
+            const double moved = double(widen(own.of[i])) - double(widen(first.of[i]));
+            sums[0][i] = sum_d[i] + numbers * moved;
+            sums[1][i] = sum_d2[i] + moved * (2.0 * sum_d[i] + numbers * moved);
         }
     }
     sum_rows(sums, columns);
     if (!at.active || at.row > 0) return;
     partial += (long long)blockIdx.x * 2 * channels + at.channel;
-    Vector<A, WIDTH> mean, squares;
     for (int i = 0; i < WIDTH; ++i) {
-        const A d = sums[i] / count;
-        mean.of[i] = first[i] + d;
-        squares.of[i] = sums[WIDTH + i] - d * sums[i];
+        const double d = sums[0][i] / count;
+        sums[0][i] = double(widen(first.of[i])) + d;
+        sums[1][i] -= d * d * count;
     }
-    store<WIDTH>(partial, mean);
-    store<WIDTH>(partial + channels, squares);
+    store_all(partial, sums[0]);
+    store_all(partial + channels, sums[1]);
 }
 
 // mean and rstd (N, groups) from the moments of units and channels (Chan et al. 1979): a block of GROUP threads for each.
 template <class A, int GROUP>
 __global__ void __launch_bounds__(GROUP)
-statistics(const A* __restrict__ partial, A* __restrict__ mean, A* __restrict__ rstd, int positions, int channels,
+statistics(const double* __restrict__ partial, A* __restrict__ mean, A* __restrict__ rstd, int positions, int channels,
            int groups, int unit, int units, double eps) {
     const int n = blockIdx.x / groups, j = blockIdx.x % groups, size = channels / groups;
     partial += (long long)n * units * 2 * channels + j * size;
@@ -70,13 +78,13 @@ statistics(const A* __restrict__ partial, A* __restrict__ mean, A* __restrict__ 
     double sum = 0;
     for (int i = threadIdx.x; i < units * size; i += GROUP) {
         const int k = i / size;
-        sum += (double)min(unit, positions - k * unit) * partial[(long long)k * 2 * channels + i % size];
+        sum += min(unit, positions - k * unit) * partial[(long long)k * 2 * channels + i % size];
     }
     const double average = block_sum<GROUP>(sum) / total;
     double squares = 0;
     for (int i = threadIdx.x; i < units * size; i += GROUP) {
         const int k = i / size;
-        const A* of_channel = partial + (long long)k * 2 * channels + i % size;
+        const double* of_channel = partial + (long long)k * 2 * channels + i % size;
         const double d = of_channel[0] - average;
         squares += of_channel[channels] + min(unit, positions - k * unit) * (d * d);
     }
@@ -147,7 +155,7 @@ gradient_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __restr
     const Place at = place<WIDTH>(columns, channels);
     const int n = blockIdx.x / units, k = blockIdx.x % units;
     const int count = min(unit, positions - k * unit);
-    A sums[2 * WIDTH] = {};
+    A sums[2][WIDTH] = {};
     if (at.active) {
         const Channels<A, WIDTH> own(weight, bias, mean, rstd, at.channel, n, groups, channels / groups);
         const long long start = ((long long)n * positions + k * unit) * channels + at.channel;
@@ -157,18 +165,16 @@ gradient_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __restr
             const Vector<T, WIDTH> w = load<WIDTH>(g + start + (long long)p * channels);
             for (int i = 0; i < WIDTH; ++i) {
                 const A normal = own.normal(widen(v.of[i]), i), du = own.du(widen(w.of[i]), normal, i, silu);
-                sums[i] += du;
-                sums[WIDTH + i] += du * normal;
+                sums[0][i] += du;
+                sums[1][i] += du * normal;
             }
         }
     }
     sum_rows(sums, columns);
     if (!at.active || at.row > 0) return;
     partial += (long long)blockIdx.x * 2 * channels + at.channel;
-    Vector<A, WIDTH> du, du_n;
-    for (int i = 0; i < WIDTH; ++i) du.of[i] = sums[i], du_n.of[i] = sums[WIDTH + i];
-    store<WIDTH>(partial, du);
-    store<WIDTH>(partial + channels, du_n);
+    store_all(partial, sums[0]);
+    store_all(partial + channels, sums[1]);
 }
 
 // averages (N, groups, 2): those of dn = du weight and of dn n over a group. A block of GROUP threads for each.

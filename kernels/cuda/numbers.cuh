@@ -20,6 +20,17 @@ template <int N, class T> __device__ __forceinline__ void store(T* to, const Vec
     *reinterpret_cast<Vector<T, N>*>(to) = value;
 }
 
+// Stores values as numbers of type T, 16 bytes at a time.
+template <class T, class A, int N> __device__ __forceinline__ void store_all(T* to, const A (&values)[N]) {
+    constexpr int WIDTH = N * sizeof(T) > 16 ? 16 / sizeof(T) : N;
+#pragma unroll
+    for (int first = 0; first < N; first += WIDTH) {
+        Vector<T, WIDTH> v;
+        for (int i = 0; i < WIDTH; ++i) v.of[i] = T(values[first + i]);
+        store<WIDTH>(to + first, v);
+    }
+}
+
 // The sum over the 32 lanes of a warp, in every lane, in a fixed order.
 template <class T> __device__ __forceinline__ T warp_sum(T value) {
     for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);

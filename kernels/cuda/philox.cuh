@@ -42,6 +42,8 @@ __device__ __forceinline__ void sine_cosine(float half_turns, float* s, float* c
 __device__ __forceinline__ void sine_cosine(double half_turns, double* s, double* c) { sincospi(half_turns, s, c); }
 
 // Box & Muller 1958 on words (0, 1) and (2, 3): u1 in (0, 1] for the radius, u2 in [0, 1) for the angle 2 pi u2.
+// In float within 1e-6: over all 2^24 values of each, CUDA's radius is off by 3.6e-7 and its sine by 5.3e-8 at the most,
+// so the product by 3.6e-7 + 5.77 * 5.3e-8 and its own rounding, 2.4e-7.
 template <class T> __device__ __forceinline__ Four<T> normal_of(const Words& words) {
     const T step = T(1) / (1 << 24);
     Four<T> z;

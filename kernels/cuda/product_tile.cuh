@@ -58,21 +58,28 @@ __device__ __forceinline__ void load_row_by_k(T* tile, const T* from, int column
 
 // ---- the product ----------------------------------------------------------------------------------------
 
-// Fragments for mma of 32 bytes of K, from k on: A's 16 rows from `row` on, B's 16 columns (two fragments).
-// ldmatrix moves 16 bytes of a row to four lanes: four floats are as good as eight halves.
+// Fragments for mma of 32 bytes of K, from k on: A's 16 rows from `row` on, or B's 16 columns, two fragments side by side.
+// Their quarters are 8 rows (or columns) by 16 bytes of K; mma wants A's two quarters of rows next to each other, but
+// B's two of K. ldmatrix moves 16 bytes of a row to four lanes: four floats are as good as eight halves.
 template <class T> __device__ __forceinline__ void fragment_by_rows(unsigned (&a)[4], const T* tile, int row, int k) {
-    const int lane = threadIdx.x % 32, matrix = lane / 8;
-    const int r = row + lane % 8 + matrix % 2 * 8;
-    load_matrices<false>(a, tile + r * PITCH_BY_ROWS<T> + k + matrix / 2 * (16 / int(sizeof(T))));
+    const int lane = threadIdx.x % 32, quarter = lane / 8;
+    const int r = row + lane % 8 + quarter % 2 * 8;
+    load_matrices<false>(a, tile + r * PITCH_BY_ROWS<T> + k + quarter / 2 * (16 / int(sizeof(T))));
 }
-template <int PITCH> __device__ __forceinline__ void fragment_by_k(unsigned (&a)[4], const __half* tile, int row, int k) {
-    const int lane = threadIdx.x % 32, matrix = lane / 8;
-    load_matrices<true>(a, tile + (k + lane % 8 + matrix / 2 * 8) * PITCH + row + matrix % 2 * 8);
+template <int PITCH, bool IS_B>
+__device__ __forceinline__ void fragment_by_k(unsigned (&a)[4], const __half* tile, int row, int k) {
+    const int lane = threadIdx.x % 32, quarter = lane / 8;
+    const int of_k = IS_B ? quarter % 2 : quarter / 2, of_rows = IS_B ? quarter / 2 : quarter % 2;
+    load_matrices<true>(a, tile + (k + lane % 8 + of_k * 8) * PITCH + row + of_rows * 8);
 }
-template <int PITCH> __device__ __forceinline__ void fragment_by_k(unsigned (&a)[4], const float* tile, int row, int k) {
+template <int PITCH, bool IS_B>
+__device__ __forceinline__ void fragment_by_k(unsigned (&a)[4], const float* tile, int row, int k) {
     const int g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) a[i] = __float_as_uint(tile[(k + q + i / 2 * 4) * PITCH + row + g + i % 2 * 8]);
+    for (int quarter = 0; quarter < 4; ++quarter) {
+        const int of_k = IS_B ? quarter % 2 : quarter / 2, of_rows = IS_B ? quarter / 2 : quarter % 2;
+        a[quarter] = __float_as_uint(tile[(k + q + of_k * 4) * PITCH + row + g + of_rows * 8]);
+    }
 }
 
 __device__ __forceinline__ void round_fragment(unsigned (&a)[4], const __half*) {}
@@ -93,10 +100,10 @@ __device__ __forceinline__ void multiply_tile(Sums<T, ROWS>& sums, const T* a_ti
     const int warp = threadIdx.x / 32, first_row = warp % 2 * (ROWS / 2), first_column = warp / 2 * 32;
 #pragma unroll
     for (int k = 0; k < K_OF_STEP<T>; k += 32 / int(sizeof(T))) {
-        unsigned b[2][4];  // of columns 16 j + 0..7: [j][0] and [j][2]; of the 8 after: [j][1] and [j][3]
+        unsigned b[2][4];  // of 8 columns each: [0][0..1], [0][2..3], [1][0..1], [1][2..3]
 #pragma unroll
         for (int j = 0; j < 2; ++j) {
-            fragment_by_k<PITCH_BY_K<COLUMNS>>(b[j], b_tile, first_column + 16 * j, k);
+            fragment_by_k<PITCH_BY_K<COLUMNS>, true>(b[j], b_tile, first_column + 16 * j, k);
             round_fragment(b[j], b_tile);
         }
 #pragma unroll
@@ -105,11 +112,11 @@ __device__ __forceinline__ void multiply_tile(Sums<T, ROWS>& sums, const T* a_ti
             if constexpr (BY_ROWS)
                 fragment_by_rows(a, a_tile, first_row + 16 * i, k);
             else
-                fragment_by_k<PITCH_BY_K<ROWS>>(a, a_tile, first_row + 16 * i, k);
+                fragment_by_k<PITCH_BY_K<ROWS>, false>(a, a_tile, first_row + 16 * i, k);
             round_fragment(a, a_tile);
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
-                const unsigned column[2] = {b[j / 2][j % 2], b[j / 2][j % 2 + 2]};
+                const unsigned column[2] = {b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]};
                 mma(sums[i][j], a, column, a_tile);
             }
         }

@@ -15,15 +15,15 @@ sum_columns(const T* __restrict__ x, S* __restrict__ y, int positions, int chann
     const int n = blockIdx.x / units, k = blockIdx.x % units;
     const int count = min(unit, positions - k * unit);
     x += ((long long)n * positions + k * unit) * channels + at.channel;
-    double sums[WIDTH] = {};
+    double sums[1][WIDTH] = {};
     if (at.active) {
 #pragma unroll 4
         for (int p = at.row; p < count; p += at.rows) {
             const Vector<T, WIDTH> v = load<WIDTH>(x + (long long)p * channels);
-            for (int i = 0; i < WIDTH; ++i) sums[i] += double(v.of[i]);
+            for (int i = 0; i < WIDTH; ++i) sums[0][i] += double(v.of[i]);
         }
     }
     sum_rows(sums, columns);
     if (!at.active || at.row > 0) return;
-    for (int i = 0; i < WIDTH; ++i) y[(long long)blockIdx.x * channels + at.channel + i] = S(sums[i]);
+    store_all(y + (long long)blockIdx.x * channels + at.channel, sums[0]);
 }

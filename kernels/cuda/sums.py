@@ -6,7 +6,7 @@ from typing import Any
 
 from kernels import checks
 from kernels.cuda.arrays import contiguous, empty
-from kernels.cuda.columns import tiling
+from kernels.cuda.columns import THREADS, tiling
 from kernels.cuda.launch import Source, ctype, vector_width
 
 Array = Any  # cupy.ndarray
@@ -28,5 +28,5 @@ def column_sums(x: Array, dtype: Any) -> Array:
     y = empty((samples, tiles.units, channels), x, dtype if tiles.units == 1 else "float64")
     kernel = f"sum_columns<{ctype(x.dtype)}, {ctype(y.dtype)}, {width}>"
     args = (x, y, positions, channels, tiles.columns, tiles.unit, tiles.units)
-    _source.launch(kernel, args, (samples * tiles.units, tiles.vectors), (1, max(1, tiles.columns)), 256)
+    _source.launch(kernel, args, (samples * tiles.units, tiles.vectors), (1, max(1, tiles.columns)), THREADS)
     return y.reshape(samples, channels) if tiles.units == 1 else column_sums(y, dtype)

@@ -104,9 +104,9 @@ __device__ __forceinline__ Place place_of_tap(const Window& window, const Slides
     return {pixel * window.channels * window.groups + t.of[0], d, h, w};
 }
 __device__ __forceinline__ bool inside(const Window& window, const Place& position, const Place& tap) {
-    return (unsigned)(position.d + tap.d) < (unsigned)window.axis[0].in &&
-           (unsigned)(position.h + tap.h) < (unsigned)window.axis[1].in &&
-           (unsigned)(position.w + tap.w) < (unsigned)window.axis[2].in;
+    return ((unsigned)(position.d + tap.d) < (unsigned)window.axis[0].in) &  // no branches
+           ((unsigned)(position.h + tap.h) < (unsigned)window.axis[1].in) &
+           ((unsigned)(position.w + tap.w) < (unsigned)window.axis[2].in);
 }
 
 // Where the row of the weight lies that a tap's digits name; and the pixel of y that a position's digits do.

@@ -18,15 +18,16 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..backend import device_of, to_device
 from ..nn import Conv2d, GroupNorm, Linear, Module, ModuleList, init
-from ..tensor import Tensor
+from ..tensor import Tensor, array_of
 
 
 def timestep_embedding(t: Any, dim: int) -> Tensor:
     """(N,) -> (N, dim): sines and cosines of t at wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017, 3.5)."""
-    half = dim // 2
-    frequencies = np.exp(-math.log(10000) * np.arange(half) / half)
-    angles = np.asarray(t, np.float64)[:, None] * frequencies
+    half, t = dim // 2, array_of(t)
+    frequencies = to_device(np.exp(-math.log(10000) * np.arange(half) / half), device_of(t))
+    angles = t.astype(np.float64)[:, None] * frequencies
     return Tensor(np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32))
 
 
@@ -81,7 +82,7 @@ def norm_silu(norm: GroupNorm, x: Tensor) -> Tensor:
 
 
 class UNet(Module):
-    """x (N, H, W, in_channels), t (N,) -> (N, H, W, out_channels).
+    """x (N, H, W, in_channels), t (N,), on any device -> (N, H, W, out_channels).
 
     Level i has channels * multipliers[i] channels, `blocks` residual blocks on the way down and as many on the way up,
     and attention after each where `attention[i]`; there always is some in the middle. With `patch` p the network works
@@ -146,7 +147,8 @@ class UNet(Module):
             raise ValueError(f"UNet: x must be (N, H, W, C) with H and W divisible by {step}, got shape {x.shape}")
         if np.shape(t) != (len(x),):
             raise ValueError(f"UNet: t must hold one timestep for each of {len(x)} images, got shape {np.shape(t)}")
-        embedding = ops.silu(self.time2(ops.silu(self.time1(timestep_embedding(t, self.channels)))))
+        embedding = timestep_embedding(t, self.channels).to(x.device)
+        embedding = ops.silu(self.time2(ops.silu(self.time1(embedding))))
         h = self.first(space_to_depth(x, self.patch))
         kept = []
         for i, level in enumerate(self.down):

@@ -70,7 +70,7 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Tensor:
             f"cross_entropy: logits {logits.shape} have classes on the last axis, so the target must have shape "
             f"{logits.shape[:-1]}, got {np.shape(target)}"
         )
-    classes = integers("cross_entropy", target, logits.shape[-1])
+    classes = integers("cross_entropy", target, logits, -1)
     picked = gather(log_softmax(logits, -1), classes[..., None], -1)
     return _reduce("cross_entropy", -picked.reshape(classes.shape), reduction)
 

@@ -34,11 +34,11 @@ def constant_(t: Tensor, value: float) -> Tensor:
 
 
 def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    return t.assign_(mean + std * random.randn(*t.shape, dtype=t.dtype).data)
+    return t.assign_(mean + std * random.randn(*t.shape, dtype=t.dtype, device=t.device).data)
 
 
 def uniform_(t: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
-    return t.assign_(low + (high - low) * random.rand(*t.shape, dtype=t.dtype).data)
+    return t.assign_(low + (high - low) * random.rand(*t.shape, dtype=t.dtype, device=t.device).data)
 
 
 def kaiming_normal_(t: Tensor, gain: float = math.sqrt(2)) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..tensor import Tensor
+from ..tensor import Tensor, tensor
 from . import functional as F
 from . import init
 from .module import Module, Parameter
@@ -232,7 +232,8 @@ class Dropout(Module):
     def forward(self, x: Any) -> Any:
         if not self.training or self.p == 0:
             return x
-        kept = random.rand(*x.shape, dtype=x.dtype).data >= self.p
+        x = x if isinstance(x, Tensor) else tensor(x)
+        kept = random.rand(*x.shape, dtype=x.dtype, device=x.device).data >= self.p
         return x * (kept / (1 - self.p)).astype(x.dtype)
 
 

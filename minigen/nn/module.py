@@ -87,15 +87,16 @@ class Module:
                 yield from value.named_tensors(f"{prefix}{name}.")
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """All parameters and buffers by path, as copies."""
-        return {name: t.numpy().copy() for name, t in self.named_tensors()}
+        """All parameters and buffers by path, as NumPy copies: wherever the module is, another device can load them."""
+        return {name: tensor(t, device="cpu").data for name, t in self.named_tensors()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over values saved by `state_dict`. Nothing changes unless all names, shapes and dtypes fit."""
+        """Takes over values saved by `state_dict`, to wherever each tensor is. Nothing changes unless all names, shapes
+        and dtypes fit."""
         own = dict(self.named_tensors())
         check_fits(f"this {type(self).__name__}", own, state)
         for name, t in own.items():
-            t.assign_(tensor(state[name]).data)  # a copy
+            t.assign_(tensor(state[name], device=t.device).data)  # a copy
 
     def train(self, mode: bool = True) -> Module:
         """Switches dropout and batch statistics on (or off); returns self."""
@@ -116,7 +117,8 @@ class Module:
             p.grad = None
 
     def to(self, device: str) -> Module:
-        """Moves every parameter and buffer in place; returns self."""
+        """Moves every parameter and buffer in place, to 'cpu', 'cuda' or 'cuda:1'; returns self. Optimisers and moving
+        averages of it are to be made afterwards."""
         return self._convert(lambda t: t.to(device).data)
 
     def astype(self, dtype: Any) -> Module:

@@ -10,7 +10,7 @@ import numpy as np
 from ..autograd import differentiate, primitive
 from ..tensor import Tensor
 from .elementwise import activation, activation_gradient, erf, exp, expm1, floating, tanh, where
-from .reduce import sum
+from .reduce import largest, sum
 
 
 @primitive
@@ -121,7 +121,7 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
 @primitive
 def _softmax(x, *, axis):
     x = floating(x)
-    y = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))
+    y = np.exp(x - largest(x, axis))
     y /= y.sum(axis=axis, keepdims=True)
     return y
 
@@ -139,7 +139,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
 @primitive
 def _log_softmax(x, *, axis):
     x = floating(x)
-    centred = x - x.max(axis=axis, keepdims=True, initial=-np.inf)
+    centred = x - largest(x, axis)
     return centred - np.log(np.exp(centred).sum(axis=axis, keepdims=True))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import differentiate, primitive
-from ..backend import kernels_for
+from ..backend import array_module, kernels_for
 from ..tensor import Tensor
 from .elementwise import exp, where
 from .linalg import matmul
@@ -22,7 +22,8 @@ def _plain_attention(q, k, v, mask, *, is_causal, scale):
     if mask is not None:
         scores = where(mask, scores, -np.inf) if mask.dtype == bool else scores + mask
     if is_causal:
-        scores = where(np.tri(scores.shape[-2], scores.shape[-1], dtype=np.bool_), scores, -np.inf)
+        seen = array_module(scores.data).tri(scores.shape[-2], scores.shape[-1], dtype=np.bool_)
+        scores = where(seen, scores, -np.inf)
     total = logsumexp(scores, axis=-1, keepdims=True)
     p = exp(scores - where(total == -np.inf, 0.0, total))  # a row that attends to nothing is all 0
     return matmul(p, v).transpose(0, 2, 1, 3)

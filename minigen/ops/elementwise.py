@@ -1,7 +1,7 @@
 """Operations that act on each element alone: arithmetic, powers, exp, log, trigonometry, choice.
 
-Every rule is one line of calculus. Broadcasting is undone by the engine. Small arrays are NumPy's business; large ones
-go to kernels, which share them out over threads and make one pass over them.
+Every rule is one line of calculus. Broadcasting is undone by the engine. Small arrays are NumPy's business; large ones,
+and those on a GPU, go to kernels, which share them out over threads and make one pass over them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import LARGE_SUM, is_grad_enabled, primitive
-from ..backend import Array, kernels_for, pays
+from ..backend import Array, check_one_device, kernels_for, on_gpu, pays
 from ..tensor import Tensor, array_of
 
 
@@ -34,7 +34,14 @@ def operands(*xs: Any) -> tuple:
 
 def floating(x: Any) -> Array:
     """`x` itself, or as float32 where it is a plain number or holds integers or bools."""
-    return x if hasattr(x, "dtype") and x.dtype.kind == "f" else np.asarray(x, np.float32)
+    if not hasattr(x, "dtype"):
+        return np.asarray(x, np.float32)
+    return x if x.dtype.kind == "f" else x.astype(np.float32)
+
+
+def constant(y: Any) -> Tensor:
+    """A Tensor without gradient of what a library's function gave: NumPy may give scalars, a Tensor holds arrays."""
+    return Tensor(y if on_gpu(y) else np.asarray(y))
 
 
 # What goes to kernels
@@ -43,10 +50,10 @@ LARGE_FUNCTION = 2**14  # numbers from which on that is faster for exp(x); LARGE
 
 
 def _arithmetic(name: str, a: Any, b: Any, otherwise: Callable) -> Array:
-    """The kernel's sum, difference or product of large arrays, or otherwise(a, b)."""
+    """The kernel's sum, difference or product of large arrays, or otherwise(a, b): CuPy is as fast as memory is."""
     if not (type(a) is type(b) is np.ndarray and a.dtype.kind == b.dtype.kind == "f"):
         a, b = operands(a, b)
-    if pays(LARGE_SUM, a, b) and np.broadcast_shapes(a.shape, b.shape) == a.shape:
+    if pays(LARGE_SUM, a, b) and not on_gpu(a) and np.broadcast_shapes(a.shape, b.shape) == a.shape:
         return kernels_for(a).arithmetic(a, b, name)
     return otherwise(a, b)
 
@@ -180,7 +187,7 @@ def _(g, _y, x):
 
 def sign(x: Any) -> Tensor:
     """-1, 0 or 1 (no gradient)."""
-    return Tensor(np.sign(array_of(x)))
+    return constant(np.sign(array_of(x)))
 
 
 # Exponentials and logarithms
@@ -351,29 +358,31 @@ def astype(x: Any, dtype: Any) -> Tensor:
 # Comparison: bool tensors, no gradient
 
 
-def _values(x: Any) -> Any:
-    return x.data if isinstance(x, Tensor) else x
+def _compare(name: str, relation: Callable, a: Any, b: Any) -> Tensor:
+    a, b = (x.data if isinstance(x, Tensor) else x for x in (a, b))
+    check_one_device(name, [x for x in (a, b) if hasattr(x, "dtype")])
+    return constant(relation(a, b))
 
 
 def equal(a: Any, b: Any) -> Tensor:
-    return Tensor(np.asarray(_values(a) == _values(b)))
+    return _compare("equal", operator.eq, a, b)
 
 
 def not_equal(a: Any, b: Any) -> Tensor:
-    return Tensor(np.asarray(_values(a) != _values(b)))
+    return _compare("not_equal", operator.ne, a, b)
 
 
 def less(a: Any, b: Any) -> Tensor:
-    return Tensor(np.asarray(_values(a) < _values(b)))
+    return _compare("less", operator.lt, a, b)
 
 
 def less_equal(a: Any, b: Any) -> Tensor:
-    return Tensor(np.asarray(_values(a) <= _values(b)))
+    return _compare("less_equal", operator.le, a, b)
 
 
 def greater(a: Any, b: Any) -> Tensor:
-    return Tensor(np.asarray(_values(a) > _values(b)))
+    return _compare("greater", operator.gt, a, b)
 
 
 def greater_equal(a: Any, b: Any) -> Tensor:
-    return Tensor(np.asarray(_values(a) >= _values(b)))
+    return _compare("greater_equal", operator.ge, a, b)

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..autograd import primitive
+from ..backend import Array, array_module, device_of, to_device
 from ..tensor import Tensor, array_of
-from .shape import getitem
+from .shape import getitem, sum_rows
 
 
-def integers(name: str, indices: Any, size: int, lowest: int = 0) -> np.ndarray:
-    """Indices as an array, checked: integers from `lowest` to size - 1."""
-    array = array_of(indices)
+def integers(name: str, indices: Any, x: Any, axis: int, lowest: int = 0) -> Array:
+    """Indices along an axis of x as an array on its device, checked: integers from `lowest` to the last place.
+
+    A CPU raises IndexError for those out of range anyway; a GPU would read some other element without a word.
+    """
+    array, size = array_of(indices), x.shape[axis]
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices must be integers, got {array.dtype}")
     if array.size and not (lowest <= array.min() and array.max() < size):
         raise IndexError(f"{name}: indices from {array.min()} to {array.max()} do not fit {lowest} to {size - 1}")
-    return array
+    return to_device(array, device_of(x.data if isinstance(x, Tensor) else x))
 
 
 @primitive
@@ -34,11 +39,8 @@ def _(g, _y, _x, *, indices, axis):
 @primitive
 def _scatter_along(g, *, indices, axis, shape):
     """Zeros of `shape` with every element of g added where gather took it from."""
-    y = np.zeros_like(g, shape=shape)
-    places = list(np.ogrid[tuple(slice(n) for n in shape)])
-    places[axis] = indices
-    np.add.at(y, tuple(places), g)
-    return y
+    places = array_module(g).arange(math.prod(shape)).reshape(shape)
+    return sum_rows(g, np.take_along_axis(places, indices, axis), shape, columns=1)
 
 
 @_scatter_along.vjp
@@ -48,10 +50,9 @@ def _(h, _y, _g, *, indices, axis, shape):
 
 def gather(x: Any, indices: Any, axis: int) -> Tensor:
     """NumPy's take_along_axis: y[i, j] = x[indices[i, j], j] for axis 0, and so on; -1 is the last place."""
-    size = x.shape[axis]
-    return _gather(x, indices=integers("gather", indices, size, lowest=-size), axis=axis)
+    return _gather(x, indices=integers("gather", indices, x, axis, lowest=-x.shape[axis]), axis=axis)
 
 
 def embedding(indices: Any, weight: Any) -> Tensor:
     """Rows of a table. indices: integers of any shape, weight (number, C) -> (*indices.shape, C)."""
-    return getitem(weight, integers("embedding", indices, weight.shape[0]))
+    return getitem(weight, integers("embedding", indices, weight, 0))

@@ -11,14 +11,15 @@ import math
 from typing import Any
 
 from ..autograd import primitive
-from ..backend import kernels_for
+from ..backend import kernels_for, using
 from ..tensor import Tensor
 from .elementwise import clip as clip_to
 from .shape import reshape
 
 
 def _noise_like(x: Tensor, seed: int, draw: int, first_row: int) -> Tensor:
-    return Tensor(kernels_for(x.data).normal(x.shape, seed, draw, first_row, x.dtype))
+    with using(x.device):
+        return Tensor(kernels_for(x.data).normal(x.shape, seed, draw, first_row, x.dtype))
 
 
 def _plain_add_noise(x0, alpha, sigma, *, seed, draw, first_row):

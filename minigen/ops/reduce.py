@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..autograd import primitive
-from ..backend import kernels_for, pays
+from ..backend import Array, array_module, kernels_for, pays
 from ..tensor import Tensor, array_of
-from .elementwise import exp, floating, where
+from .elementwise import constant, exp, floating, where
 from .shape import broadcast_to, concatenate, flip, reshape
 
 
@@ -102,12 +102,12 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The product, taken by pairs, then pairs of pairs: its derivative is right where elements are 0, as y / x
     would not be."""
     if x.dtype.kind != "f":
-        return Tensor(np.asarray(array_of(x).prod(axis=axis, keepdims=keepdims)))
+        return constant(array_of(x).prod(axis=axis, keepdims=keepdims))
     axes = _axes(axis, x.ndim)
     others = tuple(i for i in range(x.ndim) if i not in axes)
     y = x.transpose(*others, *axes).reshape(*[x.shape[i] for i in others], _count(x.shape, axis))
     if y.shape[-1] == 0:
-        y = concatenate([y, np.ones((*y.shape[:-1], 1), x.dtype)], axis=-1)
+        y = concatenate([y, array_module(y.data).ones((*y.shape[:-1], 1), x.dtype)], axis=-1)
     while y.shape[-1] > 1:
         half = y.shape[-1] // 2
         y = concatenate([y[..., :half] * y[..., half : 2 * half], y[..., 2 * half :]], axis=-1)
@@ -115,13 +115,20 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return reshape(y, shape)
 
 
+def largest(x: Array, axis: Any) -> Array:
+    """The maximum along `axis`, which stays with length 1; -inf where there is nothing."""
+    if _count(x.shape, axis) == 0:
+        return np.full_like(x, -np.inf, shape=_kept(x.shape, axis))
+    return x.max(axis=axis, keepdims=True)
+
+
 @primitive
 def _logsumexp(x, *, axis, keepdims):
     x = floating(x)
-    largest = x.max(axis=axis, keepdims=True, initial=-np.inf)
-    largest = np.where(np.isfinite(largest), largest, 0)
+    top = largest(x, axis)
+    top = np.where(np.isfinite(top), top, 0)
     with np.errstate(divide="ignore"):  # a row of -inf has the logarithm of 0
-        y = np.log(np.exp(x - largest).sum(axis=axis, keepdims=True)) + largest
+        y = np.log(np.exp(x - top).sum(axis=axis, keepdims=True)) + top
     return y if keepdims else y.squeeze(axis)
 
 
@@ -154,9 +161,9 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
 
 def argmax(x: Any, axis: int | None = None) -> Tensor:
     """Index of the (first) largest element, int64, without gradient."""
-    return Tensor(np.asarray(array_of(x).argmax(axis=axis)))
+    return constant(array_of(x).argmax(axis=axis))
 
 
 def argmin(x: Any, axis: int | None = None) -> Tensor:
     """Index of the (first) smallest element, int64, without gradient."""
-    return Tensor(np.asarray(array_of(x).argmin(axis=axis)))
+    return constant(array_of(x).argmin(axis=axis))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..autograd import primitive
-from ..backend import kernels_for, pays
+from ..backend import kernels_for, on_gpu, pays, to_device
 from ..tensor import Tensor, array_of
 from .linalg import matmul
 from .reduce import max, mean, sum
@@ -66,7 +67,7 @@ def _sum_blocks(x, *, factors):
     if pays(1, x) and x.ndim <= 5:
         return kernels_for(x).sum_blocks(x, factors)
     for axis, factor in enumerate(factors, start=1):
-        x = np.add.reduceat(x, np.arange(0, x.shape[axis], factor), axis)
+        x = x.reshape(*x.shape[:axis], x.shape[axis] // factor, factor, *x.shape[axis + 1 :]).sum(axis=axis + 1)
     return x
 
 
@@ -86,6 +87,7 @@ def _weigh_pixels(x: Tensor, at: np.ndarray, axis: int) -> Tensor:
     matrix[rows, above] += at - below
     before, after = x.shape[:axis], x.shape[axis + 1 :]
     flat = reshape(x, math.prod(before), n, math.prod(after))
+    matrix = to_device(matrix, flat.device)
     return reshape(matmul(matrix, flat), *before, len(at), *after)  # (out,n) @ (B,n,A) -> (B,out,A)
 
 
@@ -125,9 +127,19 @@ def _(g, _y, _x, taps, *, up, down, padding):
 
 @primitive
 def _windows(x, *, kernel, stride):
-    """(N,*S,C) -> (N,*So,C,*kernel): what a sliding window sees at each place, as a view."""
+    """(N,*S,C) -> (N,*So,C,*kernel): what a sliding window sees at each place. On the CPU as a view; on a GPU as a
+    copy, because a view that CuPy makes of windows does not say whose memory it shows."""
+    if on_gpu(x):
+        out = [(n - k) // s + 1 for n, k, s in zip(x.shape[1:-1], kernel, stride, strict=True)]
+        seen = [x[_place(tap, stride, out)] for tap in np.ndindex(kernel)]
+        return np.stack(seen, axis=-1).reshape(*seen[0].shape, *kernel)
     axes = tuple(range(1, x.ndim - 1))
     return sliding_window_view(x, kernel, axes)[(slice(None), *(slice(None, None, s) for s in stride))]
+
+
+def _place(tap: tuple[int, ...], stride: tuple[int, ...], out: Sequence[int]) -> tuple[slice, ...]:
+    """The index of what one tap of a window meets as it slides over `out` places."""
+    return slice(None), *(slice(t, t + s * (n - 1) + 1, s) for t, s, n in zip(tap, stride, out, strict=True))
 
 
 @_windows.vjp
@@ -139,9 +151,9 @@ def _(g, _y, _x, *, kernel, stride):
 def _overlap_add(g, *, kernel, stride, shape):
     """(N,*So,C,*kernel) -> (N,*S,C): the windows put back in place and summed, tap by tap."""
     x = np.zeros_like(g, shape=shape)
-    for tap in np.ndindex(*kernel):
-        place = tuple(slice(t, t + s * (n - 1) + 1, s) for t, s, n in zip(tap, stride, g.shape[1:], strict=False))
-        x[(slice(None), *place)] += g[(..., *tap)]
+    for tap in np.ndindex(kernel):
+        met = x[_place(tap, stride, g.shape[1 : 1 + len(kernel)])]
+        met += g[(..., *tap)]
     return x
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from ..autograd import Part, is_grad_enabled, primitive
-from ..backend import kernels_for, pays
-from ..tensor import Tensor, array_of
+from ..backend import Array, array_module, kernels_for, on_gpu, pays, to_device
+from ..tensor import Tensor, array_of, tensor
 from .elementwise import operands
 
 LARGE_COPY = 2**16  # numbers from which on a kernel copies faster than NumPy
@@ -46,6 +47,21 @@ def _transpose(x, *, axes):
 @_transpose.vjp
 def _(g, _y, _x, *, axes):
     return _transpose(g, axes=tuple(int(i) for i in np.argsort(axes)))
+
+
+@primitive
+def _to(x, *, device, home):
+    return to_device(x, device)
+
+
+@_to.vjp
+def _(g, _y, _x, *, device, home):
+    return _to(g, device=home, home=device)
+
+
+def to(x: Tensor, device: str) -> Tensor:
+    """x on another device; its gradient comes back. See `Tensor.to`."""
+    return _to(x, device=device, home=x.device)
 
 
 def transpose(x: Any, *axes: Any) -> Tensor:
@@ -101,7 +117,8 @@ def _(g, _y, _x, *, index):
 
 @primitive
 def _scatter(g, *, index, shape):
-    """Zeros of `shape` with `g` added at `index`: the transpose of slicing."""
+    if _has_arrays(index):
+        return _sum_at(g, index, shape)
     y = np.zeros_like(g, shape=shape)
     _add_at(y, index, g)
     return y
@@ -112,32 +129,66 @@ def _(h, _y, _g, *, index, shape):
     return _getitem(h, index=index)
 
 
-def _add_at(y: np.ndarray, index: Any, g: np.ndarray) -> None:
-    part = y[index] if pays(LARGE_COPY, g) else None
-    if part is not None and np.may_share_memory(part, y):  # a view, not a copy
-        kernels_for(y).add_([part], [g])
-    elif _may_repeat(index):
-        np.add.at(y, index, g)
+def _add_at(y: Array, index: Any, g: Array) -> None:
+    """The same, added to y in place."""
+    if _has_arrays(index):
+        y += _sum_at(g, index, y.shape)
+    elif on_gpu(y):
+        part = y[index]  # a view, even of a single element
+        part += g
+    elif pays(LARGE_COPY, g):
+        kernels_for(y).add_([y[index]], [g])
     else:
         y[index] += g
 
 
-def _may_repeat(index: Any) -> bool:
-    """Whether an index can name an element twice: only one with integer arrays can."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return any(getattr(i, "dtype", np.dtype(bool)).kind in "iu" for i in parts)
+def _sum_at(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
+    """The same for an index with arrays, where elements that are named twice get both; g may be a row for each of the
+    places that the index names in the axes up to the last that it is about."""
+    named = len(shape) if any(i is Ellipsis for i in _parts(index)) else sum(_axes_of(i) for i in _parts(index))
+    rows = array_module(g).arange(math.prod(shape[:named])).reshape(shape[:named])
+    return sum_rows(g, rows[index], shape, math.prod(shape[named:]))
 
 
-def _as_array(index: Any) -> np.ndarray:
-    """A copy: the backward pass needs what is in it now."""
-    array = np.array(index.data if isinstance(index, Tensor) else index)
-    return array.astype(int) if array.shape == (0,) and isinstance(index, Sequence) else array  # [] has no dtype
+def sum_rows(g: Array, rows: Array, shape: tuple[int, ...], columns: int) -> Array:
+    """Zeros of `shape`, of which every `columns` numbers are a row, with those of g added to the rows of these numbers:
+    one by one, in order, on any device."""
+    wide = g.reshape(rows.size, columns).astype(np.promote_types(g.dtype, np.float32), copy=False)
+    y = kernels_for(g).index_add((math.prod(shape) // max(columns, 1), columns), rows.ravel(), wide)
+    return y.astype(g.dtype, copy=False).reshape(shape)
+
+
+def _parts(index: Any) -> tuple:
+    return index if isinstance(index, tuple) else (index,)
+
+
+def _has_arrays(index: Any) -> bool:
+    """Whether x[index] is a copy; without arrays (True counts as one) it is a view."""
+    return any(isinstance(i, (bool, np.bool_, np.ndarray)) or on_gpu(i) for i in _parts(index))
+
+
+def _axes_of(part: Any) -> int:
+    """How many axes one part of an index is about."""
+    if part is None or isinstance(part, (bool, np.bool_)):
+        return 0
+    return part.ndim if getattr(part, "dtype", None) == np.bool_ else 1
+
+
+def _as_array(index: Any, device: str) -> Array:
+    """A copy on the device: the backward pass needs what is in it now."""
+    if isinstance(index, Sequence):
+        index = np.array(index)
+        index = index.astype(int) if index.shape == (0,) else index  # [] has no dtype
+    array = index.data if isinstance(index, Tensor) else index
+    moved = to_device(array, device)
+    return moved.copy() if moved is array else moved
 
 
 def getitem(x: Any, index: Any) -> Tensor:
-    """`x[index]`: slices, None, Ellipsis, ints, and integer or bool arrays, as in NumPy."""
-    parts = index if isinstance(index, tuple) else (index,)
-    plain = tuple(_as_array(i) if isinstance(i, (Tensor, Sequence, np.ndarray)) else i for i in parts)
+    """`x[index]`: slices, None, Ellipsis, ints, and integer or bool arrays (on any device), as in NumPy."""
+    x = x if isinstance(x, Tensor) else tensor(x)
+    arrays = (Tensor, Sequence, np.ndarray)
+    plain = tuple(_as_array(i, x.device) if isinstance(i, arrays) or on_gpu(i) else i for i in _parts(index))
     return _getitem(x, index=plain if isinstance(index, tuple) else plain[0])
 
 
@@ -234,7 +285,7 @@ def repeat(x: Any, repeats: Any, axis: int | None = None) -> Tensor:
     if axis is None:
         return repeat(reshape(x, -1), repeats, 0)
     if not isinstance(repeats, (int, np.integer)):
-        return take(x, np.repeat(np.arange(x.shape[axis]), array_of(repeats)), axis)
+        return take(x, np.repeat(np.arange(x.shape[axis]), to_device(array_of(repeats), "cpu")), axis)
     a, n = axis % x.ndim, x.shape[axis]
     before, after = x.shape[:a], x.shape[a + 1 :]
     copies = broadcast_to(reshape(x, (*before, n, 1, *after)), (*before, n, int(repeats), *after))

@@ -127,6 +127,19 @@ def group_norm_backward(draw):
     return (g, x, weight, bias, mean, rstd, groups), settings
 
 
+@st.composite
+def softmax(draw):
+    arrays, others = Arrays(draw), draw(sampled_from([(), (0,), (3,), (2, 5), (2, 1, 70)]))
+    return (arrays(*others, draw(sampled_from([0, 1, 7, 8, 16, 17, 40]))),), {}
+
+
+@st.composite
+def softmax_backward(draw):
+    (x,), _ = draw(softmax())
+    g = draw(st.builds(np.random.default_rng, integers(0, 99))).standard_normal(x.shape).astype(x.dtype)
+    return (g, reference.softmax(x)), {}
+
+
 LENGTHS = [0, 1, 12, 13, 14, 63, 64, 65, 131]
 
 
@@ -328,6 +341,8 @@ CALLS = {
     "conv_weight_grad": conv_weight_grad(),
     "group_norm": group_norm(),
     "group_norm_backward": group_norm_backward(),
+    "softmax": softmax(),
+    "softmax_backward": softmax_backward(),
     "attention": attention(),
     "attention_backward": attention_backward(),
     "philox": philox(),

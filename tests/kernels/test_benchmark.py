@@ -12,12 +12,13 @@ import pytest
 
 import kernels
 from kernels.benchmark import cases, models, peers, table
+from kernels.benchmark.cpu import CPU
 from kernels.benchmark.row import Case, Comparison, Measured, Work
 from kernels.benchmark.rows import ROWS
 from kernels.benchmark.table import Result
 from kernels.benchmark.timing import Machine, alternate, compare, copy_rate
 
-MACHINE = Machine(gflops=100.0, gbytes={1000: 200.0, 10**6: 50.0})
+MACHINE = Machine(gflops={"float32": 100.0, "TF32": 800.0}, gbytes={1000: 200.0, 10**6: 50.0})
 
 
 def result(ours=1e-3, peer=2e-3, ratio=2.0, floor=None, flops=0.0, moved=0.0):
@@ -73,6 +74,7 @@ def test_without_peers_there_is_no_ratio():
 
 def test_what_takes_longer_is_the_limit():
     assert MACHINE.limit(flops=1e9, moved=0) == (0.01, "flops")
+    assert MACHINE.limit(flops=1e9, moved=0, numbers="TF32") == (1 / 800, "flops")
     assert MACHINE.limit(flops=1e3, moved=1000) == (1e-8, "flops")
     assert MACHINE.limit(flops=0, moved=1000) == (5e-9, "bytes")  # in cache
     assert MACHINE.limit(flops=0, moved=1001) == (1001 / 50e9, "bytes")
@@ -122,7 +124,7 @@ def test_flops_of_a_network_are_counted():
         cpu.conv_transpose(g, w.swapaxes(-1, -2), padding=1)
         cpu.conv_weight_grad(x, g, (3, 3), padding=1)
 
-    assert models.count_flops(run) == 3 * 2 * (2 * 4 * 4) * 9 * 3 * 5
+    assert models.count_flops(run, cpu) == 3 * 2 * (2 * 4 * 4) * 9 * 3 * 5
 
 
 SMALL = [
@@ -144,7 +146,7 @@ SMALL = [
 
 @pytest.mark.parametrize("build, arguments", [(build, arguments) for build, *arguments in SMALL])
 def test_all_runs_of_a_row_run(build, arguments):
-    work = build(*arguments)
+    work = build(*arguments, CPU)
     assert work.flops > 0 and work.moved > 0
     work.ours()
     for peer in work.peers.values():
@@ -153,7 +155,7 @@ def test_all_runs_of_a_row_run(build, arguments):
 
 def test_without_pytorch_numpy_is_the_peer(monkeypatch):
     monkeypatch.setattr(peers, "torch", None)
-    names = {tuple(build(*arguments).peers) for build, *arguments in SMALL}
+    names = {tuple(build(*arguments, CPU).peers) for build, *arguments in SMALL}
     assert names == {(), ("numpy",)}
 
 
@@ -167,9 +169,9 @@ def test_rows_with_a_floor_say_what_they_need(row):
 
 def test_measured_rows_are_printed_and_kept(tmp_path):
     x = np.ones(1000, np.float32)
-    case = Case("kind", "name", (), lambda: Work(lambda: x + x, {"numpy": lambda: x + x}, 1000, 12_000), floor=1e-3)
+    case = Case("kind", "name", (), lambda on: Work(lambda: x + x, {"numpy": lambda: x + x}, 1000, 12_000), floor=1e-3)
     measured = Measured("start", "other", lambda rounds: Comparison(1.0, 2.0, "allowed", 2.0))
-    results = [table.measure(row, MACHINE, rounds=2) for row in (case, measured)]
+    results = [table.measure(row, CPU, MACHINE, rounds=2) for row in (case, measured)]
     assert results[0].peer_name == "numpy" and not results[0].short and results[1].ratio == 2.0
     table.save(tmp_path / "figures.json", results, MACHINE, {"threads": "2"})
     assert table.load(tmp_path / "figures.json") == (results, MACHINE, {"threads": "2"})

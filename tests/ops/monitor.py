@@ -16,6 +16,8 @@ from .checks import check_derivatives, check_plain, check_unrecorded
 
 # Arguments through which no gradient flows, ever.
 NO_GRADIENT = {("where", 0), ("upfirdn2d", 1)}
+# Operations that take two devices: tests/cuda/test_engine.py looks at their gradients.
+TWO_DEVICES = {("to", 0)}
 # Arguments for which the fast rule has no gradient and leaves it to the plain definition.
 NO_FAST_GRADIENT = {("attention", 3)}
 
@@ -98,7 +100,7 @@ def arguments(primitive: Primitive) -> list[int]:
 def places(registry: Mapping[str, Primitive]) -> list[Place]:
     """Every gradient of the library's primitives (tests may have registered some of their own)."""
     ours = [p for p in registry.values() if p.forward.__module__.startswith("minigen.")]
-    return [(p.name, i) for p in ours for i in arguments(p) if (p.name, i) not in NO_GRADIENT]
+    return [(p.name, i) for p in ours for i in arguments(p) if (p.name, i) not in NO_GRADIENT | TWO_DEVICES]
 
 
 def fast_places(registry: Mapping[str, Primitive]) -> list[Place]:

@@ -6,7 +6,7 @@ import numpy as np
 
 import minigen
 
-from .drawing import case
+from .drawing import beside, case
 
 
 def formula(q, k, v, mask, is_causal, scale):
@@ -41,6 +41,7 @@ def _(d):
 
     def function(q, k, v):
         given = mask if mask is None or mask.dtype == bool else mask.astype(q.dtype)
+        given = None if given is None else beside(q, given)
         return minigen.scaled_dot_product_attention(q, k, v, given, **settings)
 
     return function, inputs, lambda q, k, v: formula(q, k, v, mask, **settings)

@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from minigen import Tensor
+from minigen.backend import device_of, to_device
 
 
 class Draws:
@@ -121,8 +122,8 @@ class Example:
         self.name, self.seed = name, seed
         self.function, self.inputs, self.formula = function, list(inputs), formula
 
-    def tensors(self, dtype: Any = np.float64, requires_grad: bool = False) -> list[Tensor]:
-        return [Tensor(np.array(x, dtype), requires_grad) for x in self.inputs]
+    def tensors(self, dtype: Any = np.float64, requires_grad: bool = False, device: str = "cpu") -> list[Tensor]:
+        return [Tensor(to_device(np.array(x, dtype), device), requires_grad) for x in self.inputs]
 
     def __repr__(self) -> str:
         """Settings are what the operation has in its closure."""
@@ -149,6 +150,12 @@ class Case:
             return self.example(Draws(lambda low, high: draw(st.integers(low, high)), tiny))
 
         return strategy()
+
+
+def beside(x: Any, value: Any) -> Any:
+    """`value`, an array or a Tensor in an operation's closure, on the device of its input x."""
+    device = device_of(x.data if isinstance(x, Tensor) else x)
+    return value.to(device) if isinstance(value, Tensor) else to_device(value, device)
 
 
 CASES: dict[str, Case] = {}

@@ -6,7 +6,7 @@ import numpy as np
 
 import minigen
 
-from .drawing import case
+from .drawing import beside, case
 
 erf = np.vectorize(math.erf, otypes=[float])
 
@@ -80,7 +80,7 @@ def _(d):
     p, x = d.integers(0, 3, p_shape), d.normal(shape)
     if x.size:
         x.flat[0] = 0.0
-    return lambda x: minigen.power(x, p), [x], lambda x: x ** p.astype(float)
+    return lambda x: minigen.power(x, beside(x, p)), [x], lambda x: x ** p.astype(float)
 
 
 @case("clip")
@@ -115,7 +115,7 @@ def _(d):
     if d.flag():
         condition = minigen.tensor(condition)
     mask = np.asarray(condition)
-    return lambda a, b: minigen.where(condition, a, b), [a, b], lambda a, b: np.choose(mask, [b, a])
+    return lambda a, b: minigen.where(beside(a, condition), a, b), [a, b], lambda a, b: np.choose(mask, [b, a])
 
 
 @case("where", "with a number")
@@ -124,8 +124,12 @@ def _(d):
     condition, x, number = d.bools(shapes[0]), d.normal(shapes[1]), d.choice(0, 1.5, -np.inf)
     number = 2.0 if number == -np.inf else number  # infinite weights have no difference quotient
     if d.flag():
-        return lambda x: minigen.where(condition, x, number), [x], lambda x: np.choose(condition, [number, x])
-    return lambda x: minigen.where(condition, number, x), [x], lambda x: np.choose(condition, [x, number])
+        return (
+            lambda x: minigen.where(beside(x, condition), x, number),
+            [x],
+            lambda x: np.choose(condition, [number, x]),
+        )
+    return lambda x: minigen.where(beside(x, condition), number, x), [x], lambda x: np.choose(condition, [x, number])
 
 
 @case("astype")

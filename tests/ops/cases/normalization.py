@@ -6,7 +6,7 @@ import numpy as np
 
 import minigen
 
-from .drawing import case
+from .drawing import beside, case
 
 
 def normalise(values, eps):
@@ -111,7 +111,7 @@ def _(d):
     running = d.flag()
 
     def function(x, *rest):
-        mean, var = (minigen.tensor(np.ones(channels), dtype=x.dtype) if running else None for _ in range(2))
+        mean, var = (beside(x, minigen.tensor(np.ones(channels), x.dtype)) if running else None for _ in range(2))
         return minigen.batch_norm(x, mean, var, *split(rest), training=True, eps=eps)
 
     def formula(x, *rest):

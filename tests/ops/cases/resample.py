@@ -7,7 +7,7 @@ import numpy as np
 import minigen
 
 from .conv import along
-from .drawing import case
+from .drawing import beside, case
 
 
 def draw_image(d, axes):
@@ -84,7 +84,7 @@ def _(d):
         return y
 
     def operation(x):
-        return minigen.upfirdn2d(x, minigen.tensor(taps).astype(x.dtype), **settings)
+        return minigen.upfirdn2d(x, beside(x, minigen.tensor(taps).astype(x.dtype)), **settings)
 
     return operation, [x], formula
 

@@ -1,0 +1,157 @@
+"""What the kernels' wrappers launch, found out without a GPU: they run on arrays that have a shape and no contents.
+
+    with recording(arch=80) as (cupy, launches):
+        kernels.cuda.upsample(cupy.empty((8, 16, 16, 64), "float32"), (2, 2))
+    launches                                   # [Launch("rearrange.cu", "upsample<float, 4>", (512,), 256, ...)]
+
+Everything but the kernels themselves runs as it does on a GPU of that kind, the launcher and its checks included. So
+which instance of a template is launched, on how many threads and with how much shared memory, is written down nowhere
+but in the wrappers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+
+from kernels.cuda.launch import Source
+
+MULTIPROCESSORS = {70: 80, 80: 108, 90: 132, 100: 148}  # of V100, A100, H100, B200
+
+
+class Launch(NamedTuple):
+    file: str
+    kernel: str  # the name expression
+    grid: tuple[int, ...]
+    threads: int  # of a block
+    shared: int  # bytes of dynamic shared memory of a block
+    moved: int  # bytes of all arrays that it was given
+
+
+@contextmanager
+def recording(arch: int) -> Iterator[tuple[ModuleType, list[Launch]]]:
+    """(cupy, launches): inside, `import cupy` gives this stand-in, whose arrays are on a GPU of the kind `arch` (80:
+    sm_80), and launches are not made but appended to the list."""
+    launches: list[Launch] = []
+
+    def function(source: Source, kernel: str, device: Device) -> Recorder:
+        return Recorder(source, kernel, launches)
+
+    cupy = stand_in(Device(arch))
+    with mock.patch.dict(sys.modules, cupy=cupy), mock.patch.object(Source, "_function", function):
+        yield cupy, launches
+
+
+class Recorder:
+    """In the place of a compiled kernel."""
+
+    max_dynamic_shared_size_bytes = 48 * 1024
+
+    def __init__(self, source: Source, kernel: str, launches: list[Launch]):
+        self.source, self.kernel, self.launches = source, kernel, launches
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int], values: Sequence[Any], shared_mem: int) -> None:
+        moved = sum(value.nbytes for value in values if isinstance(value, Array))
+        self.launches.append(Launch(self.source.path.name, self.kernel, grid, block[0], shared_mem, moved))
+
+
+# ---- the stand-in for CuPy -------------------------------------------------------------------------------
+
+
+class Device:
+    """A GPU, as far as wrappers ask for it."""
+
+    id = 0
+
+    def __init__(self, arch: int):
+        self.compute_capability = str(arch)
+        self.attributes = {"MultiProcessorCount": MULTIPROCESSORS[arch]}
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class Array(np.lib.mixins.NDArrayOperatorsMixin):
+    """A CuPy array of zeros. They lie in a NumPy array that the system gives no memory until someone touches it."""
+
+    def __init__(self, numbers: np.ndarray, device: Device):
+        self._numbers, self.device = numbers, device
+
+    @property
+    def data(self) -> SimpleNamespace:
+        return SimpleNamespace(ptr=self._numbers.ctypes.data)
+
+    @property
+    def __cuda_array_interface__(self) -> dict:
+        return self._numbers.__array_interface__
+
+    def get(self) -> np.ndarray:
+        return self._numbers
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._numbers, name)
+        return on_device(value, self.device) if callable(value) else wrapped(value, self.device)
+
+    def __getitem__(self, key: Any) -> Any:
+        return wrapped(self._numbers[unwrapped(key)], self.device)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        pass
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *args: Any, **settings: Any) -> Any:
+        return on_device(getattr(ufunc, method), self.device)(*args, **settings)
+
+
+def stand_in(device: Device) -> ModuleType:
+    """A module `cupy` whose arrays are on this device: NumPy's functions, of which some have less to do."""
+    cupy = ModuleType("cupy")
+
+    def zeros(shape: Any, dtype: Any = float, order: Any = "C") -> Array:
+        return Array(np.zeros(shape, dtype, order), device)
+
+    def like(x: Array, dtype: Any = None) -> Array:
+        return zeros(x.shape, x.dtype if dtype is None else dtype)
+
+    def other(name: str) -> Any:
+        value = getattr(np, name)
+        return value if isinstance(value, type) else on_device(value, device)
+
+    cupy.__dict__.update(
+        empty=zeros, zeros=zeros, empty_like=like, zeros_like=like, ascontiguousarray=like, ndarray=Array,
+        cuda=SimpleNamespace(Device=lambda number=None: device), __getattr__=other,
+    )  # fmt: skip
+    return cupy
+
+
+def on_device(function: Callable, device: Device) -> Callable:
+    """A function of NumPy as one that takes and gives arrays on this device."""
+
+    def call(*args: Any, **settings: Any) -> Any:
+        result = function(*unwrapped(args), **{name: unwrapped(value) for name, value in settings.items()})
+        return wrapped(result, device)
+
+    return call
+
+
+def unwrapped(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)(unwrapped(v) for v in value)
+    return value._numbers if isinstance(value, Array) else value
+
+
+def wrapped(value: Any, device: Device) -> Any:
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    return Array(value, device) if isinstance(value, np.ndarray) else value

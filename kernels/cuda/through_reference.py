@@ -1,0 +1,59 @@
+"""The specification for CuPy arrays, by way of the CPU: what MINIGEN_KERNELS=reference runs on a GPU.
+
+Slow, and plain: where a result differs from that of `kernels.cuda`, one kernel or the other is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from kernels import KERNELS, reference
+
+
+def _through_reference(name: str) -> Callable:
+    """The kernel called `name` of `kernels.reference`, for arrays on the current device."""
+    kernel = getattr(reference, name)
+
+    @wraps(kernel)
+    def on_the_cpu(*args: Any, **kwargs: Any) -> Any:
+        host_args, host_kwargs = _on_cpu(args), {key: _on_cpu(value) for key, value in kwargs.items()}
+        result = kernel(*host_args, **host_kwargs)
+        if name.endswith("_"):  # it changed arrays in place
+            for given, changed in zip([*args, *kwargs.values()], [*host_args, *host_kwargs.values()]):
+                _take_over(given, changed)
+        return _on_gpu(result)
+
+    return on_the_cpu
+
+
+def _on_cpu(value: Any) -> Any:
+    """`value` with every CuPy array in it, and in its lists and tuples, on the CPU."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on_cpu(v) for v in value)
+    return value.get() if hasattr(type(value), "__cuda_array_interface__") else value
+
+
+def _on_gpu(value: Any) -> Any:
+    import cupy
+
+    if isinstance(value, tuple):
+        return tuple(_on_gpu(v) for v in value)
+    return cupy.asarray(value) if isinstance(value, np.ndarray) else value
+
+
+def _take_over(given: Any, changed: Any) -> None:
+    """Copies the values of `changed` to the CuPy arrays of `given`."""
+    import cupy
+
+    if isinstance(given, (list, tuple)):
+        for one, other in zip(given, changed):
+            _take_over(one, other)
+    elif hasattr(type(given), "__cuda_array_interface__"):
+        given[...] = cupy.asarray(changed)
+
+
+globals().update({name: _through_reference(name) for name in KERNELS})

@@ -1,0 +1,96 @@
+"""cupy.RawModule and cupy.RawKernel of the stand-in: kernels run on the emulator, with its checks."""
+
+import os
+import sys
+
+import numpy as np
+
+from . import emulator
+from .fake_array import allocations, ndarray, stats
+
+MODE = os.environ.get("MINIGEN_EMULATION_MODE", "check")
+STATIC_SHARED, MOST_SHARED = 48 << 10, 227 << 10  # bytes a block may have unasked, and on any device at all
+
+
+class RawModule:
+    def __init__(
+        self,
+        *,
+        code=None,
+        path=None,
+        options=(),
+        backend="nvrtc",
+        translate_cucomplex=False,
+        enable_cooperative_groups=False,
+        name_expressions=None,
+        jitify=False,
+    ):
+        if (code is None) == (path is None):
+            raise TypeError("Exactly one of `code` and `path` keyword arguments must be given.")
+        if path is not None:
+            raise NotImplementedError("the stand-in for CuPy compiles source only")
+        if not isinstance(options, tuple):
+            raise TypeError("Expected tuple for options")
+        self.code, self.options, self.backend, self.name_expressions = code, options, backend, name_expressions
+        self._emulated = None
+
+    def compile(self, log_stream=None):
+        if self._emulated is None:
+            defines = tuple(o for o in self.options if o.startswith("-D"))  # the other options are NVRTC's
+            self._emulated = emulator.Module(self.code, self.name_expressions or (), MODE, defines)
+
+    def get_function(self, name):
+        self.compile()
+        if name not in self._emulated.symbols:
+            raise RuntimeError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
+        return RawKernel(self.code, name, self.options, _module=self)
+
+
+class RawKernel:
+    def __init__(
+        self,
+        code,
+        name,
+        options=(),
+        backend="nvrtc",
+        translate_cucomplex=False,
+        *,
+        enable_cooperative_groups=False,
+        jitify=False,
+        _module=None,
+    ):
+        self.code, self.name, self.options, self.backend = code, name, options, backend
+        self.max_dynamic_shared_size_bytes = STATIC_SHARED
+        self._module = _module or RawModule(code=code, options=options)
+
+    def compile(self, log_stream=None):
+        self._module.compile()
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        if not (isinstance(grid, tuple) and isinstance(block, tuple)):
+            raise TypeError("grid and block must be tuples")
+        if shared_mem > self.max_dynamic_shared_size_bytes:
+            raise RuntimeError(
+                f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of dynamic shared memory, "
+                f"max_dynamic_shared_size_bytes is {self.max_dynamic_shared_size_bytes}"
+            )
+        if shared_mem > MOST_SHARED:
+            raise RuntimeError("CUDA_ERROR_INVALID_VALUE: more shared memory than any device has")
+        self.compile()
+        values = tuple(_argument(f"{self.name}: argument {i}", value) for i, value in enumerate(args))
+        seed = sys.modules["cupy"].schedule_seed
+        self._module._emulated.launch(self.name, grid, block, values, shared_mem, seed, list(allocations.values()))
+        stats["launches"] += 1
+
+
+def _argument(what, value):
+    """An argument as the real one turns it into bytes: what C++ reads is the emulator's concern."""
+    if isinstance(value, ndarray):
+        if not value.flags.c_contiguous:
+            raise ValueError(f"{what} is not contiguous, and a kernel sees only its address")
+        return value._host
+    if isinstance(value, np.ndarray) and value.dtype.names is None:
+        raise TypeError(f"{what} is a host array")
+    return {int: np.int64, float: np.float64, bool: np.bool_, complex: np.complex128}.get(type(value), lambda v: v)(
+        value
+    )
