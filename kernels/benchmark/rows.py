@@ -65,6 +65,7 @@ KERNEL_ROWS = [
          partial(cases.group_norm, PIXELS, 8, True, True), 1.5),
     Case("norm", "group norm 32x32x32x64, +backward", NORM, partial(cases.group_norm, PIXELS, 8, False, True)),
     Case("norm", "layer norm 8192x512, +backward", NORM, partial(cases.layer_norm, 8192, 512)),
+    Case("norm", "softmax 4096x1000, +backward", ("softmax", "softmax_backward"), partial(cases.softmax, 4096, 1000)),
     Case("noise", "philox, a million words", ("philox",), partial(cases.random_numbers, "philox", MILLION)),
     Case("noise", "uniform, a million", ("uniform",), partial(cases.random_numbers, "uniform", MILLION)),
     Case("noise", "normal, a million", ("normal",), partial(cases.random_numbers, "normal", MILLION)),

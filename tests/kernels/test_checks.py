@@ -146,6 +146,13 @@ REFUSED = [
     (norm_backward(g=zeros(2, 6, 6)), "group_norm_backward: g has shape (2, 6, 6) but needs (2, 7, 6) like x"),
     (norm_backward(mean=zeros(2, 6)), "mean has shape (2, 6) but needs (2, 3) for x (2, 7, 6) in 3 groups"),
     (norm_backward(rstd=zeros(2, 3, dtype=f64)), TypeError("rstd is float64; it must be float32")),
+    # softmax
+    (("softmax", dict(x=zeros())), "softmax: x needs at least 1 axis but has shape ()"),
+    (
+        ("softmax", dict(x=zeros(2, dtype=np.float16))),
+        TypeError("softmax: x is float16; it must be float32 or float64"),
+    ),
+    (("softmax_backward", dict(g=zeros(2), y=zeros(3))), "softmax_backward: g has shape (2,) but needs (3,) like y"),
     # attention
     (attention(q=zeros(2, 5, 8)), "attention: q needs 4 axes (N, length, heads, d) but has shape (2, 5, 8)"),
     (attention(k=zeros(3, 5, 4, 8)), "q (2, 5, 4, 8) has 2 samples (axis 0) but k (3, 5, 4, 8) has 3"),
