@@ -253,7 +253,7 @@ def adam(arrays: int, side: int, around: bool, on: Device) -> Work:
     def ours() -> None:
         step[0] += 1
         more: Any = (
-            dict(scale=min(1.0, 1 / on.kernels.global_norm(g)), averages=average, average_decay=0.999) if around else {}
+            dict(scale=1 / max(1.0, on.kernels.global_norm(g)), averages=average, average_decay=0.999) if around else {}
         )
         on.kernels.adam_(p, g, m, v, step * arrays, *settings, **more)
 

@@ -57,6 +57,15 @@ def convolution(new: New) -> None:
 
 
 @for_each(HALF_TOO)
+def rows(new: New) -> None:
+    for length in (2**k - odd for k in range(5, 15) for odd in (0, 1)):  # in a warp's registers, a block's, or in none
+        x, weight = new(3, length), new(length)
+        cuda.softmax_backward(x, cuda.softmax(x))
+        y, mean, rstd = cuda.group_norm(x, 1, weight, weight)
+        cuda.group_norm_backward(y, x, weight, weight, mean, rstd, 1)
+
+
+@for_each(HALF_TOO)
 def group_norm(new: New) -> None:
     for channels in WIDTHS:
         for positions in (4, 4096):  # sums over a group by a warp, and by a block; one unit, and many

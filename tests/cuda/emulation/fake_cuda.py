@@ -1,5 +1,6 @@
 """cupy.cuda of the stand-in: one device that is never busy."""
 
+import time
 from types import SimpleNamespace
 
 from .fake_array import stats
@@ -64,10 +65,10 @@ class Event:
     done = True
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
-        pass
+        self.time = None
 
     def record(self, stream=None):
-        pass
+        self.time = time.perf_counter()
 
     def synchronize(self):
         stats["syncs"] += 1
@@ -78,7 +79,7 @@ def get_current_stream(device_id=-1):
 
 
 def get_elapsed_time(start_event, end_event):
-    return 0.0
+    return 1e3 * (end_event.time - start_event.time)
 
 
 def is_available():
@@ -89,5 +90,8 @@ runtime = SimpleNamespace(
     deviceSynchronize=Device().synchronize,
     getDeviceCount=lambda: 1,
     getDevice=lambda: 0,
+    getDeviceProperties=lambda device: {"name": b"emulated"},
+    driverGetVersion=lambda: 13000,
+    runtimeGetVersion=lambda: 13000,
     CUDARuntimeError=RuntimeError,
 )
