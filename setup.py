@@ -21,11 +21,13 @@ setup(
     license="MIT",
     python_requires=">=3.11",
     packages=find_packages(include=["minigen", "minigen.*", "kernels", "kernels.*"]),
-    package_data={"minigen": ["py.typed"], "kernels": ["py.typed"]},
+    package_data={"minigen": ["py.typed"], "kernels": ["py.typed", "cuda/*.cu", "cuda/*.cuh"]},
     install_requires=["numpy>=2.0", "numba>=0.68,<0.69", "safetensors>=0.4.5"],
     extras_require={
+        "cuda12": ["cupy-cuda12x[ctk]>=14"],  # ctk: NVRTC and CUDA's headers, so that a GPU's driver is all that is needed
+        "cuda13": ["cupy-cuda13x[ctk]>=14"],
         "examples": EXAMPLES,
-        "test": ["pytest>=8", "hypothesis>=6.100", *EXAMPLES],
+        "test": ["pytest>=8", "hypothesis>=6.100", "setuptools>=70.1", *EXAMPLES],
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],
         "peers": ["torch>=2.4"],
         "report": REPORT,

@@ -39,7 +39,7 @@ def arguments(name: str, description: str, steps: int, batch: int, samples: int,
     parser.add_argument("--steps", type=at_least(1), default=steps, help="training steps")
     parser.add_argument("--batch", type=at_least(1), default=batch, help="images in a step")
     parser.add_argument("--seed", type=at_least(0), default=0)
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="'cuda' is a GPU, by way of CuPy")
     parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder for everything that is written")
     parser.add_argument("--samples", type=at_least(1), default=samples, help="images to make at the end")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
@@ -48,18 +48,19 @@ def arguments(name: str, description: str, steps: int, batch: int, samples: int,
 
 
 def load_data(args: argparse.Namespace) -> Dataset:
-    """The images that --data names; bad input ends the program with one sentence.
+    """The images that --data names; bad input, or a --device that is not there, ends the program with one sentence.
 
-    Adds `args.digest`, which tells whether a run is resumed on the same images.
+    Adds `args.digest`, which tells whether a run is resumed on the same images. On a GPU, tensor cores may be used.
     """
     try:
+        minigen.tensor(0.0, device=args.device)
         data = load(args.data)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
         sys.exit(str(error))
+    if args.device != "cpu":
+        minigen.float32_matmul_precision("high")
     if args.batch > len(data):
         sys.exit(f"--batch {args.batch} is more than the {len(data)} images of {args.data}")
-    if args.device != "cpu":
-        sys.exit(f"--device {args.device}: only 'cpu' works so far")
     args.digest = f"{zlib.crc32(data.images.tobytes()):08x}"
     return data
 
@@ -151,7 +152,7 @@ class Run:
                 now = time.monotonic()
                 self.seconds = before + now - started
                 speed = f"{self.step * self.args.batch / self.seconds:.0f} images/s"
-                bar.set_postfix_str(", ".join([*self._recent(), speed]), refresh=False)
+                bar.set_postfix_str(", ".join([*self._recent(), speed, *self._memory()]), refresh=False)
                 bar.update()
                 if now - saved > SAVE_EVERY_SECONDS:
                     self.save()
@@ -167,6 +168,15 @@ class Run:
     def _recent(self) -> list[str]:
         """Each curve's mean over its last 100 points."""
         return [f"{name} {np.mean(values[-100:]):.4f}" for name, values in self.curves.items()]
+
+    def _memory(self) -> list[str]:
+        """What CuPy's memory pool holds: in arrays, and in all."""
+        if self.args.device == "cpu":
+            return []
+        import cupy
+
+        pool = cupy.get_default_memory_pool()
+        return [f"{pool.used_bytes() / 2**20:.0f} of {pool.total_bytes() / 2**20:.0f} MiB"]
 
     def write_samples(self, images: np.ndarray, **also: Any) -> None:
         """Writes samples.png (the first 100), samples.npz (all, uint8, and `also`) and curves.png."""

@@ -2,6 +2,7 @@
 
     python examples/ddpm.py                            # trains, then writes new digits to runs/ddpm/samples.png
     python examples/ddpm.py --resume --samples 1000    # more of them
+    python examples/ddpm.py --device cuda              # on a GPU
 
 The whole algorithm: take an image, a random timestep t and noise; mix them; let the network say what the clean image
 was; descend on its squared error. Then start from pure noise and move, step by step, towards what the network says.
@@ -34,12 +35,12 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNet, Diff
     ema = optim.EMA(network, decay=0.998)
     optimizer = optim.Adam(network.parameters(), lr=2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
-    batches = DataLoader(images, batch_size=args.batch, seed=args.seed)
+    batches = DataLoader(images, batch_size=args.batch, seed=args.seed, device=args.device)
     run = Run(
         args, network=network, ema=ema, optimizer=optimizer, schedule=schedule, batches=batches, generator=generator
     )
     for _ in run.steps():
-        x0 = Tensor(to_float(next(batches))).to(args.device)
+        x0 = Tensor(to_float(next(batches)))
         loss = diffusion.loss(network, x0, generator)
         optimizer.zero_grad()
         loss.backward()

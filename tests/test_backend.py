@@ -27,7 +27,7 @@ class GpuArray:
     def get(self):
         return self.array.copy()
 
-    def astype(self, dtype):
+    def astype(self, dtype, copy=True):
         return GpuArray(self.array.astype(dtype), self.device.id)
 
 
@@ -54,12 +54,64 @@ def test_moving_to_the_cpu_copies():
     np.testing.assert_array_equal(moved.numpy(), x.numpy())
 
 
+GPU_CALLS = {
+    "a tensor": lambda device: mg.tensor([1.0]).to(device),
+    "a new tensor": lambda device: mg.tensor(1.0, device=device),
+    "a module": lambda device: mg.nn.Linear(1, 1).to(device),
+    "random numbers": lambda device: mg.randn(2, device=device),
+    "batches": lambda device: mg.data.DataLoader(np.ones(3), batch_size=1, device=device),
+}
+
+
+class CUDARuntimeError(RuntimeError):
+    pass
+
+
+def cupy_with(gpus):
+    """As much of CuPy as is asked how many GPUs there are."""
+
+    def count():
+        if not gpus:
+            raise CUDARuntimeError("cudaErrorInsufficientDriver")
+        return gpus
+
+    runtime = SimpleNamespace(getDeviceCount=count, CUDARuntimeError=CUDARuntimeError)
+    return SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
+
+
+@pytest.mark.parametrize("call", GPU_CALLS)
+def test_without_cupy_one_sentence_says_what_to_install(monkeypatch, call):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(RuntimeError, match=r"^device 'cuda': CuPy is not installed .* pip install .*\[cuda12\].*\[cuda13\]"):
+        GPU_CALLS[call]("cuda")
+
+
+@pytest.mark.parametrize("call", GPU_CALLS)
+def test_without_a_gpu_one_sentence_says_so(monkeypatch, call):
+    monkeypatch.setitem(sys.modules, "cupy", cupy_with(0))
+    with pytest.raises(RuntimeError, match="^device 'cuda': there is no GPU, or no driver for it .cudaErrorInsuff"):
+        GPU_CALLS[call]("cuda")
+
+
+@pytest.mark.parametrize("device", ["cuda:2", "cuda:x", "cuda:-1"])
+def test_a_gpu_that_is_not_there(monkeypatch, device):
+    monkeypatch.setitem(sys.modules, "cupy", cupy_with(2))
+    with pytest.raises(RuntimeError, match=f"^device '{device}': there are 2 GPUs, 'cuda:0' to 'cuda:1'$"):
+        mg.tensor(1.0).to(device)
+    monkeypatch.setitem(sys.modules, "cupy", cupy_with(1))
+    with pytest.raises(RuntimeError, match=f"^device '{device}': there is one GPU, 'cuda:0'$"):
+        mg.tensor(1.0).to(device)
+
+
 def test_the_environment_chooses_the_kernels(monkeypatch):
     ones = np.ones(2)
     monkeypatch.setenv("MINIGEN_KERNELS", "reference")
     assert backend.kernels_for(ones).__name__ == "kernels.reference"
+    assert backend.kernels_for(GpuArray(ones)).__name__ == backend.kernels_on("cuda:1").__name__
+    assert backend.kernels_on("cuda").__name__ == "kernels.cuda.through_reference"
     monkeypatch.delenv("MINIGEN_KERNELS")
-    assert backend.kernels_for(ones).__name__ == "kernels.cpu"
+    assert backend.kernels_for(ones).__name__ == backend.kernels_on("cpu").__name__ == "kernels.cpu"
+    assert backend.kernels_for(GpuArray(ones)).__name__ == "kernels.cuda"
 
 
 def test_importing_needs_neither_a_gpu_library_nor_the_compiler():

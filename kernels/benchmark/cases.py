@@ -170,6 +170,19 @@ def layer_norm(rows: int, channels: int, on: Device) -> Work:
     return Work(ours, in_torch(on, peer), 24 * x.size, 5 * x.nbytes)
 
 
+def softmax(rows: int, length: int, on: Device) -> Work:
+    x, g = on.normal(2, rows, length)
+
+    def ours() -> Array:
+        return on.kernels.softmax_backward(g, on.kernels.softmax(x))
+
+    def peer() -> Run:
+        inputs = leaves(x)
+        return forward_and_backward(partial(torch.softmax, *inputs, -1), inputs, tensor(g))
+
+    return Work(ours, in_torch(on, peer), (8 + SMOOTH) * x.size, 5 * x.nbytes)
+
+
 # ---- noise ---------------------------------------------------------------------------------------------
 
 ROUNDS = 60  # operations for a number of Philox: ten rounds of 24 give four
@@ -220,7 +233,7 @@ def denoising_step(kernel: str, shape: tuple[int, ...], on: Device) -> Work:
     step = getattr(on.kernels, kernel)
 
     def peer() -> Run:
-        tx, to, tu = map(torch.tensor, (x, out, uncond))
+        tx, to, tu = map(tensor, (x, out, uncond))
 
         def ddim() -> Any:
             eps = tu + guidance * (to - tu)
@@ -351,6 +364,23 @@ def rearrange(name: str, on: Device) -> Work:
         return Work(lambda: on.kernels.upsample(small, factors), peers, 0, small.nbytes + x.nbytes)
     peers = in_torch(on, lambda: partial(torch.nn.functional.avg_pool2d, tensor(x.transpose(as_nchw)), 2))
     return Work(lambda: on.kernels.sum_blocks(x, factors), peers, x.size, small.nbytes + x.nbytes)
+
+
+def resample(up: int, down: int, on: Device) -> Work:
+    """upfirdn2d of 16x32x32x64 with StyleGAN's four taps; PyTorch's convolution of each channel by itself."""
+    x, taps = on.normal(16, 32, 32, 64), on.array(np.array([1, 3, 3, 1], np.float32) / 8)
+    settings: Any = dict(up=up, down=down, padding=(2, 1) if up > 1 else (1, 1))
+    y = on.kernels.upfirdn2d(x, taps, **settings)
+
+    def peer(layout: Any) -> Run:
+        filters = (tensor(taps)[:, None] * tensor(taps)).expand(x.shape[-1], 1, -1, -1)
+        convolve = torch.nn.functional.conv_transpose2d if up > 1 else torch.nn.functional.conv2d
+        return forward(partial(convolve, image(x, layout), filters, None, up * down, padding=1, groups=x.shape[-1]))
+
+    in_between = y.size * x.shape[1] // y.shape[1]  # numbers after one axis
+    flops = 2 * taps.size // up * (y.size + in_between)
+    peers = in_both_layouts(on, peer)
+    return Work(lambda: on.kernels.upfirdn2d(x, taps, **settings), peers, flops, size_of(x, y))
 
 
 def index_add(places: int, count: int, channels: int, on: Device) -> Work:

@@ -65,6 +65,7 @@ KERNEL_ROWS = [
          partial(cases.group_norm, PIXELS, 8, True, True), 1.5),
     Case("norm", "group norm 32x32x32x64, +backward", NORM, partial(cases.group_norm, PIXELS, 8, False, True)),
     Case("norm", "layer norm 8192x512, +backward", NORM, partial(cases.layer_norm, 8192, 512)),
+    Case("norm", "softmax 4096x1000, +backward", ("softmax", "softmax_backward"), partial(cases.softmax, 4096, 1000)),
     Case("noise", "philox, a million words", ("philox",), partial(cases.random_numbers, "philox", MILLION)),
     Case("noise", "uniform, a million", ("uniform",), partial(cases.random_numbers, "uniform", MILLION)),
     Case("noise", "normal, a million", ("normal",), partial(cases.random_numbers, "normal", MILLION)),
@@ -94,6 +95,8 @@ KERNEL_ROWS = [
         for name, kernel in (("swap H and W,", "copy"), ("join two", "join"), ("upsample to", "upsample"),
                              ("2x2 sums of", "sum_blocks"))
     ],
+    Case("elementwise", "FIR, 16x32x32x64 twice as large", ("upfirdn2d",), partial(cases.resample, 2, 1)),
+    Case("elementwise", "FIR, 16x32x32x64 half as large", ("upfirdn2d",), partial(cases.resample, 1, 2)),
     Case("elementwise", "sum 16384 rows of 256 into 4096", ("index_add",),
          partial(cases.index_add, 4096, 16384, 256)),
 ]  # fmt: skip

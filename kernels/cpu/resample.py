@@ -41,19 +41,24 @@ def _seen(size: int, taps: int, along: Resampling) -> np.ndarray:
 
 @parallel_kernel
 def _upfirdn2d(part, parts, x, taps, samples, height, width, channels, up_h, rows, up_w, columns, y):
-    length = width * channels
-    line = aligned_empty(length, x)
+    line = aligned_empty(width * channels, x)
     for row in range(share(samples * len(rows), part, parts), share(samples * len(rows), part + 1, parts)):
-        n, r = row // len(rows), row % len(rows)
-        first, last, tap = rows[r, 0], rows[r, 1], rows[r, 2]
-        _weigh(x, (n * height + first) * length, length, last - first, taps, tap, up_h, line, 0, length)
-        for w in range(len(columns)):
-            first, last, tap = columns[w, 0], columns[w, 1], columns[w, 2]
-            to = (row * len(columns) + w) * channels
-            _weigh(line, first * channels, channels, last - first, taps, tap, up_w, y, to, channels)
+        _make_row(row, x, taps, height, width, channels, up_h, rows, up_w, columns, line, y)
 
 
 @kernel_part()
+def _make_row(row, x, taps, height, width, channels, up_h, rows, up_w, columns, line, y):
+    n, r = row // len(rows), row % len(rows)
+    first, last, tap = rows[r, 0], rows[r, 1], rows[r, 2]
+    length = width * channels
+    _weigh(x, (n * height + first) * length, length, last - first, taps, tap, up_h, line, 0, length)
+    for w in range(len(columns)):
+        first, last, tap = columns[w, 0], columns[w, 1], columns[w, 2]
+        to = (row * len(columns) + w) * channels
+        _weigh(line, first * channels, channels, last - first, taps, tap, up_w, y, to, channels)
+
+
+@kernel_part(inline="always")
 def _weigh(x, at, step, count, taps, tap, up, y, to, length):
     """y[to + j] = sum_i taps[tap - i up] x[at + i step + j] for j < length and i < count; four vectors at a time."""
     n = lanes(x)

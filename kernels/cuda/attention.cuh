@@ -2,24 +2,32 @@
 #pragma once
 #include "numbers.cuh"
 
-// The sizes of one call, as kernels/cuda/attention.py fills them in. The mask's four strides, in elements, are 0 along
-// axes of which it has only one.
+// Elements from one sample, row and head to the next, in an array (N, rows, heads, columns).
+struct Strides {
+    long long sample, row, head;
+};
+
+// The sizes of one call, as kernels/cuda/attention.py fills them in. The mask's strides are 0 along axes that share it.
 struct Shape {
     int heads, queries, keys, d, e;  // q (N,queries,heads,d), k (N,keys,heads,d), v (N,keys,heads,e)
     int causal;                      // query l sees keys s <= l
-    int aligned;                     // rows of d and of e begin at multiples of 16 bytes
+    int aligned;                     // 16 bytes at a time can be moved of every row
+    Strides q, k, v;
     long long mask_sample, mask_head, mask_query, mask_key;
     double scale;
 };
 
-// The rows of one head of an array (N, count, heads, columns).
+// The rows of one head of an array (N, count, heads, columns). `head` counts over all samples.
 template <class T> struct Rows {
     T* first;
     int stride, count, columns;
 
-    __device__ Rows(T* array, long long head, int heads, int count, int columns)
-        : first(array + (head / heads * count * heads + head % heads) * columns),
-          stride(heads * columns), count(count), columns(columns) {}
+    __device__ Rows(T* array, int head, int heads, const Strides& strides, int count, int columns)
+        : first(array + head / heads * strides.sample + head % heads * strides.head), stride(int(strides.row)),
+          count(count), columns(columns) {}
+    __device__ Rows(T* contiguous, int head, int heads, int count, int columns)
+        : Rows(contiguous, head, heads, {(long long)count * heads * columns, (long long)heads * columns, columns}, count,
+               columns) {}
     __device__ T* row(int r) const { return first + (long long)r * stride; }
 };
 
@@ -32,7 +40,7 @@ template <class T> struct Mask {
     const T* added;        // or else of numbers
     const Shape& shape;
 
-    __device__ Mask(const bool* allowed, const T* added, long long head, const Shape& shape)
+    __device__ Mask(const bool* allowed, const T* added, int head, const Shape& shape)
         : allowed(allowed), added(added), shape(shape) {
         const long long first = head / shape.heads * shape.mask_sample + head % shape.heads * shape.mask_head;
         if (allowed) this->allowed += first;
@@ -57,10 +65,15 @@ template <class T> struct Mask {
     __device__ int queries_from(int first_key) const { return shape.causal ? first_key : 0; }
 };
 
-// exp(score - lse): the probability, if lse is that of the row. A row that sees nothing has lse -infinity.
-__device__ __forceinline__ float exponential(float x) { return expf(x); }
-__device__ __forceinline__ double exponential(double x) { return exp(x); }
-__device__ __forceinline__ float logarithm(float x) { return logf(x); }
-__device__ __forceinline__ double logarithm(double x) { return log(x); }
+// What the attention of one head is computed from.
+template <class T> struct Head {
+    Rows<const T> q, k, v;
+    Mask<T> mask;
 
+    __device__ Head(const T* q, const T* k, const T* v, const bool* allowed, const T* added, int head, const Shape& shape)
+        : q(q, head, shape.heads, shape.q, shape.queries, shape.d), k(k, head, shape.heads, shape.k, shape.keys, shape.d),
+          v(v, head, shape.heads, shape.v, shape.keys, shape.e), mask(allowed, added, head, shape) {}
+};
+
+// A row that sees nothing has the largest score, and the lse, -infinity: exp(-infinity - 0) = 0 is the probability there.
 template <class A> __device__ __forceinline__ A finite_or_zero(A top) { return top == minus_infinity() ? A(0) : top; }

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention on the GPU, forward and backward: see attention.cu for how."""
+"""Scaled dot-product attention on the GPU, forward and backward: see attention_exact.cu for how."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from typing import Any
 import numpy as np
 
 from kernels import checks
-from kernels.cuda.arrays import contiguous, empty
-from kernels.cuda.launch import Source, compute_capability, ctype, vector_width
+from kernels.cuda.arrays import contiguous, empty, with_strides
+from kernels.cuda.launch import Source, compute_capability, ctype
 from kernels.precision import tf32_allowed
 
 Array = Any  # cupy.ndarray
 
-SIDE = 64  # rows of a block
-OTHERS = 32  # rows that the tensor cores' pipeline brings at a time
-HEADS = (32, 64, 128)  # what head sizes are padded to for tensor cores, in shared memory
-LARGEST_HEAD = HEADS[-1]
+# See the constants of the same names in attention_exact.cuh and attention_tensor_core.cuh.
+SIDE = 64
+WARP_ROWS = 4 * 16
+HEADS = (32, 64, 128)
 
+_STRIDES = np.dtype([("sample", np.int64), ("row", np.int64), ("head", np.int64)], align=True)
 _SHAPE = np.dtype(
     [(name, np.int32) for name in ("heads", "queries", "keys", "d", "e", "causal", "aligned")]
+    + [(name, _STRIDES) for name in ("q", "k", "v")]
     + [(name, np.int64) for name in ("mask_sample", "mask_head", "mask_query", "mask_key")]
     + [("scale", np.float64)],
     align=True,
@@ -38,17 +40,17 @@ def attention(
 ) -> tuple[Array, Array]:
     """(out, lse): out = softmax(scale q k^T + mask) v, and the log-sum-exp of each row of scores.
 
-    q (N,L,H,D), k (N,S,H,D), v (N,S,H,E) -> out (N,L,H,E), lse (N,H,L), which is float32 for float16. mask broadcasts
-    to (N,H,L,S): a bool True attends, a float is added. Causal: query l sees keys s <= l. A row that sees nothing
-    gives 0 and lse -inf.
+    q (N,L,H,D), k (N,S,H,D), v (N,S,H,E) -> out (N,L,H,E), lse (N,H,L), float32 for float16. mask broadcasts to
+    (N,H,L,S): a bool True attends, a float is added. Causal: query l sees keys s <= l. A row that sees nothing gives 0
+    and lse -inf.
     """
     scale = checks.attention(q, k, v, mask, scale, dtypes=checks.HALF_TOO)
-    q, k, v = contiguous(q), contiguous(k), contiguous(v)
     samples, length, heads, _ = q.shape
     out = empty((samples, length, heads, v.shape[3]), q)
     lse = empty((samples, heads, length), q, checks.statistics_dtype(q))
-    masks, shape = _masks(mask), _shape(q, k, v, mask, is_causal, scale, out)
-    _launch("attention", (q, k, v, *masks, out, lse, shape), q, length, v.shape[3], tiles=1)
+    inputs, shape = _inputs(q, k, v, mask, is_causal, scale, out)
+    tall = 2 if length > WARP_ROWS else 1  # with 32 rows a warp, numbers from shared memory are used twice
+    _launch("attention", (*inputs, out, lse, shape), samples * heads, length, v.shape[3], own_tiles=1, tall=tall)
     return out, lse
 
 
@@ -66,80 +68,82 @@ def attention_backward(
     """The gradients (dq, dk, dv) for the gradient g (N,L,H,E) of out; out and lse are what `attention` returned."""
     scale = checks.attention_backward(g, out, lse, q, k, v, mask, scale, dtypes=checks.HALF_TOO)
     g, out, lse = contiguous(g), contiguous(out), contiguous(lse)
-    q, k, v = contiguous(q), contiguous(k), contiguous(v)
     samples, length, heads, d = q.shape
     keys, e = v.shape[1], v.shape[3]
     dq, dk, dv = empty(q.shape, q), empty(k.shape, k), empty(v.shape, v)
-    masks, shape = _masks(mask), _shape(q, k, v, mask, is_causal, scale, g, dq, dk, dv)
 
-    row_sums = empty(lse.shape, lse)
-    kernel, rows = f"gradient_row_sums<{ctype(q.dtype)}, {ctype(lse.dtype)}>", samples * length * heads
-    _exact.launch(kernel, (g, out, row_sums, rows, shape), over=(rows,), tile=(8,), threads=256)
-    inputs = g, row_sums, lse, q, k, v, *masks
-    _launch("query_gradient", (*inputs, dq, shape), q, length, d, tiles=2)
-    _launch("key_value_gradient", (*inputs, dk, dv, shape), k, keys, max(d, e), tiles=2)
+    row_sums, rows = empty(lse.shape, lse), samples * length * heads
+    kernel = f"gradient_row_sums<{ctype(q.dtype)}, {ctype(lse.dtype)}>"
+    _exact.launch(kernel, (g, out, row_sums, rows, heads, length, e), over=(rows,), tile=(8,), threads=256)
+
+    inputs, shape = _inputs(q, k, v, mask, is_causal, scale, g, dq, dk, dv)
+    inputs = g, row_sums, lse, *inputs
+    _launch("query_gradient", (*inputs, dq, shape), samples * heads, length, d, own_tiles=2)
+    _launch("key_value_gradient", (*inputs, dk, dv, shape), samples * heads, keys, max(d, e), own_tiles=2)
     return dq, dk, dv
 
 
-def _launch(kernel: str, args: tuple, rows: Array, count: int, columns: int, tiles: int) -> None:
-    """Starts the exact kernel or that for tensor cores, for `count` rows of each head of `rows` (N,count,H,...)."""
-    shape = args[-1]
-    heads, widest = rows.shape[0] * rows.shape[2], max(shape["d"], shape["e"])
-    if _tensor_cores(rows) and widest <= LARGEST_HEAD:
-        head = next(size for size in HEADS if size >= widest)
+def _launch(kernel: str, args: tuple, heads: int, rows: int, columns: int, own_tiles: int, tall: int = 1) -> None:
+    """Starts `kernel`, on tensor cores or exactly, for all `rows` rows and `columns` columns of what it gives.
+
+    Of a block's shared memory for tensor cores, own_tiles tiles are its own, with 16 tall rows a warp.
+    """
+    array, shape = args[0], args[-1]
+    widest, size = max(shape["d"], shape["e"]), array.dtype.itemsize
+    if _on_tensor_cores(array) and widest <= HEADS[-1]:
+        head = next(h for h in HEADS if h >= widest)
+        own, others = own_tiles * WARP_ROWS * tall, 16 if head * size > 256 else 32
         _tensor_core.launch(
-            f"{kernel}_tensor_core<{ctype(rows.dtype)}, {head}>",
+            f"{kernel}_tensor_core<{ctype(array.dtype)}, {head}, {tall}>",
             args,
-            over=(heads * -(-count // SIDE),),
+            over=(heads * -(-rows // (WARP_ROWS * tall)),),
             tile=(1,),
             threads=128,
-            shared=(tiles * SIDE + 4 * OTHERS) * (head * rows.dtype.itemsize + 16),
+            shared=(own + 4 * others) * (head * size + 16),
         )
-        return
-    sums = checks.statistics_dtype(rows)
-    at_once = 128 if columns > 64 and sums == np.float32 else 64
-    width = 16 // sums.itemsize
-    _exact.launch(
-        f"{kernel}_exact<{ctype(rows.dtype)}, {ctype(sums)}, {at_once}>",
-        args,
-        over=(heads * -(-count // SIDE), columns),
-        tile=(1, at_once),
-        threads=256,
-        shared=sums.itemsize * (2 * SIDE * 9 * width + SIDE * (SIDE + width)),
-    )
+    else:
+        sums = checks.statistics_dtype(array)
+        at_once, width = (128 if columns > 64 and sums == np.float32 else 64), 16 // sums.itemsize
+        _exact.launch(
+            f"{kernel}_exact<{ctype(array.dtype)}, {ctype(sums)}, {at_once}>",
+            args,
+            over=(heads * -(-rows // SIDE), columns),
+            tile=(1, at_once),
+            threads=256,
+            shared=sums.itemsize * SIDE * (2 * 9 * width + SIDE + width),  # struct Exact
+        )
 
 
-def _tensor_cores(array: Array) -> bool:
-    """Whether products of such numbers are taken on tensor cores."""
-    return compute_capability(array) >= 80 and (
-        array.dtype == np.float16 or (array.dtype == np.float32 and tf32_allowed())
-    )
+def _on_tensor_cores(array: Array) -> bool:
+    rounded = array.dtype == np.float16 or (array.dtype == np.float32 and tf32_allowed())
+    return rounded and compute_capability(array) >= 80
 
 
-def _masks(mask: Array | None) -> tuple[Array | None, Array | None]:
-    """The mask as the kernels take it: (allowed, added), of which one at least is None."""
-    if mask is None:
-        return None, None
-    mask = contiguous(mask)
-    return (mask, None) if mask.dtype == bool else (None, mask)
-
-
-def _shape(
+def _inputs(
     q: Array, k: Array, v: Array, mask: Array | None, is_causal: bool, scale: float, *others: Array
-) -> np.ndarray:
-    """struct Shape of attention.cuh."""
+) -> tuple[tuple, np.ndarray]:
+    """(q, k, v, allowed, added) as the kernels take them, and their struct Shape; `others` are more arrays they move."""
     samples, queries, heads, d = q.shape
     keys, e = v.shape[1], v.shape[3]
-    aligned = vector_width(d, q, k, v, *others) > 1 and vector_width(e, q, k, v, *others) > 1
+    (q, q_strides), (k, k_strides), (v, v_strides) = _rows(q), _rows(k), _rows(v)
+    vector = 16 // q.dtype.itemsize
+    steps = d, e, *q_strides, *k_strides, *v_strides
+    aligned = not any(step % vector for step in steps) and not any(a.data.ptr % 16 for a in (q, k, v, *others))
+
+    mask_strides: tuple[int, ...] = (0, 0, 0, 0)
+    if mask is not None:
+        mask, strides = with_strides(mask)
+        mask_strides = (0,) * (4 - len(strides)) + strides
+    masks = (mask, None) if mask is not None and mask.dtype == bool else (None, mask)
+
     sizes = heads, queries, keys, d, e, bool(is_causal), aligned
-    return np.array((*sizes, *_mask_strides(mask, (samples, heads, queries, keys)), scale), _SHAPE)
+    shape = np.array((*sizes, q_strides, k_strides, v_strides, *mask_strides, scale), _SHAPE)
+    return (q, k, v, *masks), shape
 
 
-def _mask_strides(mask: Array | None, scores: tuple[int, ...]) -> tuple[int, ...]:
-    """Elements from one sample, head, query and key to the next in a contiguous mask: 0 where they share."""
-    shape = (1,) * (4 - mask.ndim) + mask.shape if mask is not None else (1, 1, 1, 1)
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step if size > 1 else 0)
-        step *= size
-    return tuple(reversed(strides))
+def _rows(x: Array) -> tuple[Array, tuple[int, int, int]]:
+    """The memory of x (N, L, heads, d), a part of a larger array too, and its strides along N, L and heads."""
+    if x.strides[3] != x.dtype.itemsize:
+        x = contiguous(x)
+    x, (sample, row, head, _) = with_strides(x)
+    return x, (sample, row, head)

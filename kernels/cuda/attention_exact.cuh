@@ -180,6 +180,11 @@ __device__ __forceinline__ void write_rows(const Rows<T>& to, const A (&sum)[CHU
     }
 }
 
+__device__ __forceinline__ float exponential(float x) { return expf(x); }
+__device__ __forceinline__ double exponential(double x) { return exp(x); }
+__device__ __forceinline__ float logarithm(float x) { return logf(x); }
+__device__ __forceinline__ double logarithm(double x) { return log(x); }
+
 // Over the 16 threads of a row.
 template <class A> __device__ __forceinline__ A row_sum(A value) {
     for (int distance = 8; distance > 0; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);

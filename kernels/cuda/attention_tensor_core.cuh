@@ -1,3 +1,21 @@
+// Tiles of rows on tensor cores: the two products that attention is made of, by 4 warps of 16 M rows each.
+//
+//   row products   sum[r][c]  = sum_k a[r][k] b[c][k]       scores q k^T, and g v^T
+//   weighted sums  sum[r][n] += sum_c w[r][c] b[c][n]       p v, and the gradients
+//
+//                 b: OTHERS rows            b: OTHERS rows of HEAD numbers, in shared memory either way. Every
+//              +---------------+           +--------+       row is followed by 16 bytes of nothing, so that 8 rows
+//   warp 0     |               |   warp 0  |        |       below each other lie in different banks: ldmatrix and
+//     16 M {   |  w = f(sum)   |     16 M {|  sum   |       the loads of the weighted sums have no conflicts.
+//   warp 1     |               |   warp 1  |        |       sum and w stay in registers, spread over the 32 lanes as
+//     ...      +---------------+     ...   +--------+       tensor_core.cuh says: matrices of 16 x 8, [m][n][i].
+//
+// The sums of row products lie as D does, and the weights must lie as A. For halves these are the same places. For TF32,
+// A[g][q] and A[g][q+4] are D[g][2q] and D[g][2q+1]: row 2q of b is taken for row q, and 2q+1 for q+4; their order does
+// not matter to a sum.
+//
+// Per multiplication (8 x 16 sums) the row products load 128 (M = 2) or 192 (M = 1) numbers or pairs of shared memory,
+// the weighted sums 64 / M.
 #pragma once
 #include "attention.cuh"
 #include "pipeline.cuh"
@@ -6,6 +24,8 @@
 constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
 constexpr int WARPS = 4, THREADS = 32 * WARPS;
 
+// Rows that go by at a time: what leaves the largest of the kernels below 100 kB of shared memory.
+template <class T, int HEAD> constexpr int OTHERS = HEAD * sizeof(T) > 256 ? 16 : 32;
 // A row of a tile in shared memory: HEAD numbers, and 16 bytes between it and the next.
 template <class T, int HEAD> constexpr int PITCH = HEAD + 16 / (int)sizeof(T);
 
@@ -17,20 +37,29 @@ __device__ __forceinline__ int lane_column(int i) { return lane() % 4 * 2 + i % 
 // ROWS rows into shared memory, while the threads go on; zeros for what is not there.
 template <int ROWS, int HEAD, class T>
 __device__ __forceinline__ void load_tile(T* to, const Rows<const T>& from, int first_row, bool aligned) {
-    constexpr int WIDTH = 16 / sizeof(T), VECTORS = HEAD / WIDTH;  // of a row
-    for (int i = threadIdx.x; i < ROWS * VECTORS; i += THREADS) {
-        const int row = i / VECTORS, column = i % VECTORS * WIDTH;
+    constexpr int WIDTH = 16 / sizeof(T), VECTORS = HEAD / WIDTH, STEP = THREADS / VECTORS;  // VECTORS of a row
+    const int column = threadIdx.x % VECTORS * WIDTH;
+    to += column;
+#pragma unroll 4
+    for (int row = threadIdx.x / VECTORS; row < ROWS; row += STEP) {
         const T* const source = from.row(first_row + row) + column;
-        T* const target = to + row * PITCH<T, HEAD> + column;
         const bool row_there = first_row + row < from.count;
         if (aligned) {
-            cp_async<16>(target, source, row_there && column < from.columns);
+            cp_async<16>(to + row * PITCH<T, HEAD>, source, row_there && column < from.columns);
         } else {
 #pragma unroll 1
             for (int w = 0; w < WIDTH; ++w)
-                target[w] = row_there && column + w < from.columns ? source[w] : T(0.0f);
+                to[row * PITCH<T, HEAD> + w] = row_there && column + w < from.columns ? source[w] : T(0.0f);
         }
     }
+}
+
+// A stage of the pipeline: OTHERS rows of a, then as many of b. There are two, one to work on while the other fills.
+template <class T, int HEAD> constexpr int STAGE = 2 * OTHERS<T, HEAD> * PITCH<T, HEAD>;
+template <int HEAD, class T>
+__device__ __forceinline__ void load_stage(T* to, const Rows<const T>& a, const Rows<const T>& b, int first_row, bool aligned) {
+    load_tile<OTHERS<T, HEAD>, HEAD>(to, a, first_row, aligned);
+    load_tile<OTHERS<T, HEAD>, HEAD>(to + STAGE<T, HEAD> / 2, b, first_row, aligned);
 }
 
 // Operands as the tensor cores read them.
@@ -131,17 +160,23 @@ __device__ __forceinline__ void add_weighted(float (&sum)[M][HEAD / 8][4], const
 
 // Row products as scores, times log2(e): powers of 2 are what the hardware has.
 template <bool ROWS_ARE_KEYS, int M, int N, class T>
-__device__ __forceinline__ void to_scores(float (&products)[M][N][4], const Mask<T>& mask, int first_row, int first_column,
-                                          bool plain) {
+__device__ __forceinline__ void to_scores(float (&products)[M][N][4], const Mask<T>& mask, int first_row,
+                                          int first_column) {
     const float scale = float(mask.shape.scale) * LOG2_E;
+#pragma unroll
+    for (int m = 0; m < M; ++m)
+#pragma unroll
+        for (int n = 0; n < N; ++n)
+            for (int i = 0; i < 4; ++i) products[m][n][i] *= scale;
+    if (ROWS_ARE_KEYS ? mask.plain(first_column, 8 * N, first_row, 16 * M)
+                      : mask.plain(first_row, 16 * M, first_column, 8 * N))
+        return;
 #pragma unroll
     for (int m = 0; m < M; ++m)
 #pragma unroll
         for (int n = 0; n < N; ++n)
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-                products[m][n][i] *= scale;
-                if (plain) continue;
                 const int row = first_row + 16 * m + lane_row(i), column = first_column + 8 * n + lane_column(i);
                 const float added = ROWS_ARE_KEYS ? mask(column, row) : mask(row, column);
                 products[m][n][i] = added == minus_infinity() ? added : products[m][n][i] + added * LOG2_E;

@@ -6,6 +6,7 @@ One, two and three spatial axes are one case: an image is a volume of depth 1, a
 from __future__ import annotations
 
 import math
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,24 +21,27 @@ Array = Any  # cupy.ndarray
 
 # The structs of window.cuh.
 AXIS = np.dtype([(name, np.int32) for name in ("in", "out", "kernel", "stride", "padding", "dilation", "tap_step")])
-_NUMBERS = ("samples", "groups", "channels", "columns", "tap_pitch", "row_pitch", "group_pitch", "transposed")
-WINDOW = np.dtype([("axis", AXIS, 3), *((name, np.int32) for name in _NUMBERS)])
-LARGEST_INDEX = 2**31 - 2**10  # of pixels, and of numbers in a sample: the kernels count them in 32 bits
+NUMBERS = ("samples", "groups", "channels", "columns", "tap_pitch", "row_pitch", "group_pitch", "transposed")
+WINDOW = np.dtype([("axis", AXIS, 3), *((name, np.int32) for name in NUMBERS)])
 
 _source = Source("conv.cu", structs={"Window": WINDOW})
 _weight_grad_source = Source("conv_weight_grad.cu", structs={"Window": WINDOW})
 
 
 class Tile(NamedTuple):
+    """What one block computes: rows x columns numbers, with 2 columns threads (product_tile.cuh)."""
+
     rows: int
     columns: int
-    slowness: float  # for each of its numbers, as estimated from the loads that they take
+    slowness: float  # of each multiply-add, for the numbers that it loads beside: an estimate
 
 
 TILES = (Tile(128, 128, 1.0), Tile(128, 64, 1.2), Tile(64, 64, 1.5))
 SMALL = TILES[-1]  # the one whose stages fit GPUs before sm_80, and whose sums, in float64, a thread's registers
-BLOCKS_OF_WEIGHT_GRAD = 512  # at least, where the positions suffice: to keep any GPU busy, and the same on each
-STEPS_OF_PART = 8  # at least: fewer are not worth the writing and reading of the sums
+STAGES = 3
+STEP_BYTES = 128  # of a row of the left factor, or of all columns of it, that a stage holds
+BLOCKS_OF_WEIGHT_GRAD = 512  # where the positions suffice: to keep any GPU busy, and the same on each
+STEPS_OF_PART = 8  # at least: fewer are not worth writing and reading the sums
 
 
 def conv(
@@ -56,11 +60,8 @@ def conv(
     """
     over = checks.conv(x, weight, bias, stride, padding, dilation, groups, slope, dtypes=HALF_TOO)
     channels, out_channels = weight.shape[-2:]
-    window = window_of(over, x.shape, groups, channels, out_channels // groups)
-    window["tap_pitch"], window["row_pitch"] = channels * out_channels, out_channels
-    window["group_pitch"] = out_channels // groups
     y = empty((len(x), *over.out, out_channels), x)
-    convolve(x, weight, bias, y, window, rows=y.size // out_channels, phases=1, slope=slope)
+    convolve(x, weight, bias, y, plan_of(over, x.shape, groups, channels, out_channels // groups), slope)
     return y
 
 
@@ -80,16 +81,8 @@ def conv_transpose(
     """
     over = checks.conv_transpose(x, weight, bias, stride, padding, output_padding, dilation, groups, dtypes=HALF_TOO)
     channels, columns = weight.shape[-2] // groups, weight.shape[-1]
-    window = window_of(over, x.shape, groups, channels, columns)
-    window["tap_pitch"], window["row_pitch"] = channels * groups * columns, columns
-    window["group_pitch"] = channels * columns
-    window["transposed"] = True
-    window["axis"]["tap_step"] = window["axis"]["stride"] // np.gcd(
-        window["axis"]["stride"], window["axis"]["dilation"]
-    )
     y = empty((len(x), *over.out, columns * groups), x)
-    rows = len(x) * math.prod(-(-n // s) for n, s in zip(over.out, over.stride))  # of the largest phase
-    convolve(x, weight, bias, y, window, rows, phases=math.prod(over.stride), slope=1.0)
+    convolve(x, weight, bias, y, plan_of(over, x.shape, groups, channels, columns, transposed=True))
     return y
 
 
@@ -105,92 +98,126 @@ def conv_weight_grad(
     """dw[k,c,o] = sum_n sum_p x[n, stride p + dilation k - padding, c] g[n,p,o]: (*K, C/groups, O)."""
     over = checks.conv_weight_grad(x, g, kernel_size, stride, padding, dilation, groups, dtypes=HALF_TOO)
     channels, columns = x.shape[-1] // groups, g.shape[-1] // groups
-    window = window_of(over, x.shape, groups, channels, columns)
     shape = (*over.kernel, channels, g.shape[-1])
-    if 0 in x.shape or g.size == 0:
+    if x.size == 0 or g.size == 0:
         return zeros(shape, x)
+    plan = plan_of(over, x.shape, groups, channels, columns)
     x, g, dweight = contiguous(x), contiguous(g), empty(shape, x)
-    rows, steps = math.prod(over.kernel) * channels, -(-(g.size // g.shape[-1]) * x.dtype.itemsize // 128)
-    tile = cheapest_tile(x, rows, columns, BLOCKS_OF_WEIGHT_GRAD)
-    blocks = -(-rows // tile.rows) * -(-columns // tile.columns)
-    wanted = max(1, min(BLOCKS_OF_WEIGHT_GRAD // (blocks * groups), steps // STEPS_OF_PART))
-    steps_of_part = -(-steps // wanted)
-    count = -(-steps // steps_of_part)
-    parts = empty((count, *shape), x, np.float32 if x.dtype == np.float16 else x.dtype)
-    widths = vector_width(channels, x), vector_width(columns, g)
-    types = ctype(x.dtype), ctype(parts.dtype)
+    rows, steps = math.prod(over.kernel) * channels, ceil_div(plan.positions * x.dtype.itemsize, STEP_BYTES)
+    tile = tile_for(x, rows, columns, BLOCKS_OF_WEIGHT_GRAD)
+    blocks = ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
+    steps_of_part = max(STEPS_OF_PART, ceil_div(steps * blocks * groups, BLOCKS_OF_WEIGHT_GRAD))
+    parts = empty((ceil_div(steps, steps_of_part), *shape), x, np.float32 if x.dtype == np.float16 else x.dtype)
+    types = f"{ctype(x.dtype)}, {ctype(parts.dtype)}"
+    widths = f"{vector_width(channels, x)}, {vector_width(columns, g)}"
     _weight_grad_source.launch(
-        f"weight_grad<{', '.join(types)}, {cpp(exactly(x))}, {tile.rows}, {tile.columns}, {widths[0]}, {widths[1]}>",
-        (x, g, parts, window, steps_of_part),
-        (blocks, count, groups),
-        (1, 1, 1),
-        2 * tile.columns,
-        shared=3 * 128 * (tile.rows + 8 + tile.columns + 8),
-        aligned=x.dtype.itemsize,
+        f"weight_grad<{types}, {exactly(x)}, {tile.rows}, {tile.columns}, {widths}>",
+        (x, g, parts, plan.window, steps_of_part),
+        over=(blocks, len(parts), groups),
+        tile=(1, 1, 1),
+        threads=2 * tile.columns,
+        shared=STAGES * STEP_BYTES * (tile.rows + 8 + tile.columns + 8),
     )
-    args = (parts, dweight, dweight.size, count)
-    _weight_grad_source.launch(f"sum_parts<{', '.join(types)}>", args, (dweight.size,), (256,), 256)
+    args = (parts, dweight, dweight.size, len(parts))
+    _weight_grad_source.launch(f"sum_parts<{types}>", args, over=(dweight.size,), tile=(256,), threads=256)
     return dweight
 
 
-def convolve(
-    x: Array, weight: Array, bias: Array | None, y: Array, window: np.ndarray, rows: int, phases: int, slope: float
-) -> None:
-    """Fills y with the convolution of x with weight; rows are the positions of the largest phase."""
+def convolve(x: Array, weight: Array, bias: Array | None, y: Array, plan: Plan, slope: float = 1.0) -> None:
+    """Fills y with the convolution of x with weight, or the transposed one, as planned."""
     x, weight, bias = contiguous(x), contiguous(weight), None if bias is None else contiguous(bias)
-    channels, columns, groups = (int(window[name]) for name in ("channels", "columns", "groups"))
-    tile = cheapest_tile(x, rows, columns, groups * phases)
-    widths = vector_width(channels, x), vector_width(columns, weight, y)
-    blocks = -(-rows // tile.rows) * -(-columns // tile.columns)
+    tile = tile_for(x, plan.positions, plan.columns, plan.groups * plan.phases)
+    widths = f"{vector_width(plan.channels, x)}, {vector_width(plan.columns, weight, y)}"
     _source.launch(
-        f"convolve<{ctype(x.dtype)}, {cpp(exactly(x))}, {tile.rows}, {tile.columns}, {widths[0]}, {widths[1]}>",
-        (x, weight, bias, y, window, slope),
-        (blocks, groups * phases),
-        (1, 1),
-        2 * tile.columns,
-        shared=3 * (144 * tile.rows + 128 * (tile.columns + 8)),
-        aligned=x.dtype.itemsize,
+        f"convolve<{ctype(x.dtype)}, {exactly(x)}, {tile.rows}, {tile.columns}, {widths}>",
+        (x, weight, bias, y, plan.window, slope),
+        over=(
+            ceil_div(plan.positions, tile.rows) * ceil_div(plan.columns, tile.columns),
+            plan.groups * plan.phases,
+        ),
+        tile=(1, 1),
+        threads=2 * tile.columns,
+        shared=STAGES * ((STEP_BYTES + 16) * tile.rows + STEP_BYTES * (tile.columns + 8)),
     )
 
 
-def window_of(over: checks.Window, x_shape: Ints, groups: int, channels: int, columns: int) -> np.ndarray:
-    """The struct Window for a window over x (N,*S,C), with the weight's pitches still to be filled in."""
-    pixels = x_shape[0] * max(math.prod(x_shape[1:-1]), math.prod(over.out))
-    sample = max(math.prod(x_shape[1:]), math.prod(over.out) * columns * groups)
-    if max(pixels, sample) > LARGEST_INDEX:
-        raise ValueError(
-            f"convolution: x {x_shape} and a result of {over.out} pixels have {pixels} pixels, and {sample} numbers "
-            f"in a sample; the CUDA kernels count both up to {LARGEST_INDEX}"
-        )
+# ---- the window as the kernels take it -------------------------------------------------------------------
+
+
+class Plan(NamedTuple):
+    window: np.ndarray  # the struct Window
+    groups: int
+    channels: int  # of x, in one group
+    columns: int  # channels of y, in one group
+    phases: int  # of a transposed convolution's stride
+    positions: int  # of the window, in all samples; those of the largest phase
+
+
+@lru_cache(maxsize=4096)
+def plan_of(
+    over: checks.Window, x_shape: Ints, groups: int, channels: int, columns: int, transposed: bool = False
+) -> Plan:
+    """For a window over x (N,*S,C). A weight is (*K, channels, groups columns), or (*K, groups channels, columns) for
+    a transposed convolution."""
+    samples, *sizes, _ = x_shape
+    _check_indices(over, x_shape, groups * max(channels, columns))
     window = np.zeros((), WINDOW)
-    sizes = {"in": (1, x_shape[1:-1]), "out": (1, over.out), "kernel": (1, over.kernel), "stride": (1, over.stride)}
-    sizes |= {"padding": (0, over.padding), "dilation": (1, over.dilation), "tap_step": (1, ())}
-    for name, (fill, values) in sizes.items():
-        window["axis"][name] = (fill,) * (3 - len(values)) + tuple(values)
-    window["samples"], window["groups"] = x_shape[0], groups
+    axis, missing = window["axis"], 3 - len(sizes)
+    for name, values in ("in", sizes), ("out", over.out), ("kernel", over.kernel), ("stride", over.stride):
+        axis[name] = (1,) * missing + tuple(values)
+    axis["padding"], axis["dilation"] = (0,) * missing + over.padding, (1,) * missing + over.dilation
+    axis["tap_step"] = axis["stride"] // np.gcd(axis["stride"], axis["dilation"]) if transposed else 1
+    window["samples"], window["groups"] = samples, groups
     window["channels"], window["columns"] = channels, columns
-    return window
+    window["tap_pitch"] = channels * groups * columns
+    window["row_pitch"] = columns if transposed else groups * columns
+    window["group_pitch"] = channels * columns if transposed else columns
+    window["transposed"] = transposed
+    phases = over.stride if transposed else (1,) * len(over.stride)
+    positions = samples * math.prod(ceil_div(n, s) for n, s in zip(over.out, phases))
+    return Plan(window, groups, channels, columns, math.prod(phases), positions)
 
 
-def cheapest_tile(x: Array, rows: int, columns: int, times: int) -> Tile:
-    """For `times` products of this many rows and columns: each multiprocessor does its share of the blocks in turn."""
+def _check_indices(over: checks.Window, x_shape: Ints, channels: int) -> None:
+    """The kernels count pixels, and the numbers of a sample, in 32 bits; those beyond the edges as well."""
+    samples, *sizes, _ = x_shape
+    axes = zip(sizes, over.padding, over.dilation, over.kernel)
+    pixels = max(math.prod(n + 2 * p + d * (k - 1) for n, p, d, k in axes), math.prod(over.out))
+    if max(samples, channels) * pixels >= 2**31:
+        raise ValueError(
+            f"convolution: the samples of x {x_shape} have up to {pixels} pixels, edges included, which make "
+            f"{samples * pixels} pixels and {channels * pixels} numbers in a sample; the CUDA kernels count to 2**31"
+        )
+
+
+# ---- which kernel ----------------------------------------------------------------------------------------
+
+
+def tile_for(x: Array, rows: int, columns: int, times: int) -> Tile:
+    """The tile for `times` products with this many rows and columns."""
     if x.dtype == np.float64 or compute_capability(x) < 80:
         return SMALL
-    processors = x.device.attributes["MultiProcessorCount"]
+    processors = multiprocessors(x.device)
 
-    def cost(tile: Tile) -> float:
-        blocks = times * -(-rows // tile.rows) * -(-columns // tile.columns)
-        return -(-blocks // processors) * tile.rows * tile.columns * tile.slowness
+    def cost(tile: Tile) -> float:  # each multiprocessor takes its share of the blocks
+        blocks = times * ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
+        return ceil_div(blocks, processors) * tile.rows * tile.columns * tile.slowness
 
     return min(TILES, key=cost)
 
 
-def exactly(x: Array) -> bool:
-    """Whether products are taken in the array's own arithmetic, rather than on tensor cores."""
-    if x.dtype == np.float64 or compute_capability(x) < 80:
-        return True
-    return x.dtype == np.float32 and not tf32_allowed()
+@cache
+def multiprocessors(device: Any) -> int:
+    return device.attributes["MultiProcessorCount"]
 
 
-def cpp(value: bool) -> str:
-    return "true" if value else "false"
+def exactly(x: Array) -> str:
+    """Whether products are taken in the array's own arithmetic, rather than on tensor cores: as C++ has it."""
+    on_tensor_cores = compute_capability(x) >= 80 and (
+        x.dtype == np.float16 or (x.dtype == np.float32 and tf32_allowed())
+    )
+    return "false" if on_tensor_cores else "true"
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)

@@ -30,7 +30,7 @@ import numpy as np
 FOLDER = Path(__file__).parent
 OPTIONS = ("--std=c++17",)
 LARGEST_GRID = (2**31 - 1, 65535, 65535)
-STATIC_SHARED = 48 * 1024  # bytes of shared memory that need no asking
+UNASKED_SHARED = 48 * 1024  # bytes of shared memory that a block may have without asking
 
 # The C types of the kernels' parameters. float4 and the like are arrays of float with addresses that 16 bytes divide.
 SCALARS = {
@@ -82,16 +82,17 @@ def source_text(path: Path) -> str:
     """
     seen: set[str] = set()
 
-    def insert(match: re.Match) -> str:
-        name = match[1]
-        if name in seen:
-            return ""
-        seen.add(name)
-        line = match.string.count("\n", 0, match.start()) + 2
-        body = _INCLUDE.sub(insert, (FOLDER / name).read_text())
-        return f'#line 1 "{name}"\n{body}\n#line {line} "{path.name}"'
+    def inlined(path: Path) -> str:
+        def insert(match: re.Match) -> str:
+            if match[1] in seen:
+                return ""
+            seen.add(match[1])
+            next_line = match.string.count("\n", 0, match.start()) + 2
+            return f'{inlined(FOLDER / match[1])}\n#line {next_line} "{path.name}"'
 
-    return f'#line 1 "{path.name}"\n' + _INCLUDE.sub(insert, path.read_text())
+        return f'#line 1 "{path.name}"\n' + _INCLUDE.sub(insert, path.read_text())
+
+    return inlined(path)
 
 
 def signatures(text: str) -> dict[str, Signature]:
@@ -154,9 +155,9 @@ class Source:
         values, device = self._checked(kernel, args, aligned)
         with device:
             function = self._function(kernel, device)
-            if shared > max(STATIC_SHARED, function.max_dynamic_shared_size_bytes):
-                function.max_dynamic_shared_size_bytes = shared
             try:
+                if shared and shared + function.shared_size_bytes > UNASKED_SHARED:
+                    function.max_dynamic_shared_size_bytes = shared
                 function(grid, (threads,), values, shared_mem=shared)
             except Exception as error:
                 given = ", ".join(f"{p.name}={_told(a)}" for p, a in zip(self.signature(kernel).parameters, args))
@@ -197,16 +198,12 @@ class Source:
 
     def _scalar(self, what: str, ctype: str, value: Any) -> Any:
         if ctype in self.structs:
-            if getattr(value, "dtype", None) != self.structs[ctype]:
-                raise TypeError(f"{what} must be a record of dtype {self.structs[ctype]}, got {_told(value)}")
-            return value
-        dtype = np.dtype(SCALARS[ctype])
-        if dtype.kind in "iu":
-            info = np.iinfo(dtype)
-            if not isinstance(value, (int, np.integer)) or not info.min <= value <= info.max:
-                raise TypeError(f"{what} must be an integer that fits `{ctype}`, got {_told(value)}")
-        elif not isinstance(value, (int, float, np.number, np.bool_)):
-            raise TypeError(f"{what} must be a number, got {_told(value)}")
+            if getattr(value, "dtype", None) != self.structs[ctype] or value.size != 1:
+                raise TypeError(f"{what} must be one record of dtype {self.structs[ctype]}, got {_told(value)}")
+            return np.asarray(value)
+        dtype = _dtype(what, ctype)
+        if not _fits(value, dtype):
+            raise TypeError(f"{what} must be a number that fits `{ctype}`, got {_told(value)}")
         return dtype.type(value)
 
     def _function(self, kernel: str, device: Any) -> Any:
@@ -226,8 +223,7 @@ def _signatures_of(path: Path) -> dict[str, Signature]:
 
 
 def _checked_array(what: str, parameter: Parameter, array: Any, aligned: int) -> Any:
-    base = parameter.ctype.rstrip("234") if parameter.ctype not in SCALARS else parameter.ctype
-    dtype = np.dtype(SCALARS[base])
+    dtype = _dtype(what, re.sub(r"(?<=[a-z])[234]$", "", parameter.ctype))  # float for float4
     if isinstance(array, np.ndarray) or not hasattr(array, "__cuda_array_interface__"):
         raise TypeError(f"{what} must be an array on the GPU, got {_told(array)}")
     if array.dtype != dtype:
@@ -237,6 +233,22 @@ def _checked_array(what: str, parameter: Parameter, array: Any, aligned: int) ->
     if array.size and array.data.ptr % aligned:
         raise ValueError(f"{what} must begin at a multiple of {aligned} bytes, got address {array.data.ptr:#x}")
     return array
+
+
+def _fits(value: Any, dtype: np.dtype) -> bool:
+    if dtype.kind == "b":
+        return isinstance(value, (bool, np.bool_))
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            real = isinstance(value, (int, float, np.integer, np.floating))
+            return real and bool(np.isfinite(dtype.type(value)) or not np.isfinite(value))
+    return isinstance(value, (int, np.integer)) and bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
+
+
+def _dtype(what: str, ctype: str) -> np.dtype:
+    if ctype not in SCALARS:
+        raise TypeError(f"{what} has the type `{ctype}`; the launcher knows {', '.join(SCALARS)}")
+    return np.dtype(SCALARS[ctype])
 
 
 def _told(value: Any) -> str:

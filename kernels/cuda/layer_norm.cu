@@ -43,11 +43,14 @@ layer_norm(const T* __restrict__ x, const T* __restrict__ weight, const T* __res
 #pragma unroll
     for (int v = 0; v < VECTORS; ++v) {
         const int start = start_of<TEAM, WIDTH>(v);
-        for (int i = 0; start < channels && i < WIDTH; ++i) {
-            A n = (u[v][i] - average) * factor;
-            if (weight) n *= widen(weight[start + i]);
-            if (bias) n += widen(bias[start + i]);
-            u[v][i] = silu ? n * sigmoid(n) : n;
+        if (start < channels) {
+            A w[WIDTH], b[WIDTH];
+            load_or(w, weight, start, A(1));
+            load_or(b, bias, start, A(0));
+            for (int i = 0; i < WIDTH; ++i) {
+                const A n = (u[v][i] - average) * factor * w[i] + b[i];
+                u[v][i] = silu ? n * sigmoid(n) : n;
+            }
         }
     }
     store_row<TEAM>(y + row * channels, u, channels);
@@ -71,15 +74,19 @@ layer_norm_backward(const T* __restrict__ g, const T* __restrict__ x, const T* _
 #pragma unroll
         for (int v = 0; v < VECTORS; ++v) {
             const int start = start_of<TEAM, WIDTH>(v);
-            for (int i = 0; start < channels && i < WIDTH; ++i) {
-                const A w = weight ? A(widen(weight[start + i])) : A(1), b = bias ? A(widen(bias[start + i])) : A(0);
-                n[v][i] = (n[v][i] - average) * factor;
-                const A du = silu ? d[v][i] * silu_slope(n[v][i] * w + b) : d[v][i];
-                sum_du[v][i] += du;
-                sum_du_n[v][i] += du * n[v][i];
-                d[v][i] = du * w;
-                dn += d[v][i];
-                dn_n += d[v][i] * n[v][i];
+            if (start < channels) {
+                A w[WIDTH], b[WIDTH];
+                load_or(w, weight, start, A(1));
+                load_or(b, bias, start, A(0));
+                for (int i = 0; i < WIDTH; ++i) {
+                    n[v][i] = (n[v][i] - average) * factor;
+                    const A du = silu ? d[v][i] * silu_slope(n[v][i] * w[i] + b[i]) : d[v][i];
+                    sum_du[v][i] += du;
+                    sum_du_n[v][i] += du * n[v][i];
+                    d[v][i] = du * w[i];
+                    dn += d[v][i];
+                    dn_n += d[v][i] * n[v][i];
+                }
             }
         }
         const A average_dn = row_sum<TEAM>(dn) / channels, average_dn_n = row_sum<TEAM>(dn_n) / channels;

@@ -25,7 +25,7 @@ def forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float, silu: bool, y: Array, mean: Array, rstd: Array
 ) -> None:
     """x (M,*S,C) with M rows, weight and bias (C,) -> y like x, mean and rstd (M,1); all contiguous."""
-    kernel, rows = _kernel("layer_norm", mean, x, y)
+    kernel, rows = _kernel("layer_norm", mean, x, y, weight, bias)
     args = (x, weight, bias, y, mean, rstd, mean.size, x.shape[-1], eps, silu)
     _source.launch(kernel, args, (mean.size,), (rows,), THREADS)
 
@@ -36,13 +36,13 @@ def backward(
     """Writes dx, like x (M,*S,C); gives (units, 2, C), the sums of du and of du n over shares of the rows."""
     channels, units = x.shape[-1], min(mean.size, max(UNITS, -(-mean.size // ROWS)))
     partial = empty((units, 2, channels), mean)
-    kernel, rows = _kernel("layer_norm_backward", mean, x, g, dx)
+    kernel, rows = _kernel("layer_norm_backward", mean, x, g, dx, weight, bias)
     args = (g, x, weight, bias, mean, rstd, dx, partial, mean.size, channels, units, silu)
     _source.launch(kernel, args, (units,), (rows,), THREADS)
     return partial
 
 
-def _kernel(name: str, mean: Array, x: Array, *others: Array) -> tuple[str, int]:
+def _kernel(name: str, mean: Array, x: Array, *others: Array | None) -> tuple[str, int]:
     """The kernel for these arrays, and how many rows its blocks have."""
     of = team(x.shape[-1], x, *others)
     kinds = f"{ctype(x.dtype)}, {ctype(mean.dtype)}"

@@ -7,7 +7,7 @@ from typing import Any
 from kernels import checks
 from kernels.checks import HALF_TOO, Window
 from kernels.cuda.arrays import empty
-from kernels.cuda.conv import convolve, window_of
+from kernels.cuda.conv import convolve, plan_of
 
 Array = Any  # cupy.ndarray
 
@@ -18,8 +18,6 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     """y[m,n] = sum_k a[m,k] b[k,n] + bias[n]."""
     checks.matmul(a, b, bias, dtypes=HALF_TOO)
     (rows, depth), columns = a.shape, b.shape[1]
-    window = window_of(PIXEL, (rows, 1, depth), 1, depth, columns)
-    window["tap_pitch"], window["row_pitch"], window["group_pitch"] = 0, columns, 0
     y = empty((rows, columns), a)
-    convolve(a, b, bias, y, window, rows, phases=1, slope=1.0)
+    convolve(a, b, bias, y, plan_of(PIXEL, (rows, 1, depth), 1, depth, columns))
     return y

@@ -106,11 +106,12 @@ normalise(const T* __restrict__ x, const T* __restrict__ weight, const T* __rest
     const int count = min(unit, positions - k * unit);
     const long long start = ((long long)n * positions + k * unit) * channels + at.channel;
     A center[WIDTH], scale[WIDTH], shift[WIDTH];
+    load_or(scale, weight, at.channel, A(1));
+    load_or(shift, bias, at.channel, A(0));
     for (int i = 0; i < WIDTH; ++i) {
-        const int c = at.channel + i, group = n * groups + c / size;
+        const int group = n * groups + (at.channel + i) / size;
         center[i] = mean[group];
-        scale[i] = rstd[group] * (weight ? widen(weight[c]) : A(1));
-        shift[i] = bias ? widen(bias[c]) : A(0);
+        scale[i] *= rstd[group];
     }
 #pragma unroll 4
     for (int p = at.row; p < count; p += at.rows) {
@@ -130,12 +131,12 @@ template <class A, int WIDTH> struct Channels {
     template <class T>
     __device__ __forceinline__ Channels(const T* weights, const T* biases, const A* means, const A* rstds, int first,
                                         int n, int groups, int size) {
+        load_or(weight, weights, first, A(1));
+        load_or(bias, biases, first, A(0));
         for (int i = 0; i < WIDTH; ++i) {
-            const int c = first + i, group = n * groups + c / size;
+            const int group = n * groups + (first + i) / size;
             mean[i] = means[group];
             rstd[i] = rstds[group];
-            weight[i] = weights ? widen(weights[c]) : A(1);
-            bias[i] = biases ? widen(biases[c]) : A(0);
         }
     }
     // n = (x - mean) rstd, and du for the gradient g of y: u = n weight + bias, and y = silu(u) or u.

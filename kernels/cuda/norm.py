@@ -79,7 +79,7 @@ class _Shape(NamedTuple):
     tiles: Tiling
 
 
-def _shape(x: Array, *others: Array) -> _Shape:
+def _shape(x: Array, *others: Array | None) -> _Shape:
     positions, channels = math.prod(x.shape[1:-1]), x.shape[-1]
     width = vector_width(channels, x, *others)
     return _Shape(len(x), positions, channels, width, tiling(positions, channels // width, EACH))
@@ -101,7 +101,7 @@ def _forward(
     x: Array, weight: Array | None, bias: Array | None, eps: float, silu: bool, y: Array, mean: Array, rstd: Array
 ) -> None:
     """Writes y, mean and rstd."""
-    shape, groups = _shape(x, y), mean.shape[1]
+    shape, groups = _shape(x, y, weight, bias), mean.shape[1]
     _, positions, channels, width, tiles = shape
     kinds, cut = f"{ctype(x.dtype)}, {ctype(mean.dtype)}", (tiles.unit, tiles.units)
     moments = empty((len(x) * tiles.units, 2, channels), x, "float64")
@@ -117,7 +117,7 @@ def _backward(
     g: Array, x: Array, weight: Array | None, bias: Array | None, mean: Array, rstd: Array, silu: bool, dx: Array
 ) -> Array:
     """Writes dx; gives (samples units, 2, C), the sums of du and of du n over units of positions."""
-    shape, groups = _shape(x, g, dx), mean.shape[1]
+    shape, groups = _shape(x, g, dx, weight, bias), mean.shape[1]
     _, positions, channels, width, tiles = shape
     kinds, sizes = f"{ctype(x.dtype)}, {ctype(mean.dtype)}", (positions, channels, groups)
     sums, averages = empty((len(x) * tiles.units, 2, channels), mean), empty((*mean.shape, 2), mean)

@@ -20,6 +20,14 @@ template <int N, class T> __device__ __forceinline__ void store(T* to, const Vec
     *reinterpret_cast<Vector<T, N>*>(to) = value;
 }
 
+// N numbers of an array, array[at], ..., or `otherwise` if there is no array.
+template <int N, class T, class A>
+__device__ __forceinline__ void load_or(A (&values)[N], const T* array, int at, A otherwise) {
+    Vector<T, N> v;
+    if (array) v = load<N>(array + at);
+    for (int i = 0; i < N; ++i) values[i] = array ? A(widen(v.of[i])) : otherwise;
+}
+
 // Stores values as numbers of type T, 16 bytes at a time.
 template <class T, class A, int N> __device__ __forceinline__ void store_all(T* to, const A (&values)[N]) {
     constexpr int WIDTH = N * sizeof(T) > 16 ? 16 / sizeof(T) : N;

@@ -37,10 +37,14 @@ template <int WIDTH, class T> __device__ __forceinline__ void copy(T* to, const 
         *to = wanted ? *from : T(0.f);  // a single half: no asynchronous copy is so small
 }
 
-// A tile by K has one row for every THREADS_OF_ROW threads: this thread's, and its first vector in it.
+// A tile by K has one row for every THREADS threads: this thread's, and its first vector in it. The 16-byte copies
+// of 8 threads go at once: where they make several rows, these are so far apart that they lie in different banks.
 template <class T, int COLUMNS> struct RowByK {
-    static constexpr int THREADS = 2 * COLUMNS / K_OF_STEP<T>;
-    static __device__ int row() { return threadIdx.x / THREADS; }
+    static constexpr int THREADS = 2 * COLUMNS / K_OF_STEP<T>, AT_ONCE = 8 / THREADS, APART = 2 * THREADS / int(sizeof(T));
+    static __device__ int row() {
+        const int i = threadIdx.x / THREADS;
+        return i / (AT_ONCE * APART) * (AT_ONCE * APART) + i % AT_ONCE * APART + i / AT_ONCE % APART;
+    }
     static __device__ int vector() { return threadIdx.x % THREADS; }
 };
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import Array
 from ..random import permutation
+from .upload import Uploads
 
 
 class DataLoader:
@@ -19,9 +21,12 @@ class DataLoader:
 
     DataLoader(images, labels, batch_size=64) gives tuples (images, labels); DataLoader(images, batch_size=64)
     gives bare arrays. The incomplete last batch of an epoch is dropped; the next epoch has another order.
+
+    With device="cuda" they are CuPy arrays, of which `Tensor(x)` makes tensors there. Each batch is copied to the GPU
+    while the one before it is worked on.
     """
 
-    def __init__(self, *arrays: np.ndarray, batch_size: int, shuffle: bool = True, seed: int = 0):
+    def __init__(self, *arrays: np.ndarray, batch_size: int, shuffle: bool = True, seed: int = 0, device: str = "cpu"):
         if not arrays:
             raise TypeError("DataLoader: needs at least one array")
         for i, array in enumerate(arrays):
@@ -42,18 +47,26 @@ class DataLoader:
         self.batches_per_epoch = lengths[0] // batch_size
         self._batch = 0  # batches served so far
         self._epoch, self._order = -1, np.arange(lengths[0])  # the order of the epoch at hand
+        self._uploads = None if device == "cpu" else Uploads(arrays, self._chosen, device)
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
-        epoch, position = divmod(self._batch, self.batches_per_epoch)
-        if self.shuffle and epoch != self._epoch:
-            self._epoch, self._order = epoch, permutation(len(self._order), self.seed, epoch)
-        chosen = self._order[position * self.batch_size :][: self.batch_size]
-        batch = tuple(array[chosen] for array in self.arrays)
+        if self._uploads is None:
+            chosen = self._chosen(self._batch)
+            batch = tuple(array[chosen] for array in self.arrays)
+        else:
+            batch = self._uploads.batch(self._batch)
         self._batch += 1
         return batch if len(batch) > 1 else batch[0]
+
+    def _chosen(self, batch: int) -> np.ndarray:
+        """The indices of a batch's items."""
+        epoch, position = divmod(batch, self.batches_per_epoch)
+        if self.shuffle and epoch != self._epoch:
+            self._epoch, self._order = epoch, permutation(len(self._order), self.seed, epoch)
+        return self._order[position * self.batch_size :][: self.batch_size]
 
     def state_dict(self) -> dict[str, int]:
         """The position: {"batch": number of batches served}."""
@@ -67,14 +80,14 @@ class DataLoader:
         self._batch = batch
 
 
-def to_float(images: np.ndarray) -> np.ndarray:
-    """uint8 0..255 -> float32 in [-1, 1], the range that the models here work in. Any shape."""
+def to_float(images: Array) -> Array:
+    """uint8 0..255 -> float32 in [-1, 1], the range that the models here work in. Any shape, NumPy or CuPy."""
     if images.dtype != np.uint8:
         raise TypeError(f"to_float: needs uint8 images, got {images.dtype}")
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
-def to_uint8(x: np.ndarray) -> np.ndarray:
+def to_uint8(x: Array) -> Array:
     """Floats in [-1, 1] -> uint8 0..255, rounded, clipped to the range. ValueError on NaN. Any shape."""
     if x.dtype.kind != "f":
         raise TypeError(f"to_uint8: needs floating-point values in [-1, 1], got {x.dtype}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..autograd import differentiate, primitive
+from ..autograd import differentiate, is_grad_enabled, primitive
+from ..backend import Array, kernels_for, pays
 from ..tensor import Tensor
 from .elementwise import activation, activation_gradient, erf, exp, expm1, floating, tanh, where
 from .reduce import largest, sum
@@ -118,17 +120,35 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     return _gelu(x, approximate=approximate)
 
 
+LARGE = 2**14  # numbers from which on the kernel is faster for softmax(x)
+
+
+def _softmax_of_rows(x: Any, axis: int, otherwise: Callable) -> Array:
+    """The kernel's softmax of a large array along its last axis, or otherwise(x)."""
+    x = floating(x)
+    return kernels_for(x).softmax(x) if axis in (-1, x.ndim - 1) and pays(LARGE, x) else otherwise(x)
+
+
+def _gradient_of_rows(g: Tensor, y: Tensor, axis: int, otherwise: Callable) -> Tensor:
+    """The rule of the same, unless it is to be differentiated again; then otherwise()."""
+    if not is_grad_enabled() and axis in (-1, y.ndim - 1) and pays(LARGE, g.data, y.data):
+        return Tensor(kernels_for(y.data).softmax_backward(g.data, y.data))
+    return otherwise()
+
+
 @primitive
 def _softmax(x, *, axis):
-    x = floating(x)
-    y = np.exp(x - largest(x, axis))
-    y /= y.sum(axis=axis, keepdims=True)
-    return y
+    def plain(x):
+        y = np.exp(x - largest(x, axis))
+        y /= y.sum(axis=axis, keepdims=True)
+        return y
+
+    return _softmax_of_rows(x, axis, plain)
 
 
 @_softmax.vjp
 def _(g, y, _x, *, axis):
-    return y * (g - sum(g * y, axis, keepdims=True))
+    return _gradient_of_rows(g, y, axis, lambda: y * (g - sum(g * y, axis, keepdims=True)))
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:

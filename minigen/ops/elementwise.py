@@ -315,7 +315,8 @@ def _(g, y, _x):
 
 @primitive
 def clip(x, low, high):
-    return np.clip(*operands(x, low, high))
+    x, low, high = operands(x, low, high)
+    return x if low is None and high is None else np.clip(x, low, high)
 
 
 @clip.vjp

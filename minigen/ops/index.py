@@ -23,7 +23,7 @@ def integers(name: str, indices: Any, x: Any, axis: int, lowest: int = 0) -> Arr
         raise TypeError(f"{name}: indices must be integers, got {array.dtype}")
     if array.size and not (lowest <= array.min() and array.max() < size):
         raise IndexError(f"{name}: indices from {array.min()} to {array.max()} do not fit {lowest} to {size - 1}")
-    return to_device(array, device_of(x.data if isinstance(x, Tensor) else x))
+    return to_device(array, device_of(x.data if isinstance(x, Tensor) else x)).astype(np.int64, copy=False)
 
 
 @primitive

@@ -181,7 +181,7 @@ def _as_array(index: Any, device: str) -> Array:
         index = index.astype(int) if index.shape == (0,) else index  # [] has no dtype
     array = index.data if isinstance(index, Tensor) else index
     moved = to_device(array, device)
-    return moved.copy() if moved is array else moved
+    return moved.astype(np.int64 if moved.dtype.kind in "iu" else moved.dtype, copy=moved is array)
 
 
 def getitem(x: Any, index: Any) -> Tensor:

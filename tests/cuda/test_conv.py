@@ -171,16 +171,16 @@ def test_a_view_of_weights_that_do_not_begin_at_16_bytes(cupy):
     assert_close(y, x.astype(np.float64) @ weight[:8], 2e-5)
 
 
-def test_a_batch_too_large_for_32_bits_is_refused():
-    with pytest.raises(ValueError, match="2147484672 pixels"):
-        module.window_of(module.checks.Window((1,), (1,), (0,), (1,), (2**21,)), (1024, 2**21 + 1, 1), 1, 1, 1)
+def test_more_pixels_than_32_bits_count_are_refused():
+    pixel = module.checks.Window((1,), (1,), (0,), (1,), (2**21,))
+    with pytest.raises(ValueError, match=r"2147483648 pixels and 2097152 numbers in a sample; .* to 2\*\*31"):
+        module.plan_of(pixel, (1024, 2**21, 1), 1, 1, 1)
 
 
 def test_large_products_get_large_tiles_and_small_ones_fill_the_gpu(cupy):
     x = cupy.asarray(numbers("float32", 1))
     chosen = [
-        module.cheapest_tile(x, rows, columns, 1)[:2]
-        for rows, columns in ((2**16, 512), (2**16, 64), (256, 64), (2**16, 3))
+        module.tile_for(x, rows, columns, 1)[:2] for rows, columns in ((2**16, 512), (2**16, 64), (256, 64), (2**16, 3))
     ]
     assert chosen == [(128, 128), (128, 64), (64, 64), (128, 64)]
-    assert module.cheapest_tile(x.astype(np.float64), 2**16, 512, 1) == module.SMALL
+    assert module.tile_for(x.astype(np.float64), 2**16, 512, 1) == module.SMALL

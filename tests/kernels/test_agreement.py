@@ -111,6 +111,8 @@ def test_nan_is_passed_on():
     for module in (reference, cpu):
         assert np.isnan(module.conv(x, ones)[0, 1, 1]).all()
         assert np.isnan(module.group_norm(x, 2, silu=True)[0][0, :, :, 0]).all()
+        assert np.isnan(module.softmax(x)[0, 1, 1]).all() and np.isnan(module.softmax(x)).sum() == 2
+        assert np.isnan(module.softmax_backward(x, np.ones_like(x))).sum() == 2
         assert np.isnan(module.attention(x, x, x)[0][0, 1]).any()
         assert np.isnan(module.ddim_step(x, x, 0.5, 0.6, 0, 0, clip=1.0)[0, 1, 1, 0])
         for name in set(checks.ACTIVATIONS) - {"leaky_relu"}:
@@ -130,3 +132,12 @@ def test_large_silu_inputs_do_not_overflow():
         with np.errstate(over="raise", invalid="raise"):
             y, *_ = module.group_norm(np.zeros_like(x), 4, np.ones(4, np.float32), bias, silu=True)
         np.testing.assert_array_equal(y, np.maximum(x, 0))
+
+
+def test_softmax_of_infinities_is_numpys():
+    x = np.zeros((4, 20), np.float32)
+    x[0], x[1, 1:], x[2, 3] = -np.inf, -np.inf, np.inf
+    with np.errstate(invalid="ignore"):
+        expected = reference.softmax(x)
+    assert np.isnan(expected[[0, 2]]).all() and expected[1, 0] == 1
+    np.testing.assert_allclose(cpu.softmax(x), expected, rtol=1e-6)

@@ -134,6 +134,7 @@ SMALL = [
     *[(cases.attention, 1, 5, 2, 4, backward) for backward in (False, True)],
     *[(cases.group_norm, (2, 3, 3, 4), 2, True, backward) for backward in (False, True)],
     (cases.layer_norm, 3, 4),
+    (cases.softmax, 3, 4),
     *[(cases.random_numbers, draw, 16) for draw in ("philox", "uniform", "normal")],
     (cases.add_noise, (2, 3, 3, 1)),
     *[(cases.denoising_step, kernel, (2, 3, 3, 1)) for kernel in ("ddpm_step", "ddim_step")],

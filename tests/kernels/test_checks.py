@@ -75,6 +75,10 @@ def adam(**given):
     return "adam_", lists | dict(updates=[1], lr=0.1, betas=(0.9, 0.99), eps=1e-8) | given
 
 
+def upfirdn(**given):
+    return "upfirdn2d", dict(x=zeros(2, 5, 5, 3), taps=zeros(4)) | given
+
+
 REFUSED = [
     # convolution: channels, ranks, shapes
     (
@@ -142,6 +146,13 @@ REFUSED = [
     (norm_backward(g=zeros(2, 6, 6)), "group_norm_backward: g has shape (2, 6, 6) but needs (2, 7, 6) like x"),
     (norm_backward(mean=zeros(2, 6)), "mean has shape (2, 6) but needs (2, 3) for x (2, 7, 6) in 3 groups"),
     (norm_backward(rstd=zeros(2, 3, dtype=f64)), TypeError("rstd is float64; it must be float32")),
+    # softmax
+    (("softmax", dict(x=zeros())), "softmax: x needs at least 1 axis but has shape ()"),
+    (
+        ("softmax", dict(x=zeros(2, dtype=np.float16))),
+        TypeError("softmax: x is float16; it must be float32 or float64"),
+    ),
+    (("softmax_backward", dict(g=zeros(2), y=zeros(3))), "softmax_backward: g has shape (2,) but needs (3,) like y"),
     # attention
     (attention(q=zeros(2, 5, 8)), "attention: q needs 4 axes (N, length, heads, d) but has shape (2, 5, 8)"),
     (attention(k=zeros(3, 5, 4, 8)), "q (2, 5, 4, 8) has 2 samples (axis 0) but k (3, 5, 4, 8) has 3"),
@@ -224,6 +235,24 @@ REFUSED = [
         "arithmetic: b (2,) does not broadcast to the shape of a (1,)",
     ),
     (("sum_positions", dict(x=zeros(2, 3))), "sum_positions: x needs 3 axes (N, M, C) but has shape (2, 3)"),
+    # resampling
+    (upfirdn(x=zeros(5, 5, 3)), "upfirdn2d: x needs 4 axes (N, H, W, C), H and W not empty, but has shape (5, 5, 3)"),
+    (upfirdn(x=zeros(2, 0, 5, 3)), "H and W not empty, but has shape (2, 0, 5, 3)"),
+    (upfirdn(taps=zeros(2, 2)), "upfirdn2d: taps needs 1 axis, not empty, but has shape (2, 2)"),
+    (upfirdn(taps=zeros(0)), "taps needs 1 axis, not empty, but has shape (0,)"),
+    (upfirdn(taps=zeros(4, dtype=f64)), TypeError("upfirdn2d: x is float32 but taps is float64")),
+    (upfirdn(up=0), "upfirdn2d: up must be at least 1; got 0"),
+    (upfirdn(down=(1, 2, 2)), "upfirdn2d: down (1, 2, 2) has 3 numbers but there are 2 spatial axes"),
+    (upfirdn(padding=1), TypeError("padding must be two ints (before, after), or a pair of these; got 1")),
+    (
+        upfirdn(padding=(1, 0.5)),
+        TypeError("padding must be two ints (before, after), or a pair of these; got (1, 0.5)"),
+    ),
+    (
+        upfirdn(padding=((0, 0), (-1, -1))),
+        "upfirdn2d: 4 taps do not fit x (2, 5, 5, 3), which is only (5, 3) with up (1, 1) "
+        "and padding ((0, 0), (-1, -1))",
+    ),
     (index_add(indices=zeros(4)), TypeError("index_add: indices is float32; it must be int64 or int32")),
     (index_add(indices=zeros(2, 2, dtype=int)), "index_add: indices needs 1 axis (M,) but has shape (2, 2)"),
     (index_add(g=zeros(3, 2)), "index_add: g has shape (3, 2) but needs (4, 2) for indices (4,) and shape (5, 2)"),

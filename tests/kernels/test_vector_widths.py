@@ -31,6 +31,8 @@ for dtype, tolerance in ((np.float32, 2e-5), (np.float64, 1e-12)):
         attention=(q, q, q),
         group_norm=(image, 17, None, None, 1e-5, True),
         group_norm_backward=(y, image, None, None, mean, rstd, 17),
+        softmax=(image[..., ::-1],),
+        softmax_backward=(y, reference.softmax(image)),
         activation=(image, "gelu"),
         normal=((3, 50), 1, 2, 0, dtype),
         uniform=((3, 50), 1, 2, 0, dtype),

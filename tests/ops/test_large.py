@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigen.ops import elementwise, reduce
+from minigen.ops import activation, elementwise, reduce
 
 from .cases import CASES
 from .checks import FLOAT32, FLOAT64, LAYOUTS, check_float32, check_unrecorded, check_value, check_views
@@ -18,6 +18,7 @@ LABELS = [label for label, case in CASES.items() if case.differentiable and case
 @pytest.fixture(autouse=True, scope="module")
 def _everything_is_large():
     with (
+        mock.patch.object(activation, "LARGE", 0),
         mock.patch.object(elementwise, "LARGE_SUM", 0),
         mock.patch.object(elementwise, "LARGE_FUNCTION", 0),
         mock.patch.object(reduce, "LARGE", 0),

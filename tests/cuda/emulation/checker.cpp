@@ -64,11 +64,15 @@ struct Logged { uint64_t pc, address; uint32_t bytes, lane, kind, shared; };
 std::vector<Logged> logged;
 int64_t logged_block = -1, logged_warp;
 
-// The last region that begins at p or before.
+// The last region that begins at p or before. Often it is the same again.
 Region* region_before(uintptr_t p) {
+    static size_t last;
+    if (last < regions.size() && regions[last].begin <= p && p < regions[last].end) return &regions[last];
     const auto begins_after = [](uintptr_t p, const Region& r) { return p < r.begin; };
     const auto next = std::upper_bound(regions.begin(), regions.end(), p, begins_after);
-    return next == regions.begin() ? nullptr : &next[-1];
+    if (next == regions.begin()) return nullptr;
+    last = next - regions.begin() - 1;
+    return &regions[last];
 }
 
 // threadIdx and the like in this library, and constants in that of the kernel; but not what lies behind a shared array.
@@ -80,8 +84,9 @@ bool constant(uintptr_t p, const Region* before) {
 const char* const NAME[] = {"read", "write", "atomic"};
 
 void check_order(Region& region, uintptr_t p, size_t bytes, Access kind) {
+    const int shift = region.grain / 2;  // 1, 2 or 4 bytes
     if (region.cells.empty()) region.cells.resize((region.end - region.begin) / region.grain + 1);
-    const size_t first = (p - region.begin) / region.grain, last = (p + bytes - 1 - region.begin) / region.grain;
+    const size_t first = (p - region.begin) >> shift, last = (p + bytes - 1 - region.begin) >> shift;
     const auto race = [&](size_t i, const char* done, uint64_t other) {
         fail("race in %s memory, byte %zu of %s: %s %ss, %s by %s with no barrier between",
              region.shared ? "shared" : "global", i * region.grain, region.name, told(now).c_str(), NAME[kind], done,
@@ -122,10 +127,10 @@ void check(const void* address, size_t bytes, Access kind, void* code) {
     }
     if (p + bytes > region->end)
         fail("out of bounds: %s of %zu bytes straddles the end of %s", NAME[kind], bytes, region->name);
-    if (p % (bytes & -bytes)) fail("misaligned %s of %zu bytes in %s", NAME[kind], bytes, region->name);
+    if (p & ((bytes & -bytes) - 1)) fail("misaligned %s of %zu bytes in %s", NAME[kind], bytes, region->name);
     if (kind != READ && !region->writable) fail("%s through a pointer to const, to %s", NAME[kind], region->name);
     count(*region, bytes, kind);
-    if ((int64_t)block_of(now) - 1 == logged_block && (int64_t)warp_of(now) == logged_warp)
+    if (logged_block >= 0 && (int64_t)block_of(now) - 1 == logged_block && (int64_t)warp_of(now) == logged_warp)
         logged.push_back({fault, (uint64_t)(region - regions.data()) << 40 | (p - region->begin), (uint32_t)bytes,
                           (uint32_t)thread_of(now) % 32, kind, (uint32_t)region->shared});
     if (kind != ATOMIC) check_order(*region, p, bytes, kind);

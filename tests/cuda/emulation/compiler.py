@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("MINIGEN_EMULATION_CACHE", HERE / "build"))
 COMMON = ("-std=c++20", "-fPIC")
-RUNTIME = (*COMMON, "-O2", "-shared")
+RUNTIME = (*COMMON, "-O2", "-fno-semantic-interposition", "-shared")
 KERNELS = (
     *COMMON,
     "-g1",  # the lines of code addresses, in the words that addr2line understands

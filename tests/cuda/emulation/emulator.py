@@ -58,6 +58,11 @@ class Module:
             for name, at, size in compiler.shared_arrays(self.path)
         ]
 
+    @property
+    def static_shared(self):
+        """Bytes of static shared memory, of all the kernels together."""
+        return sum(r.end - r.begin for r in self._shared)
+
     def signature(self, name):
         """The kernel's parameters, as arguments.py describes them."""
         text = ctypes.create_string_buffer(4096)

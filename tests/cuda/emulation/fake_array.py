@@ -74,8 +74,21 @@ class Flags(NamedTuple):
 
 
 class _Memory:
+    """cupy.cuda.MemoryPointer: where an array begins."""
+
     def __init__(self, host):
         self.ptr, self._host = host.ctypes.data, host
+
+    def array(self, shape, dtype):
+        """The numbers in order from here on, which must lie in memory that was allocated."""
+        owner = self._host
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        host = np.lib.stride_tricks.as_strided(self._host, shape, np.empty(shape, dtype).strides)
+        low, high = np.lib.array_utils.byte_bounds(owner)
+        if dtype != self._host.dtype or (host.size and not low <= self.ptr <= self.ptr + host.nbytes <= high):
+            raise RuntimeError(f"an array of {shape} {dtype} does not fit the memory at {self.ptr:#x}")
+        return host
 
 
 class ndarray:
@@ -84,9 +97,9 @@ class ndarray:
     __hash__ = None
 
     def __init__(self, shape, dtype=float, memptr=None, strides=None, order="C"):
-        if memptr is not None or strides is not None:
-            raise NotImplementedError("the stand-in for CuPy allocates arrays itself")
-        self._hold(poisoned(np.empty(shape, dtype, order)))
+        if strides is not None:
+            raise NotImplementedError("the stand-in for CuPy takes no strides")
+        self._hold(memptr.array(shape, dtype) if memptr else poisoned(np.empty(shape, dtype, order)))
 
     def _hold(self, host):
         self._host = owner = host
@@ -127,7 +140,10 @@ class ndarray:
         if (arr.dtype, arr.shape) != (self.dtype, self.shape):
             raise ValueError("Shape or dtype mismatch")
         stats["host_to_device"] += arr.nbytes
-        self._host[...] = arr
+        if stream is None:
+            self._host[...] = arr
+        else:
+            stream.postpone(lambda: np.copyto(self._host, arr))
 
     def item(self):
         stats["syncs"] += 1

@@ -1,9 +1,9 @@
 """cupy.cuda of the stand-in: one device that is never busy."""
 
 import time
-from types import SimpleNamespace
+import types
 
-from .fake_array import stats
+from . import fake_array
 
 
 class Device:
@@ -30,14 +30,22 @@ class Device:
         pass
 
     def synchronize(self):
-        stats["syncs"] += 1
+        fake_array.stats["syncs"] += 1
 
 
 class Stream:
+    """Copies to other streams than the null one are put off for as long as may be: until something waits for them."""
+
     ptr = 0
 
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
-        pass
+        self._postponed = []
+
+    def postpone(self, copy):
+        if self is Stream.null:
+            copy()
+        else:
+            self._postponed.append(copy)
 
     def __enter__(self):
         return self
@@ -49,13 +57,17 @@ class Stream:
         return self
 
     def record(self, event=None):
-        return event or Event()
+        event = event or Event()
+        event.record(self)
+        return event
 
     def wait_event(self, event):
-        pass
+        if self is Stream.null:
+            event.happen()
 
     def synchronize(self):
-        stats["syncs"] += 1
+        fake_array.stats["syncs"] += 1
+        self.record().happen()
 
 
 Stream.null = Stream()
@@ -65,17 +77,29 @@ class Event:
     done = True
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
-        self.time = None
+        self._postponed, self.time = [], None
 
     def record(self, stream=None):
         self.time = time.perf_counter()
+        self._postponed = (stream or Stream.null)._postponed  # all that was put off on it before, and only that
+        (stream or Stream.null)._postponed = []
+
+    def happen(self):
+        for copy in self._postponed:
+            copy()
+        self._postponed = []
 
     def synchronize(self):
-        stats["syncs"] += 1
+        fake_array.stats["syncs"] += 1
+        self.happen()
 
 
 def get_current_stream(device_id=-1):
     return Stream.null
+
+
+def alloc_pinned_memory(size):
+    return bytearray(size)
 
 
 def get_elapsed_time(start_event, end_event):
@@ -86,7 +110,7 @@ def is_available():
     return True
 
 
-runtime = SimpleNamespace(
+runtime = types.SimpleNamespace(
     deviceSynchronize=Device().synchronize,
     getDeviceCount=lambda: 1,
     getDevice=lambda: 0,

@@ -6,13 +6,13 @@ is fine here, laxer would be a bug.
 """
 
 import sys
-from types import SimpleNamespace
+import types
 
 import numpy as np
 
+from . import fake_array, real_cupy
 from . import fake_cuda as cuda
-from . import real_cupy
-from .fake_array import call, ndarray, poisoned, stats, unwrap, wrap
+from .fake_array import ndarray, stats
 from .fake_kernels import RawKernel as RawKernel
 from .fake_kernels import RawModule as RawModule
 
@@ -36,7 +36,7 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
         stats["host_to_device"] += obj.nbytes
         host = obj
     else:
-        host = unwrap(obj)
+        host = fake_array.unwrap(obj)
     return ndarray._of(np.array(host, dtype=dtype, order=order, ndmin=ndmin))
 
 
@@ -47,7 +47,7 @@ def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
 
 
 def ascontiguousarray(a, dtype=None):
-    return wrap(np.ascontiguousarray(unwrap(a), dtype))
+    return fake_array.wrap(np.ascontiguousarray(fake_array.unwrap(a), dtype))
 
 
 def empty(shape, dtype=float, order="C"):
@@ -55,7 +55,7 @@ def empty(shape, dtype=float, order="C"):
 
 
 def empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
-    return ndarray._of(poisoned(np.empty_like(unwrap(prototype), dtype, order, shape=shape)))
+    return ndarray._of(fake_array.poisoned(np.empty_like(fake_array.unwrap(prototype), dtype, order, shape=shape)))
 
 
 def get_array_module(*args):
@@ -63,7 +63,7 @@ def get_array_module(*args):
 
 
 def get_default_memory_pool():
-    return SimpleNamespace(used_bytes=lambda: 0, total_bytes=lambda: 0, free_all_blocks=lambda: None)
+    return types.SimpleNamespace(used_bytes=lambda: 0, total_bytes=lambda: 0, free_all_blocks=lambda: None)
 
 
 def __getattr__(name):
@@ -77,7 +77,7 @@ def __getattr__(name):
     def function(*args, **kwargs):
         if args and isinstance(args[0], list) and not any(isinstance(item, ndarray) for item in args[0]):
             raise TypeError("Unsupported type <class 'list'>")
-        return call("cupy", name, numpys, args, kwargs)
+        return fake_array.call("cupy", name, numpys, args, kwargs)
 
     function.__name__ = name
     return function

@@ -1,7 +1,6 @@
 """cupy.RawModule and cupy.RawKernel of the stand-in: kernels run on the emulator, with its checks."""
 
 import os
-import sys
 
 import numpy as np
 
@@ -9,21 +8,22 @@ from . import emulator
 from .fake_array import allocations, ndarray, stats
 
 MODE = os.environ.get("MINIGEN_EMULATION_MODE", "check")
-STATIC_SHARED, MOST_SHARED = 48 << 10, 227 << 10  # bytes a block may have unasked, and on any device at all
+# Bytes of shared memory that a block may have unasked, and at all, on a device of compute capability 8.0.
+UNASKED_SHARED, MOST_SHARED = 48 << 10, 163 << 10
 
 
 class RawModule:
     def __init__(
         self,
-        *,
         code=None,
+        *,
         path=None,
         options=(),
         backend="nvrtc",
         translate_cucomplex=False,
         enable_cooperative_groups=False,
         name_expressions=None,
-        jitify=False,
+        jitify=None,
     ):
         if (code is None) == (path is None):
             raise TypeError("Exactly one of `code` and `path` keyword arguments must be given.")
@@ -56,12 +56,27 @@ class RawKernel:
         translate_cucomplex=False,
         *,
         enable_cooperative_groups=False,
-        jitify=False,
+        jitify=None,
         _module=None,
     ):
         self.code, self.name, self.options, self.backend = code, name, options, backend
-        self.max_dynamic_shared_size_bytes = STATIC_SHARED
         self._module = _module or RawModule(code=code, options=options)
+        self._asked_shared = 0
+
+    @property
+    def shared_size_bytes(self):
+        self.compile()
+        return self._module._emulated.static_shared
+
+    @property
+    def max_dynamic_shared_size_bytes(self):
+        return self._asked_shared or UNASKED_SHARED - self.shared_size_bytes
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, bytes):
+        if bytes + self.shared_size_bytes > MOST_SHARED:
+            raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
+        self._asked_shared = bytes
 
     def compile(self, log_stream=None):
         self._module.compile()
@@ -70,17 +85,18 @@ class RawKernel:
         if not (isinstance(grid, tuple) and isinstance(block, tuple)):
             raise TypeError("grid and block must be tuples")
         if shared_mem > self.max_dynamic_shared_size_bytes:
-            raise RuntimeError(
-                f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of dynamic shared memory, "
-                f"max_dynamic_shared_size_bytes is {self.max_dynamic_shared_size_bytes}"
-            )
-        if shared_mem > MOST_SHARED:
-            raise RuntimeError("CUDA_ERROR_INVALID_VALUE: more shared memory than any device has")
-        self.compile()
+            raise RuntimeError("CUDA_ERROR_INVALID_VALUE: more shared memory than was asked for")
         values = tuple(_argument(f"{self.name}: argument {i}", value) for i, value in enumerate(args))
-        seed = sys.modules["cupy"].schedule_seed
-        self._module._emulated.launch(self.name, grid, block, values, shared_mem, seed, list(allocations.values()))
+        self._module._emulated.launch(
+            self.name, grid, block, values, shared_mem, _schedule_seed(), list(allocations.values())
+        )
         stats["launches"] += 1
+
+
+def _schedule_seed():
+    from . import fake_cupy  # which imports this module
+
+    return fake_cupy.schedule_seed
 
 
 def _argument(what, value):
@@ -91,6 +107,6 @@ def _argument(what, value):
         return value._host
     if isinstance(value, np.ndarray) and value.dtype.names is None:
         raise TypeError(f"{what} is a host array")
-    return {int: np.int64, float: np.float64, bool: np.bool_, complex: np.complex128}.get(type(value), lambda v: v)(
-        value
-    )
+    if type(value) in (int, float, bool, complex):
+        return np.asarray(value)[()]  # int64, float64: not what the kernel takes, and often not what was meant
+    return value

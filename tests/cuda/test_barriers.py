@@ -1,0 +1,79 @@
+"""Each barrier of real kernels is removed in turn: the emulator must see that it is gone, whatever the results are."""
+
+import re
+import sys
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from kernels import cuda
+from kernels.cuda.launch import Source, source_text
+
+from .arrays import on_device, scheduled
+from .emulation import fake_cuda, fake_cupy
+from .emulation.compiler import EmulatorError
+
+x, g, images = (np.random.default_rng(0).standard_normal(s, np.float32) for s in ((2, 9, 24), (24,), (1, 6, 6, 40)))
+CALLS = {
+    "group_norm": (x, 4, g, g),
+    "conv_weight_grad": (images, images[..., :24].copy(), 3, 1, 1),
+}
+BARRIERS = [
+    # the call, the file that has barriers, what they look like, how many there are at least
+    ("group_norm", "numbers.cuh", r"__syncthreads\(\);", 2),
+    ("group_norm", "columns.cuh", r"__syncthreads\(\);", 1),
+    ("conv_weight_grad", "conv_weight_grad.cu", r"__syncthreads\(\);|cp_async_wait<[^;]*>\(\);", 3),
+    ("conv_weight_grad", "product_tile.cuh", r"__syncthreads\(\);", 2),
+]
+
+
+@pytest.fixture(autouse=True)
+def emulated():
+    """The emulator, also where the other tests run on a GPU."""
+    with mock.patch.dict(sys.modules, {"cupy": fake_cupy, "cupy.cuda": fake_cuda}):
+        yield
+
+
+def launched(call, changed, seeds=(0,)):
+    """Runs a call while the sources of `changed`, {path: text}, have these texts. Returns the paths of all sources that
+    it launches kernels of, and what the emulator finds, or None."""
+    functions = {}
+
+    def function(source, kernel, device):
+        key = source.path, kernel
+        if key not in functions:
+            code = changed.get(source.path, source.text)
+            functions[key] = fake_cupy.RawModule(code=code, name_expressions=(kernel,)).get_function(kernel)
+        return functions[key]
+
+    found = None
+    with mock.patch.object(Source, "_function", function):
+        for seed in seeds:
+            try:
+                with scheduled(fake_cupy, seed):
+                    getattr(cuda, call)(*on_device(fake_cupy, CALLS[call]))
+            except RuntimeError as error:
+                assert isinstance(error.__cause__, EmulatorError)
+                found = str(error)
+                break
+    return {path for path, _ in functions}, found
+
+
+def places(text, file, pattern):
+    """Where the pattern is in `file`, in the text of a source that has its included files in their places."""
+    for match in re.finditer(pattern, text):
+        if re.findall(r'#line \d+ "(.*)"', text[: match.start()])[-1] == file:
+            yield match.span()
+
+
+@pytest.mark.parametrize(("call", "file", "pattern", "least"), BARRIERS)
+def test_no_barrier_can_be_spared(call, file, pattern, least):
+    paths, found = launched(call, {})
+    assert found is None
+    barriers = [(path, span) for path in paths for span in places(source_text(path), file, pattern)]
+    assert len(barriers) >= least
+    for path, (begin, end) in barriers:
+        text = source_text(path)
+        _, found = launched(call, {path: text[:begin] + ";" + text[end:]}, seeds=range(4))
+        assert found and re.search(r"race in shared|uninitialised shared", found), text[begin - 400 : end + 200]
