@@ -24,7 +24,9 @@ setup(
     package_data={"minigen": ["py.typed"], "kernels": ["py.typed", "cuda/*.cu", "cuda/*.cuh"]},
     install_requires=["numpy>=2.0", "numba>=0.68,<0.69", "safetensors>=0.4.5"],
     extras_require={
-        "cuda12": ["cupy-cuda12x[ctk]>=14"],  # ctk: NVRTC and CUDA's headers, so that a GPU's driver is all that is needed
+        "cuda12": [
+            "cupy-cuda12x[ctk]>=14"
+        ],  # ctk: NVRTC and CUDA's headers, so that a GPU's driver is all that is needed
         "cuda13": ["cupy-cuda13x[ctk]>=14"],
         "examples": EXAMPLES,
         "test": ["pytest>=8", "hypothesis>=6.100", "setuptools>=70.1", *EXAMPLES],

@@ -119,4 +119,3 @@ def test_without_a_gpu_it_says_so_in_a_sentence(monkeypatch):
     monkeypatch.setattr(backend, "to_device", no_gpu)
     with pytest.raises(SystemExit, match="there is no GPU"):
         gpu.rows()
-

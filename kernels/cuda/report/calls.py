@@ -77,9 +77,10 @@ def group_norm(new: New) -> None:
 @for_each(HALF_TOO)
 def attention(new: New) -> None:
     for d in (32, 64, 128, 129):  # what heads are padded to for tensor cores, and one too large for that
-        q, k, v = new(1, 65, 2, d), new(1, 65, 2, d), new(1, 65, 2, d)
-        out, lse = cuda.attention(q, k, v)
-        cuda.attention_backward(out, out, lse, q, k, v)
+        for length in (64, 65):  # one tile of queries, and more
+            q, k, v = (new(1, length, 2, d) for _ in range(3))
+            out, lse = cuda.attention(q, k, v)
+            cuda.attention_backward(out, out, lse, q, k, v)
 
 
 # ---- noise -----------------------------------------------------------------------------------------------

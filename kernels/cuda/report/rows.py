@@ -63,7 +63,7 @@ class Row:
 
 
 def rows() -> Iterator[Row]:
-    """The benchmark's rows of kernels, in the precisions in which `python -m kernels.benchmark --device cuda` times them."""
+    """The benchmark's rows of kernels, each in the precisions that the benchmark times it in."""
     for row in KERNEL_ROWS:
         for numbers in NUMBERS_OF.get(row.kind, ("float32",)):
             with recording(A100.arch) as (cupy, launches):
