@@ -3,6 +3,14 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 EXAMPLES = ["mlxtend>=0.23", "scikit-learn>=1.4", "tqdm>=4.66", "matplotlib>=3.8", "Pillow>=10", "graphviz>=0.20"]
+# NVRTC for python -m kernels.cuda.report, which needs no GPU: CUDA 13 has dropped sm_70, which CUDA 12 still knows.
+REPORT = [
+    "nvidia-cuda-nvrtc==13.5.*",
+    "nvidia-cuda-runtime==13.5.*",
+    "nvidia-cuda-nvdisasm==13.5.*",
+    "nvidia-cuda-nvrtc-cu12==12.9.*",
+    "nvidia-cuda-runtime-cu12==12.9.*",
+]
 
 setup(
     name="minigen",
@@ -23,5 +31,6 @@ setup(
         "test": ["pytest>=8", "hypothesis>=6.100", "setuptools>=70.1", *EXAMPLES],
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],
         "peers": ["torch>=2.4"],
+        "report": REPORT,
     },
 )

@@ -1,5 +1,6 @@
 """cupy.cuda of the stand-in: one device that is never busy."""
 
+import time
 import types
 
 from . import fake_array
@@ -74,9 +75,10 @@ class Event:
     done = True
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
-        self._postponed = []
+        self._postponed, self.time = [], None
 
     def record(self, stream=None):
+        self.time = time.perf_counter()
         self._postponed = (stream or Stream.null)._postponed  # all that was put off on it before, and only that
         (stream or Stream.null)._postponed = []
 
@@ -99,7 +101,7 @@ def alloc_pinned_memory(size):
 
 
 def get_elapsed_time(start_event, end_event):
-    return 0.0
+    return 1e3 * (end_event.time - start_event.time)
 
 
 def is_available():
@@ -110,5 +112,8 @@ runtime = types.SimpleNamespace(
     deviceSynchronize=Device().synchronize,
     getDeviceCount=lambda: 1,
     getDevice=lambda: 0,
+    getDeviceProperties=lambda device: {"name": b"emulated"},
+    driverGetVersion=lambda: 13000,
+    runtimeGetVersion=lambda: 13000,
     CUDARuntimeError=RuntimeError,
 )
