@@ -20,11 +20,8 @@ class Device:
     def __exit__(self, *error):
         pass
 
-    def __eq__(self, other):
+    def __eq__(self, other):  # and so, like CuPy's, not hashable
         return self.id == other.id
-
-    def __hash__(self):
-        return self.id
 
     def use(self):
         pass
