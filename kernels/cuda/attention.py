@@ -92,7 +92,7 @@ def _launch(kernel: str, args: tuple, heads: int, rows: int, columns: int, own_t
     widest, size = max(shape["d"], shape["e"]), array.dtype.itemsize
     if _on_tensor_cores(array) and widest <= HEADS[-1]:
         head = next(h for h in HEADS if h >= widest)
-        own, others = own_tiles * WARP_ROWS * tall, 16 if head * size > 256 else 32
+        own, others = own_tiles * WARP_ROWS * tall, 16 if head > 64 else 32
         _tensor_core.launch(
             f"{kernel}_tensor_core<{ctype(array.dtype)}, {head}, {tall}>",
             args,
