@@ -100,10 +100,12 @@ def test_the_command_line(device, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(gpu, "COPIED", 1024)
     figures = tmp_path / "figures.json"
     command = ["benchmark", "--device", "cuda", "--only", "tiny", "--quick", "--check", "--json", str(figures)]
-    monkeypatch.setattr(sys, "argv", command)
+    picture = tmp_path / "roofline.png"
+    monkeypatch.setattr(sys, "argv", [*command, "--picture", str(picture)])
     with pytest.raises(SystemExit) as ended:
         program.main()
     assert not ended.value.code
+    assert picture.read_bytes().startswith(b"\x89PNG")
     kept, printed = json.loads(figures.read_text()), capsys.readouterr().out
     assert [r["name"] for r in kept["rows"]] == ["tiny", "tiny, TF32", "tiny, float16"]
     assert all(r["ours"] > 0 for r in kept["rows"])
