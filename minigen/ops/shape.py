@@ -153,8 +153,10 @@ def _sum_at(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
 def sum_rows(g: Array, rows: Array, shape: tuple[int, ...], columns: int) -> Array:
     """Zeros of `shape`, of which every `columns` numbers are a row, with those of g added to the rows of these numbers:
     one by one, in order, on any device."""
+    if not columns:
+        return np.zeros_like(g, shape=shape)  # rows that hold nothing: their number does not show in the shape's size
     wide = g.reshape(rows.size, columns).astype(np.promote_types(g.dtype, np.float32), copy=False)
-    y = kernels_for(g).index_add((math.prod(shape) // max(columns, 1), columns), rows.ravel(), wide)
+    y = kernels_for(g).index_add((math.prod(shape) // columns, columns), rows.ravel(), wide)
     return y.astype(g.dtype, copy=False).reshape(shape)
 
 
