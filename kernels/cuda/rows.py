@@ -23,7 +23,7 @@ class Team(NamedTuple):
 
 
 def team(length: int, *arrays: Any) -> Team:
-    """The threads for rows of this length of these contiguous arrays. There are few kinds: each is compiled by itself."""
+    """The threads for rows of this length of these contiguous arrays. Few kinds: each is compiled by itself."""
     width = vector_width(length, *arrays)
     most = BYTES // max(4, arrays[0].dtype.itemsize)  # numbers in a thread
     for threads, numbers in ((WARP, most // 4), (WARP, most), (THREADS, most)):
