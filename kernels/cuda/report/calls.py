@@ -68,10 +68,19 @@ def rows(new: New) -> None:
 @for_each(HALF_TOO)
 def group_norm(new: New) -> None:
     for channels in WIDTHS:
-        for positions in (4, 4096):  # sums over a group by a warp, and by a block; one unit, and many
+        for positions in (4, 2**15):  # sums over a group by a warp, and by a block; one unit, and many
             x, weight, bias = new(2, positions, channels), new(channels), new(channels)
             y, mean, rstd = cuda.group_norm(x, 1, weight, bias)
             cuda.group_norm_backward(y, x, weight, bias, mean, rstd, 1)
+
+
+@for_each(HALF_TOO)
+def rows(new: New) -> None:
+    for length in (16, 512, 2048, 10000):  # for each kind of team of rows.py, and too long for any
+        for x in (new(2, length), new(2, length - 1)):
+            y, mean, rstd = cuda.group_norm(x, 1)
+            cuda.group_norm_backward(y, x, None, None, mean, rstd, 1)
+            cuda.softmax_backward(cuda.softmax(x), x)
 
 
 @for_each(HALF_TOO)
