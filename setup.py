@@ -7,7 +7,7 @@ EXAMPLES = ["mlxtend>=0.23", "scikit-learn>=1.4", "tqdm>=4.66", "matplotlib>=3.8
 setup(
     name="minigen",
     version="0.1.0",
-    description="A small autograd engine on NumPy arrays, with hand-written kernels, for generative models",
+    description="A small autograd engine on NumPy and CuPy arrays, with hand-written kernels, for generative models",
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
