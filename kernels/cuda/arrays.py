@@ -35,15 +35,16 @@ def contiguous(x: Array) -> Array:
 
 
 def with_strides(x: Array) -> tuple[Array, tuple[int, ...]]:
-    """For kernels that are told how an array lies: the memory from its first number to its last, as a contiguous array,
-    and how many numbers further the next one along each axis is, 0 if there is only one.
-
-    Arrays that run backwards along an axis are copied first.
+    """For kernels that are told how an array lies: contiguous memory with its numbers, others between them perhaps, and
+    how many numbers further the next one along each axis is, 0 if there is only one. No copy, unless an axis runs
+    backwards.
     """
     import cupy
 
     x = x if min(x.strides, default=0) >= 0 else contiguous(x)
     strides = tuple(stride // x.dtype.itemsize if size > 1 else 0 for size, stride in zip(x.shape, x.strides))
-    span = 1 + sum((size - 1) * stride for size, stride in zip(x.shape, strides)) if x.size else 0
+    if x.flags.c_contiguous:
+        return x, strides
+    span = 1 + sum((size - 1) * stride for size, stride in zip(x.shape, strides))
     with x.device:
         return cupy.ndarray((span,), x.dtype, x.data), strides

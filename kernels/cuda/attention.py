@@ -92,7 +92,7 @@ def _launch(kernel: str, args: tuple, heads: int, rows: int, columns: int, own_t
     widest, size = max(shape["d"], shape["e"]), array.dtype.itemsize
     if _on_tensor_cores(array) and widest <= HEADS[-1]:
         head = next(h for h in HEADS if h >= widest)
-        own, others = own_tiles * WARP_ROWS * tall, 16 if head * size > 256 else 32
+        own, others = own_tiles * WARP_ROWS * tall, 16 if head > 64 else 32
         _tensor_core.launch(
             f"{kernel}_tensor_core<{ctype(array.dtype)}, {head}, {tall}>",
             args,
@@ -122,8 +122,8 @@ def _on_tensor_cores(array: Array) -> bool:
 def _inputs(
     q: Array, k: Array, v: Array, mask: Array | None, is_causal: bool, scale: float, *others: Array
 ) -> tuple[tuple, np.ndarray]:
-    """(q, k, v, allowed, added) as the kernels take them, and their struct Shape; `others` are more arrays they move."""
-    samples, queries, heads, d = q.shape
+    """(q, k, v, allowed, added) as kernels take them, and their struct Shape; `others` are more arrays they move."""
+    _, queries, heads, d = q.shape
     keys, e = v.shape[1], v.shape[3]
     (q, q_strides), (k, k_strides), (v, v_strides) = _rows(q), _rows(k), _rows(v)
     vector = 16 // q.dtype.itemsize
@@ -142,8 +142,6 @@ def _inputs(
 
 
 def _rows(x: Array) -> tuple[Array, tuple[int, int, int]]:
-    """The memory of x (N, L, heads, d), a part of a larger array too, and its strides along N, L and heads."""
-    if x.strides[3] != x.dtype.itemsize:
-        x = contiguous(x)
-    x, (sample, row, head, _) = with_strides(x)
+    """The memory of x (N, L, heads, d), also a part of a larger array, and its strides along N, L and heads."""
+    x, (sample, row, head, _) = with_strides(x if x.strides[3] == x.dtype.itemsize else contiguous(x))
     return x, (sample, row, head)

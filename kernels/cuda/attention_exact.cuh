@@ -43,7 +43,7 @@ __device__ __forceinline__ void load_part(A* to, const Rows<const T>& from, int 
     const int offset = threadIdx.x % VECTORS * WIDTH, column = first_column + offset;
     const T* const source = from.row(first_row) + column;
     if (aligned) {
-#pragma unroll
+#pragma unroll 2
         for (int row = threadIdx.x / VECTORS, n = 0; n < SIDE * VECTORS / THREADS; ++n, row += THREADS / VECTORS) {
             Vector<T, WIDTH> read = {};
             if (first_row + row < from.count && column < from.columns) read = load<WIDTH>(source + (long long)row * from.stride);

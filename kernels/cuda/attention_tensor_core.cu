@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(128, 2)
 attention_tensor_core(const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v,
                       const bool* __restrict__ allowed, const T* __restrict__ added, T* __restrict__ out,
                       float* __restrict__ lse, const Shape shape) {
-    constexpr int P = PITCH<T, HEAD>, ROWS = 16 * M * WARPS, COLUMNS = OTHERS<T, HEAD>, N = COLUMNS / 8;
+    constexpr int P = PITCH<T, HEAD>, ROWS = 16 * M * WARPS, COLUMNS = OTHERS<HEAD>, N = COLUMNS / 8;
     extern __shared__ __align__(16) unsigned char memory[];
     T* const q_tile = reinterpret_cast<T*>(memory);
     T* const stages = q_tile + ROWS * P;
@@ -99,7 +99,7 @@ query_gradient_tensor_core(const T* __restrict__ g, const float* __restrict__ ro
                            const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v,
                            const bool* __restrict__ allowed, const T* __restrict__ added, T* __restrict__ dq,
                            const Shape shape) {
-    constexpr int P = PITCH<T, HEAD>, ROWS = 16 * M * WARPS, COLUMNS = OTHERS<T, HEAD>, N = COLUMNS / 8;
+    constexpr int P = PITCH<T, HEAD>, ROWS = 16 * M * WARPS, COLUMNS = OTHERS<HEAD>, N = COLUMNS / 8;
     extern __shared__ __align__(16) unsigned char memory[];
     T* const q_tile = reinterpret_cast<T*>(memory);
     T* const g_tile = q_tile + ROWS * P;
@@ -163,7 +163,7 @@ key_value_gradient_tensor_core(const T* __restrict__ g, const float* __restrict_
                                const float* __restrict__ lse, const T* __restrict__ q, const T* __restrict__ k,
                                const T* __restrict__ v, const bool* __restrict__ allowed, const T* __restrict__ added,
                                T* __restrict__ dk, T* __restrict__ dv, const Shape shape) {
-    constexpr int P = PITCH<T, HEAD>, ROWS = 16 * M * WARPS, COLUMNS = OTHERS<T, HEAD>, N = COLUMNS / 8;
+    constexpr int P = PITCH<T, HEAD>, ROWS = 16 * M * WARPS, COLUMNS = OTHERS<HEAD>, N = COLUMNS / 8;
     extern __shared__ __align__(16) unsigned char memory[];
     T* const k_tile = reinterpret_cast<T*>(memory);
     T* const v_tile = k_tile + ROWS * P;

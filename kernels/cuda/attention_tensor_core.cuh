@@ -24,8 +24,8 @@
 constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
 constexpr int WARPS = 4, THREADS = 32 * WARPS;
 
-// Rows that go by at a time: what leaves the largest of the kernels below 100 kB of shared memory.
-template <class T, int HEAD> constexpr int OTHERS = HEAD * sizeof(T) > 256 ? 16 : 32;
+// Rows that go by at a time: so few for large heads that registers suffice, and 99 kB of shared memory.
+template <int HEAD> constexpr int OTHERS = HEAD > 64 ? 16 : 32;
 // A row of a tile in shared memory: HEAD numbers, and 16 bytes between it and the next.
 template <class T, int HEAD> constexpr int PITCH = HEAD + 16 / (int)sizeof(T);
 
@@ -55,11 +55,11 @@ __device__ __forceinline__ void load_tile(T* to, const Rows<const T>& from, int 
 }
 
 // A stage of the pipeline: OTHERS rows of a, then as many of b. There are two, one to work on while the other fills.
-template <class T, int HEAD> constexpr int STAGE = 2 * OTHERS<T, HEAD> * PITCH<T, HEAD>;
+template <class T, int HEAD> constexpr int STAGE = 2 * OTHERS<HEAD> * PITCH<T, HEAD>;
 template <int HEAD, class T>
 __device__ __forceinline__ void load_stage(T* to, const Rows<const T>& a, const Rows<const T>& b, int first_row, bool aligned) {
-    load_tile<OTHERS<T, HEAD>, HEAD>(to, a, first_row, aligned);
-    load_tile<OTHERS<T, HEAD>, HEAD>(to + STAGE<T, HEAD> / 2, b, first_row, aligned);
+    load_tile<OTHERS<HEAD>, HEAD>(to, a, first_row, aligned);
+    load_tile<OTHERS<HEAD>, HEAD>(to + STAGE<T, HEAD> / 2, b, first_row, aligned);
 }
 
 // Operands as the tensor cores read them.
