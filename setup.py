@@ -15,7 +15,7 @@ REPORT = [
 setup(
     name="minigen",
     version="0.1.0",
-    description="A small autograd engine on NumPy arrays, with hand-written kernels, for generative models",
+    description="A small autograd engine on NumPy and CuPy arrays, with hand-written kernels, for generative models",
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
