@@ -75,15 +75,6 @@ def group_norm(new: New) -> None:
 
 
 @for_each(HALF_TOO)
-def rows(new: New) -> None:
-    for length in (16, 512, 2048, 10000):  # for each kind of team of rows.py, and too long for any
-        for x in (new(2, length), new(2, length - 1)):
-            y, mean, rstd = cuda.group_norm(x, 1)
-            cuda.group_norm_backward(y, x, None, None, mean, rstd, 1)
-            cuda.softmax_backward(cuda.softmax(x), x)
-
-
-@for_each(HALF_TOO)
 def attention(new: New) -> None:
     for d in (32, 64, 128, 129):  # what heads are padded to for tensor cores, and one too large for that
         for length in (64, 65):  # one tile of queries, and more
