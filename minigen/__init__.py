@@ -1,4 +1,4 @@
-"""minigen: a small autograd engine on NumPy arrays, with hand-written kernels, for generative models.
+"""minigen: a small autograd engine on NumPy and CuPy arrays, with hand-written kernels, for generative models.
 
 Where to start reading: `tensor.py` and `autograd.py` (the engine), `ops/` (one rule below each operation),
 `nn/` (layers), `diffusion/` (a model family on top).

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -145,5 +146,8 @@ def get_num_threads() -> int:
 
 
 def release_memory() -> None:
-    """Hands freed memory back to the system: up to 1 GiB of it is kept for the arrays of the next training step."""
+    """Hands freed memory back to the system, of which up to 1 GiB is kept for the arrays of the next training step; and
+    what CuPy keeps back to the GPU."""
     importlib.import_module("kernels.cpu.memory").release_memory()
+    if cupy := sys.modules.get("cupy"):
+        cupy.get_default_memory_pool().free_all_blocks()

@@ -63,14 +63,15 @@ class Optimizer:
     def step(self) -> None:
         """Updates every parameter that has a gradient."""
         self.steps += 1
-        for p, memory in self.with_gradient():
-            p.assign_(self.updated(p.data, p.grad.data, memory))
+        for p, g, memory in self.with_gradient():
+            p.assign_(self.updated(p.data, g, memory))
 
-    def with_gradient(self) -> list[tuple[Tensor, dict[str, Any]]]:
-        """The parameters that have a gradient, each with its memory."""
-        found = [(p, m) for p, m in zip(self.parameters, self.memory, strict=True) if p.grad is not None]
+    def with_gradient(self) -> list[tuple[Parameter, Any, dict[str, Any]]]:
+        """The parameters that have a gradient, each with the gradient's array and its memory."""
+        pairs = zip(self.parameters, self.memory, strict=True)
+        found = [(p, p.grad.data, memory) for p, memory in pairs if p.grad is not None]
         if self.remembers:
-            check_in_place(type(self).__name__, [(p, m[self.remembers[0]]) for p, m in found])
+            check_in_place(type(self).__name__, [(p, memory[self.remembers[0]]) for p, _, memory in found])
         return found
 
     def updated(self, p: Any, g: Any, memory: dict[str, Any]) -> Any:
@@ -157,8 +158,8 @@ class Adam(Optimizer):
     def step(self) -> None:
         self.steps += 1
         found = self.with_gradient()
-        parameters, memories = [p for p, _ in found], [memory for _, memory in found]
-        gradients = [p.grad.data for p in parameters]
+        parameters, gradients = [p for p, _, _ in found], [g for _, g, _ in found]
+        memories = [memory for _, _, memory in found]
         for memory in memories:
             memory["updates"] = memory["updates"] + 1
         scale = 1.0

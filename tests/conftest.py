@@ -31,3 +31,11 @@ def cupy(request):
             from tests.cuda.emulation import fake_cupy
 
             yield fake_cupy.install()
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request):
+    """Both devices, one after the other."""
+    if request.param == "cuda":
+        request.getfixturevalue("cupy")
+    return request.param

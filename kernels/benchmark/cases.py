@@ -233,7 +233,7 @@ def denoising_step(kernel: str, shape: tuple[int, ...], on: Device) -> Work:
     step = getattr(on.kernels, kernel)
 
     def peer() -> Run:
-        tx, to, tu = map(torch.tensor, (x, out, uncond))
+        tx, to, tu = map(tensor, (x, out, uncond))
 
         def ddim() -> Any:
             eps = tu + guidance * (to - tu)
@@ -266,7 +266,7 @@ def adam(arrays: int, side: int, around: bool, on: Device) -> Work:
     def ours() -> None:
         step[0] += 1
         more: Any = (
-            dict(scale=min(1.0, 1 / on.kernels.global_norm(g)), averages=average, average_decay=0.999) if around else {}
+            dict(scale=1 / max(1.0, on.kernels.global_norm(g)), averages=average, average_decay=0.999) if around else {}
         )
         on.kernels.adam_(p, g, m, v, step * arrays, *settings, **more)
 

@@ -37,12 +37,14 @@ def example(n: int, on: Device) -> Work:
 def count_flops(run: Run, kernels: Any) -> float:
     """Multiplications and additions of the products in a run, by their definitions."""
     flops: list[float] = []
-    with counted(kernels, "matmul", lambda y, a, b, *_: y.size * a.shape[1], flops), \
-         counted(kernels, "conv", lambda y, x, w, *_: y.size * math.prod(w.shape[:-1]), flops), \
-         counted(kernels, "conv_transpose", lambda y, x, w, *_: x.size * w.size // w.shape[-2], flops), \
-         counted(kernels, "conv_weight_grad", lambda dw, x, g, *_: g.size * math.prod(dw.shape[:-1]), flops), \
-         counted(kernels, "attention", lambda y, q, k, v, *_: 2 * q.size * k.shape[1], flops), \
-         counted(kernels, "attention_backward", lambda d, g, o, l, q, k, *_: 5 * q.size * k.shape[1], flops):  # fmt: skip
+    with (
+        counted(kernels, "matmul", lambda y, a, b, *_: y.size * a.shape[1], flops),
+        counted(kernels, "conv", lambda y, x, w, *_: y.size * math.prod(w.shape[:-1]), flops),
+        counted(kernels, "conv_transpose", lambda y, x, w, *_: x.size * w.size // w.shape[-2], flops),
+        counted(kernels, "conv_weight_grad", lambda dw, x, g, *_: g.size * math.prod(dw.shape[:-1]), flops),
+        counted(kernels, "attention", lambda y, q, k, v, *_: 2 * q.size * k.shape[1], flops),
+        counted(kernels, "attention_backward", lambda d, *a: 5 * a[3].size * a[4].shape[1], flops),
+    ):  # fmt: skip  (q, k)
         run()
     return 2 * sum(flops)
 

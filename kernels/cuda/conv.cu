@@ -6,16 +6,16 @@
 // while it is copied to shared memory, zeros where the window hangs over the edge ("implicit GEMM": Chetlur et al.
 // 2014, arXiv:1410.0759). m counts the positions of all samples, k the channels of one tap after another.
 //
-//             o: COLUMNS                      a block: a tile of ROWS positions x COLUMNS channels of y, of one
-//          k +-----------+                    group and, transposed, one phase (blockIdx.y); neighbours in
-//            | weight    |                    blockIdx.x share the positions, so the second-level cache has x.
-//            +-----------+                    warps and stages: product_tile.cuh
-//   k ->
-//  +------+  +-----------+                    flops: 2 M K O.  bytes from memory: x, weight and y once, if the
-//  | x at |  |           |                    second-level cache holds what neighbours share; from that cache to the
-//  | pixel|  |     y     | m: ROWS            SMs ROWS + COLUMNS numbers for ROWS COLUMNS multiply-adds: at 128 x 128
-//  | (m,k)|  |           |                    a float for 16 of them, half of what an A100 needs to wait for TF32.
-//  +------+  +-----------+
+//              o: COLUMNS                    a block: a tile of ROWS positions x COLUMNS channels of y, of one
+//           k +-----------+                  group and, transposed, of one phase (blockIdx.y); blocks next to each
+//             |  weight   |                  other in blockIdx.x share the positions
+//             +-----------+                  what warps and threads own, and the stages: product_tile.cuh
+//    k ->
+//  +-------+  +-----------+                  flops: 2 M K O
+//  | x at  |  |           |                  bytes from memory: x, weight and y once, as the second-level cache holds
+//  | pixel |  |     y     | m: ROWS          what neighbours share; from that cache: ROWS + COLUMNS numbers for every
+//  | (m, k)|  |           |                  ROWS COLUMNS multiply-adds. 128 x 128 floats at an A100's TF32 peak, 512
+//  +-------+  +-----------+                  in a cycle and SM, are 32 bytes a cycle, of 47 that its cache can give.
 #include "product_tile.cuh"
 #include "window.cuh"
 
@@ -55,7 +55,7 @@ template <class T, bool EXACT, int ROWS, int COLUMNS, int X_WIDTH, int WEIGHT_WI
 __global__ void __launch_bounds__(2 * COLUMNS, 1)
 convolve(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias, T* __restrict__ y,
          Window window, double slope) {
-    constexpr int K = K_OF_STEP<T>, A_TILE = ROWS * PITCH_BY_ROWS<T>, STAGE = A_TILE + K * PITCH_BY_K<COLUMNS>;
+    constexpr int K = K_OF_STEP<T>;
     extern __shared__ __align__(16) unsigned char memory[];
     __shared__ Place positions[ROWS];
     __shared__ int pixels[ROWS];
@@ -85,35 +85,19 @@ convolve(const T* __restrict__ x, const T* __restrict__ weight, const T* __restr
     const Digits step = digits_of(K, sizes);
     Digits of_x = digits_of(threadIdx.x % (K / X_WIDTH) * X_WIDTH, sizes);
     Digits of_weight = digits_of(RowByK<T, COLUMNS>::row(), sizes);
-    auto load_stage = [&](int stage) {
-        T* const tile = stages + stage * STAGE;
+    const auto load_step = [&](T* tile) {
         load_x<X_WIDTH, ROWS, COLUMNS>(tile, x, window, positions, place_of_tap(window, slides, of_x));
-        load_row_by_k<WEIGHT_WIDTH, COLUMNS>(tile + A_TILE, weight + weight_row(window, slides, of_weight), columns,
-                                             of_weight.of[3] < slides.d.taps);
+        const T* const row = weight + weight_row(window, slides, of_weight);
+        const bool exists = of_weight.of[3] < slides.d.taps;
+        load_row_by_k<WEIGHT_WIDTH, COLUMNS>(tile + A_TILE<T, ROWS, true>, row, columns, exists);
         add(of_x, step, sizes);
         add(of_weight, step, sizes);
     };
 
     Sums<T, ROWS> sums = {};
     const int steps = (slides.taps() * window.channels + K - 1) / K;
-    for (int s = 0; s < STAGES - 1; ++s) {
-        if (s < steps) load_stage(s);
-        cp_async_commit();
-    }
-    for (int s = 0; s < steps; ++s) {
-        cp_async_wait<STAGES - 2>();  // step s has come, for this thread,
-        __syncthreads();              // for all; and all are done with step s - 1, whose stage is filled again
-        if (s + STAGES - 1 < steps) load_stage((s + STAGES - 1) % STAGES);
-        cp_async_commit();
-        const T* tile = stages + s % STAGES * STAGE;
-        if constexpr (EXACT)
-            multiply_tile_exactly<ROWS, COLUMNS, true>(sums, tile, tile + A_TILE);
-        else
-            multiply_tile<ROWS, COLUMNS, true>(sums, tile, tile + A_TILE);
-    }
+    multiply_steps<EXACT, ROWS, COLUMNS, true>(sums, stages, steps, load_step);
 
-    Accumulator<T>* const finished = reinterpret_cast<Accumulator<T>*>(memory);
-    static_assert(ROWS * PITCH_BY_K<COLUMNS> * sizeof(Accumulator<T>) <= STAGES * STAGE * sizeof(T), "it fits");
-    sums_to_shared<ROWS, COLUMNS>(finished, sums);
+    const Accumulator<T>* const finished = sums_to_shared<ROWS, COLUMNS, true>(stages, sums);
     store_y<WEIGHT_WIDTH, ROWS, COLUMNS>(y, finished, pixels, y_pitch, columns, bias, Accumulator<T>(slope));
 }

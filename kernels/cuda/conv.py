@@ -6,7 +6,7 @@ One, two and three spatial axes are one case: an image is a volume of depth 1, a
 from __future__ import annotations
 
 import math
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,7 +183,7 @@ def _check_indices(over: checks.Window, x_shape: Ints, channels: int) -> None:
     samples, *sizes, _ = x_shape
     axes = zip(sizes, over.padding, over.dilation, over.kernel)
     pixels = max(math.prod(n + 2 * p + d * (k - 1) for n, p, d, k in axes), math.prod(over.out))
-    if max(samples, channels) * pixels >= 2**31:
+    if max(samples, channels) * pixels >= 2**31 - 2**10:  # and one more tile
         raise ValueError(
             f"convolution: the samples of x {x_shape} have up to {pixels} pixels, edges included, which make "
             f"{samples * pixels} pixels and {channels * pixels} numbers in a sample; the CUDA kernels count to 2**31"
@@ -206,9 +206,14 @@ def tile_for(x: Array, rows: int, columns: int, times: int) -> Tile:
     return min(TILES, key=cost)
 
 
-@cache
+_multiprocessors: dict[tuple, int] = {}  # CuPy asks the driver for all attributes each time
+
+
 def multiprocessors(device: Any) -> int:
-    return device.attributes["MultiProcessorCount"]
+    kind = device.id, device.compute_capability
+    if kind not in _multiprocessors:
+        _multiprocessors[kind] = device.attributes["MultiProcessorCount"]
+    return _multiprocessors[kind]
 
 
 def exactly(x: Array) -> str:

@@ -1,6 +1,6 @@
 // The gradient of a convolution's weight, in two launches.
 //
-//   dweight[r, o] = sum_m x[pixel(m, tap of r), channel of r] g[m, o]       r counts the channels of one tap after another
+//   dweight[r, o] = sum_m x[pixel(m, tap of r), channel of r] g[m, o]   r counts the channels of one tap after another
 //
 // A matrix product again, but summed over the positions m, of which there are many, for a result of which there is
 // little: so the positions are dealt out to `parts` blocks, and the parts' sums are added up in a second launch, always
@@ -36,8 +36,9 @@ __device__ __forceinline__ void load_x_by_k(T* tile, const T* x, const Window& w
 
 template <class T, class SUM, bool EXACT, int ROWS, int COLUMNS, int X_WIDTH, int G_WIDTH>
 __global__ void __launch_bounds__(2 * COLUMNS, 1)
-weight_grad(const T* __restrict__ x, const T* __restrict__ g, SUM* __restrict__ parts, Window window, int steps_of_part) {
-    constexpr int K = K_OF_STEP<T>, A_TILE = K * PITCH_BY_K<ROWS>, STAGE = A_TILE + K * PITCH_BY_K<COLUMNS>;
+weight_grad(const T* __restrict__ x, const T* __restrict__ g, SUM* __restrict__ parts, Window window,
+            int steps_of_part) {
+    constexpr int K = K_OF_STEP<T>;
     extern __shared__ __align__(16) unsigned char memory[];
     __shared__ Place taps[ROWS / X_WIDTH];
     T* const stages = reinterpret_cast<T*>(memory);
@@ -65,34 +66,18 @@ weight_grad(const T* __restrict__ x, const T* __restrict__ g, SUM* __restrict__ 
     const Digits step = digits_of(K, sizes);
     int position = first_step * K + RowByK<T, COLUMNS>::row();
     Digits of_x = digits_of(position, sizes);
-    auto load_stage = [&](int stage) {
-        T* const tile = stages + stage * STAGE;
+    const auto load_step = [&](T* tile) {
         load_x_by_k<X_WIDTH, ROWS, COLUMNS>(tile, x, window, place_of_position(window, slides, of_x), taps);
-        load_row_by_k<G_WIDTH, COLUMNS>(tile + A_TILE, g + (long long)position * pitch, columns, position < positions);
+        load_row_by_k<G_WIDTH, COLUMNS>(tile + A_TILE<T, ROWS, false>, g + (long long)position * pitch, columns,
+                                        position < positions);
         add(of_x, step, sizes);
         position += K;
     };
 
     Sums<T, ROWS> sums = {};
-    for (int s = 0; s < STAGES - 1; ++s) {
-        if (s < steps) load_stage(s);
-        cp_async_commit();
-    }
-    for (int s = 0; s < steps; ++s) {
-        cp_async_wait<STAGES - 2>();  // step s has come, for this thread,
-        __syncthreads();              // for all; and all are done with step s - 1, whose stage is filled again
-        if (s + STAGES - 1 < steps) load_stage((s + STAGES - 1) % STAGES);
-        cp_async_commit();
-        const T* tile = stages + s % STAGES * STAGE;
-        if constexpr (EXACT)
-            multiply_tile_exactly<ROWS, COLUMNS, false>(sums, tile, tile + A_TILE);
-        else
-            multiply_tile<ROWS, COLUMNS, false>(sums, tile, tile + A_TILE);
-    }
+    multiply_steps<EXACT, ROWS, COLUMNS, false>(sums, stages, steps, load_step);
 
-    SUM* const finished = reinterpret_cast<SUM*>(memory);
-    static_assert(ROWS * PITCH_BY_K<COLUMNS> * sizeof(SUM) <= STAGES * STAGE * sizeof(T), "it fits");
-    sums_to_shared<ROWS, COLUMNS>(finished, sums);
+    const SUM* const finished = sums_to_shared<ROWS, COLUMNS, false>(stages, sums);
     for (int i = threadIdx.x; i < ROWS * COLUMNS; i += 2 * COLUMNS) {
         const int row = i / COLUMNS, column = i % COLUMNS;
         if (first_row + row < rows && column < columns)

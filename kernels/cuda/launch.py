@@ -18,6 +18,7 @@ CuPy compiles with NVRTC, at the first launch of each kernel for a kind of GPU, 
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -44,7 +45,8 @@ SCALARS = {
     "bool": "bool",
     "unsigned char": "uint8",
 }
-_CTYPES = {np.dtype(name): ctype for ctype, name in SCALARS.items()}
+_DTYPES = {ctype: np.dtype(name) for ctype, name in SCALARS.items()}
+_CTYPES = {dtype: ctype for ctype, dtype in _DTYPES.items()}
 
 
 def ctype(dtype: Any) -> str:
@@ -121,6 +123,7 @@ class Source:
         self.path = FOLDER / name
         self.structs = structs or {}
         self._functions: dict[tuple, Any] = {}
+        self._signatures: dict[str, Signature] = {}
 
     @property
     def text(self) -> str:
@@ -168,13 +171,16 @@ class Source:
 
     def signature(self, kernel: str) -> Signature:
         """The signature of a name expression, with the template's arguments put in."""
-        name, _, arguments = kernel.partition("<")
-        known = _signatures_of(self.path)
-        if name not in known:
-            raise ValueError(f"{self.path.name} has no kernel {name!r}; it has {', '.join(known)}")
-        templates, parameters = known[name]
-        given = dict(zip(templates, [a.strip() for a in arguments.removesuffix(">").split(",")]))
-        return Signature((), tuple(p._replace(ctype=given.get(p.ctype, p.ctype)) for p in parameters))
+        if kernel not in self._signatures:
+            name, _, arguments = kernel.partition("<")
+            known = _signatures_of(self.path)
+            if name not in known:
+                raise ValueError(f"{self.path.name} has no kernel {name!r}; it has {', '.join(known)}")
+            templates, parameters = known[name]
+            given = dict(zip(templates, [a.strip() for a in arguments.removesuffix(">").split(",")]))
+            resolved = tuple(p._replace(ctype=given.get(p.ctype, p.ctype)) for p in parameters)
+            self._signatures[kernel] = Signature((), resolved)
+        return self._signatures[kernel]
 
     def _checked(self, kernel: str, args: Sequence[Any], aligned: int) -> tuple[tuple, Any]:
         """The arguments as the kernel takes them, and the device that the arrays are on."""
@@ -223,8 +229,8 @@ def _signatures_of(path: Path) -> dict[str, Signature]:
 
 
 def _checked_array(what: str, parameter: Parameter, array: Any, aligned: int) -> Any:
-    dtype = _dtype(what, re.sub(r"(?<=[a-z])[234]$", "", parameter.ctype))  # float for float4
-    if isinstance(array, np.ndarray) or not hasattr(array, "__cuda_array_interface__"):
+    dtype = _dtype(what, parameter.ctype)
+    if isinstance(array, np.ndarray) or not hasattr(type(array), "__cuda_array_interface__"):
         raise TypeError(f"{what} must be an array on the GPU, got {_told(array)}")
     if array.dtype != dtype:
         raise TypeError(f"{what} must be {dtype}, got {_told(array)}")
@@ -239,16 +245,20 @@ def _fits(value: Any, dtype: np.dtype) -> bool:
     if dtype.kind == "b":
         return isinstance(value, (bool, np.bool_))
     if dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            real = isinstance(value, (int, float, np.integer, np.floating))
-            return real and bool(np.isfinite(dtype.type(value)) or not np.isfinite(value))
+        real = isinstance(value, (int, float, np.integer, np.floating))
+        return real and (bool(abs(value) <= _LARGEST[dtype]) or not math.isfinite(value))
     return isinstance(value, (int, np.integer)) and bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
 
+_LARGEST = {np.dtype(name): float(np.finfo(name).max) for name in ("float16", "float32", "float64")}
+
+
 def _dtype(what: str, ctype: str) -> np.dtype:
-    if ctype not in SCALARS:
+    """The dtype of a C type, or of the numbers of a vector such as float4."""
+    dtype = _DTYPES.get(ctype) or _DTYPES.get(ctype.rstrip("234"))
+    if dtype is None:
         raise TypeError(f"{what} has the type `{ctype}`; the launcher knows {', '.join(SCALARS)}")
-    return np.dtype(SCALARS[ctype])
+    return dtype
 
 
 def _told(value: Any) -> str:

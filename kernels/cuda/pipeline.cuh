@@ -1,4 +1,4 @@
-// Copies from global to shared memory that run while the threads compute (from sm_80 on; before, they are done at once).
+// Copies from global to shared memory that run while the threads compute (sm_80 and later; before, they end at once).
 //
 //   cp_async<16>(to, from, wanted)   starts a copy of 16 (or 8, or 4) bytes; zeros instead, if not wanted
 //   cp_async_commit()                what this thread started since the last commit is one group

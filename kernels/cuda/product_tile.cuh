@@ -25,6 +25,12 @@ template <class T> constexpr int K_OF_STEP = STEP_BYTES / int(sizeof(T));
 template <class T> constexpr int PITCH_BY_ROWS = K_OF_STEP<T> + 16 / int(sizeof(T));
 template <int ROWS_OR_COLUMNS> constexpr int PITCH_BY_K = ROWS_OR_COLUMNS + 8;
 
+// How many numbers A takes in a stage, and a stage.
+template <class T, int ROWS, bool BY_ROWS>
+constexpr int A_TILE = BY_ROWS ? ROWS * PITCH_BY_ROWS<T> : K_OF_STEP<T> * PITCH_BY_K<ROWS>;
+template <class T, int ROWS, int COLUMNS, bool BY_ROWS>
+constexpr int STAGE = A_TILE<T, ROWS, BY_ROWS> + K_OF_STEP<T> * PITCH_BY_K<COLUMNS>;
+
 template <class T, int ROWS> using Sums = Accumulator<T>[ROWS / 32][4][4];
 
 // ---- into shared memory ---------------------------------------------------------------------------------
@@ -37,10 +43,11 @@ template <int WIDTH, class T> __device__ __forceinline__ void copy(T* to, const 
         *to = wanted ? *from : T(0.f);  // a single half: no asynchronous copy is so small
 }
 
-// A tile by K has one row for every THREADS threads: this thread's, and its first vector in it. The 16-byte copies
-// of 8 threads go at once: where they make several rows, these are so far apart that they lie in different banks.
+// A tile by K has one row for every THREADS threads: this thread's, and its first vector in it. The 16-byte copies of 8
+// threads go at once: where these have several rows, the rows are so far apart that they lie in different banks.
 template <class T, int COLUMNS> struct RowByK {
-    static constexpr int THREADS = 2 * COLUMNS / K_OF_STEP<T>, AT_ONCE = 8 / THREADS, APART = 2 * THREADS / int(sizeof(T));
+    static constexpr int THREADS = 2 * COLUMNS / K_OF_STEP<T>;
+    static constexpr int AT_ONCE = 8 / THREADS, APART = 2 * THREADS / int(sizeof(T));  // rows
     static __device__ int row() {
         const int i = threadIdx.x / THREADS;
         return i / (AT_ONCE * APART) * (AT_ONCE * APART) + i % AT_ONCE * APART + i / AT_ONCE % APART;
@@ -62,9 +69,9 @@ __device__ __forceinline__ void load_row_by_k(T* tile, const T* from, int column
 
 // ---- the product ----------------------------------------------------------------------------------------
 
-// Fragments for mma of 32 bytes of K, from k on: A's 16 rows from `row` on, or B's 16 columns, two fragments side by side.
-// Their quarters are 8 rows (or columns) by 16 bytes of K; mma wants A's two quarters of rows next to each other, but
-// B's two of K. ldmatrix moves 16 bytes of a row to four lanes: four floats are as good as eight halves.
+// Fragments for mma, 32 bytes of K from k on: A's 16 rows from `row` on, or B's 16 columns, two fragments side by side.
+// Their quarters are 8 rows (or columns) by 16 bytes of K; mma counts A's along the rows first, B's along K.
+// ldmatrix moves 16 bytes of a row to four lanes: four floats are as good as eight halves.
 template <class T> __device__ __forceinline__ void fragment_by_rows(unsigned (&a)[4], const T* tile, int row, int k) {
     const int lane = threadIdx.x % 32, quarter = lane / 8;
     const int r = row + lane % 8 + quarter % 2 * 8;
@@ -160,15 +167,39 @@ __device__ __forceinline__ void multiply_tile_exactly(Sums<T, ROWS>& sums, const
     }
 }
 
+// All steps. load(stage) starts this thread's copies of the next one; copies run two steps ahead of the products.
+template <bool EXACT, int ROWS, int COLUMNS, bool BY_ROWS, class T, class Load>
+__device__ __forceinline__ void multiply_steps(Sums<T, ROWS>& sums, T* stages, int steps, Load load) {
+    constexpr int A_SIZE = A_TILE<T, ROWS, BY_ROWS>, SIZE = STAGE<T, ROWS, COLUMNS, BY_ROWS>;
+    for (int s = 0; s < STAGES - 1; ++s) {
+        if (s < steps) load(stages + s * SIZE);
+        cp_async_commit();
+    }
+    for (int s = 0; s < steps; ++s) {
+        cp_async_wait<STAGES - 2>();  // step s has come, for this thread,
+        __syncthreads();              // for all; and all are done with step s - 1, whose stage is filled again
+        if (s + STAGES - 1 < steps) load(stages + (s + STAGES - 1) % STAGES * SIZE);
+        cp_async_commit();
+        const T* tile = stages + s % STAGES * SIZE;
+        if constexpr (EXACT)
+            multiply_tile_exactly<ROWS, COLUMNS, BY_ROWS>(sums, tile, tile + A_SIZE);
+        else
+            multiply_tile<ROWS, COLUMNS, BY_ROWS>(sums, tile, tile + A_SIZE);
+    }
+    __syncthreads();  // the stages are free: nobody multiplies, and no copy is under way
+}
+
 // ---- out of the registers ---------------------------------------------------------------------------------
 
-// Puts the sums in order, [row][column] with this pitch, where the stages were: now all warps are done with those.
-template <int ROWS, int COLUMNS, class Sum>
-__device__ __forceinline__ void sums_to_shared(Sum* tile, const Sum (&sums)[ROWS / 32][4][4]) {
+// Puts the sums in order where the stages were: [row][column], with the pitch of B.
+template <int ROWS, int COLUMNS, bool BY_ROWS, class T>
+__device__ __forceinline__ const Accumulator<T>* sums_to_shared(T* stages, const Sums<T, ROWS>& sums) {
+    typedef Accumulator<T> Sum;
+    constexpr int BYTES = STAGES * STAGE<T, ROWS, COLUMNS, BY_ROWS> * sizeof(T);
+    static_assert(ROWS * PITCH_BY_K<COLUMNS> * sizeof(Sum) <= BYTES, "the sums fit where the stages were");
+    Sum* const tile = reinterpret_cast<Sum*>(stages);
     const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
     Sum* mine = tile + (warp % 2 * (ROWS / 2) + g) * PITCH_BY_K<COLUMNS> + warp / 2 * 32 + 2 * q;
-    cp_async_wait<0>();
-    __syncthreads();
 #pragma unroll
     for (int i = 0; i < ROWS / 16; ++i)
 #pragma unroll
@@ -177,4 +208,5 @@ __device__ __forceinline__ void sums_to_shared(Sum* tile, const Sum (&sums)[ROWS
             store(mine + 8 * i * PITCH_BY_K<COLUMNS> + 8 * j, pair);
         }
     __syncthreads();
+    return tile;
 }

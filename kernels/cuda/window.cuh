@@ -64,7 +64,9 @@ __device__ __forceinline__ Slides slides_of(const Window& window, int phase) {
 struct Digits { int of[4]; };
 struct Sizes { int a, b, c; };
 
-__device__ __forceinline__ Sizes position_sizes(const Slides& s) { return {s.w.positions, s.h.positions, s.d.positions}; }
+__device__ __forceinline__ Sizes position_sizes(const Slides& s) {
+    return {s.w.positions, s.h.positions, s.d.positions};
+}
 __device__ __forceinline__ Sizes tap_sizes(const Slides& s, int channels) {
     return {max(channels, 1), max(s.w.taps, 1), max(s.h.taps, 1)};  // 0 where there is nothing to count
 }

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import LARGE_SUM, is_grad_enabled, primitive
-from ..backend import Array, check_one_device, kernels_for, on_gpu, pays
+from ..backend import Array, array_module, check_one_device, kernels_for, on_gpu, pays
 from ..tensor import Tensor, array_of
 
 
@@ -332,6 +332,8 @@ def _(g, y, x, low, high):
 @primitive
 def where(condition, a, b):
     """Elements of `a` where the condition holds, of `b` elsewhere."""
+    if not hasattr(condition, "dtype"):
+        condition = array_module(a if hasattr(a, "dtype") else b).asarray(condition)
     chosen = np.where(condition, *operands(a, b))
     return chosen if hasattr(a, "dtype") or hasattr(b, "dtype") or chosen.dtype.kind != "f" else floating(chosen)
 

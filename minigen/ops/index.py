@@ -40,7 +40,7 @@ def _(g, _y, _x, *, indices, axis):
 def _scatter_along(g, *, indices, axis, shape):
     """Zeros of `shape` with every element of g added where gather took it from."""
     places = array_module(g).arange(math.prod(shape)).reshape(shape)
-    return sum_rows(g, np.take_along_axis(places, indices, axis), shape, columns=1)
+    return sum_rows(g, np.take_along_axis(places, indices, axis), shape, len(shape))
 
 
 @_scatter_along.vjp

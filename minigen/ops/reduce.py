@@ -37,7 +37,7 @@ def _count(shape: tuple[int, ...], axis: Any) -> int:
     return int(np.prod([shape[a] for a in _axes(axis, len(shape))], dtype=int))
 
 
-LARGE = 2**15  # numbers from which on a kernel sums faster than NumPy
+LARGE = 2**15  # numbers from which on a kernel sums faster than NumPy; any number on a GPU
 
 
 @primitive

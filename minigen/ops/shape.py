@@ -143,18 +143,19 @@ def _add_at(y: Array, index: Any, g: Array) -> None:
 
 
 def _sum_at(g: Array, index: Any, shape: tuple[int, ...]) -> Array:
-    """The same for an index with arrays, where elements that are named twice get both; g may be a row for each of the
-    places that the index names in the axes up to the last that it is about."""
+    """The same for an index with arrays, where elements that are named twice get both. Axes after the last that the
+    index is about move as one row."""
     named = len(shape) if any(i is Ellipsis for i in _parts(index)) else sum(_axes_of(i) for i in _parts(index))
     rows = array_module(g).arange(math.prod(shape[:named])).reshape(shape[:named])
-    return sum_rows(g, rows[index], shape, math.prod(shape[named:]))
+    return sum_rows(g, rows[index], shape, named)
 
 
-def sum_rows(g: Array, rows: Array, shape: tuple[int, ...], columns: int) -> Array:
-    """Zeros of `shape`, of which every `columns` numbers are a row, with those of g added to the rows of these numbers:
-    one by one, in order, on any device."""
+def sum_rows(g: Array, rows: Array, shape: tuple[int, ...], axes: int) -> Array:
+    """Zeros of `shape` with the rows of g added to the rows of these numbers, one by one, in order, on any device: the
+    first `axes` axes of `shape` count the rows, the others make up one."""
+    count, columns = math.prod(shape[:axes]), math.prod(shape[axes:])
     wide = g.reshape(rows.size, columns).astype(np.promote_types(g.dtype, np.float32), copy=False)
-    y = kernels_for(g).index_add((math.prod(shape) // max(columns, 1), columns), rows.ravel(), wide)
+    y = kernels_for(g).index_add((count, columns), rows.ravel(), wide)
     return y.astype(g.dtype, copy=False).reshape(shape)
 
 

@@ -21,7 +21,11 @@ PATHS = {  # dtype, precision, the largest error, how many numbers are 16 bytes
     "float16": ("float16", "highest", 5e-3, 8),
 }
 paths = pytest.mark.parametrize("path", PATHS)
-larger_tiles = pytest.mark.parametrize("tile", module.TILES[:-1], ids=lambda tile: f"{tile.rows}x{tile.columns}")
+# Whole vectors of 16 bytes, or numbers one by one (exact ones are among the calls of test_agreement.py).
+widths_too = pytest.mark.parametrize(
+    "path, whole_vectors",
+    [("float32", True), ("TF32", True), ("TF32", False), ("float16", True), ("float16", False)],
+)
 
 
 @pytest.fixture
@@ -51,9 +55,8 @@ def assert_agrees(cupy, name, path, arrays, schedule=0, **kwargs):
 # ---- every size around a tile ----------------------------------------------------------------------------
 
 
-@paths
-@pytest.mark.parametrize("whole_vectors", [True, False])
-@settings(max_examples=8)
+@widths_too
+@settings(max_examples=6)
 @given(data=st.data())
 def test_matmul(cupy, path, whole_vectors, data):
     """Rows around the tile of 64, depth around the step of 32 or 64, columns around the tile of 64."""
@@ -91,9 +94,8 @@ def windows(draw):
     return sizes, kernel, dict(stride=stride, padding=padding, dilation=dilation, groups=draw(st.sampled_from([1, 2])))
 
 
-@paths
-@pytest.mark.parametrize("whole_vectors", [True, False])
-@settings(max_examples=6)
+@widths_too
+@settings(max_examples=5)
 @given(data=st.data())
 def test_three_convolutions(cupy, path, whole_vectors, data):
     """The same window for all three: y = conv(x, w), then its transposes for a cotangent of y's shape."""
@@ -112,16 +114,15 @@ def test_three_convolutions(cupy, path, whole_vectors, data):
     assert_agrees(cupy, "conv_weight_grad", path, (x, g, kernel), schedule, **over)
 
 
-@pytest.mark.parametrize("path", ["TF32", "float16"])
-@larger_tiles
+@pytest.mark.parametrize("path, tile", [("TF32", 0), ("TF32", 1), ("float16", 0)])
 def test_larger_tiles(cupy, only, path, tile):
     """More rows, columns and steps than one tile has; and few of each."""
-    only(tile)
+    only(module.TILES[tile])
     dtype = PATHS[path][0]
     for channels, columns in ((8, 136), (136, 8)):
-        x, weight = numbers(dtype, 1, 12, 11, channels), numbers(dtype, 3, 3, channels, columns)
-        assert_agrees(cupy, "conv", path, (x, weight), padding=1)
-        assert_agrees(cupy, "conv_weight_grad", path, (x, numbers(dtype, 1, 12, 11, columns), (3, 3)), padding=1)
+        x, weight = numbers(dtype, 1, 12, 11, channels), numbers(dtype, 3, 1, channels, columns)
+        assert_agrees(cupy, "conv", path, (x, weight), padding=(1, 0))
+        assert_agrees(cupy, "conv_weight_grad", path, (x, numbers(dtype, 1, 12, 11, columns), (3, 1)), padding=(1, 0))
 
 
 # ---- what else is promised ---------------------------------------------------------------------------------

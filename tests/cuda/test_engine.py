@@ -119,6 +119,13 @@ def test_parts_of_one_tensor_each_give_their_gradient():
     assert_same(*on_both(build))
 
 
+def test_a_number_decides_for_all():
+    x = minigen.randn(3, device="cuda")
+    for condition in (True, False, 0.0):
+        y = minigen.where(condition, x, 1.0)
+        assert y.device == "cuda:0" and np.array_equal(y.numpy(), x.numpy() if condition else np.ones(3, np.float32))
+
+
 def test_checkpointing_draws_the_same_numbers_again():
     def build(device):
         x, layer = minigen.randn(4, 5, device=device).requires_grad_(), nn.Linear(5, 3).to(device)

@@ -237,6 +237,8 @@ def test_views_that_begin_between_vectors(source, x, y):
 class Elsewhere:
     """An array as if on another device."""
 
+    __cuda_array_interface__: dict = {}  # noqa: RUF012
+
     def __init__(self, array):
         self.array = array
         self.device = SimpleNamespace(id=array.device.id + 1)

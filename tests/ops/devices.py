@@ -2,20 +2,16 @@
 
 import inspect
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
 def on_each_device(cpu, cuda):
-    """Decorator: a test with arguments `device`, 'cpu' or 'cuda', and hypothesis's `data` runs with so many examples
-    on either."""
+    """Decorator: a test with the arguments `device`, a fixture, and `data`, hypothesis's, runs with so many examples on
+    either."""
 
     def decorate(check):
-        def test(request, device, **given_by_pytest):
-            if device == "cuda":
-                request.getfixturevalue("cupy")
-
+        def test(device, **given_by_pytest):
             @settings(max_examples=cpu if device == "cpu" else cuda)
             @given(data=st.data())
             def run(data):
@@ -24,9 +20,8 @@ def on_each_device(cpu, cuda):
             run()
 
         parameters = [p for p in inspect.signature(check).parameters.values() if p.name != "data"]
-        request = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        test.__signature__ = inspect.Signature([request, *parameters])
+        test.__signature__ = inspect.Signature(parameters)
         test.__name__, test.__doc__, test.__module__ = check.__name__, check.__doc__, check.__module__
-        return pytest.mark.parametrize("device", ["cpu", "cuda"])(test)
+        return test
 
     return decorate

@@ -50,7 +50,7 @@ BINARY = {
     "l1_loss": lambda a, b: np.abs(a * 1.0 - b).mean(),
 }
 CALLS = {
-    "where": lambda a, b: minigen.where(np.array([True, False]), a, b),
+    "where": lambda a, b: minigen.where(minigen.tensor([True, False]).to(device_of_one(a, b)), a, b),
     "concatenate": lambda a, b: minigen.concatenate([a, b]),
     "stack": lambda a, b: minigen.stack([a, b]),
     "einsum": lambda a, b: minigen.einsum("ij,jk->ik", a, b),
@@ -59,25 +59,30 @@ CALLS = {
 WHOLE = np.array([[1, 0], [2, 1]])
 
 
+def device_of_one(*xs):
+    return next((x.device for x in xs if isinstance(x, Tensor)), "cpu")
+
+
 @pytest.mark.parametrize("name", BINARY)
 @pytest.mark.parametrize("whole", ["int64", "int32", "uint8", "bool"])
 @pytest.mark.parametrize("floating", FLOATS)
-def test_integers_and_bools_take_on_the_floating_dtype(name, whole, floating):
+def test_integers_and_bools_take_on_the_floating_dtype(name, whole, floating, device):
     """On either side; the gradient of the floating operand has its dtype, and the other has none."""
     function = CALLS.get(name, getattr(F, name))
-    n, x = minigen.tensor(WHOLE.astype(whole)), np.array([[0.5, 1.5], [2.0, 3.0]], floating)
+    n, x = minigen.tensor(WHOLE.astype(whole), device=device), np.array([[0.5, 1.5], [2.0, 3.0]], floating)
     for swapped in (False, True):
-        t = minigen.tensor(x, requires_grad=True)
+        t = minigen.tensor(x, device=device, requires_grad=True)
         with np.errstate(divide="ignore", invalid="ignore"):
             y = function(*((n, t) if swapped else (t, n)))
-            assert y.dtype == floating
-            expected = BINARY[name](*((n.data, x) if swapped else (x, n.data)))
-            np.testing.assert_allclose(y.data, expected.astype(floating), rtol=1e-6)
-            y.backward(np.ones(y.shape, floating))
-            same, m = minigen.tensor(x, requires_grad=True), n.astype(floating)
-            function(*((m, same) if swapped else (same, m))).backward(np.ones(y.shape, floating))
+            assert (y.dtype, y.device) == (floating, t.device)
+            expected = BINARY[name](*((n.numpy(), x) if swapped else (x, n.numpy())))
+            np.testing.assert_allclose(y.numpy(), expected.astype(floating), rtol=1e-6)
+            ones = minigen.tensor(np.ones(y.shape, floating), device=device)
+            y.backward(ones)
+            same, m = minigen.tensor(t, requires_grad=True), n.astype(floating)
+            function(*((m, same) if swapped else (same, m))).backward(ones)
         assert (t.grad.dtype, t.grad.shape, n.grad) == (x.dtype, x.shape, None)
-        np.testing.assert_allclose(t.grad.data, same.grad.data, rtol=1e-6)
+        np.testing.assert_allclose(t.grad.numpy(), same.grad.numpy(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "where"])
@@ -114,11 +119,11 @@ TO_FLOAT = {
 
 @pytest.mark.parametrize("name", TO_FLOAT)
 @pytest.mark.parametrize("whole", ["int64", "uint8", "bool"])
-def test_functions_that_leave_the_integers_give_float32(name, whole):
+def test_functions_that_leave_the_integers_give_float32(name, whole, device):
     n = np.array([1, 1, 1] if whole == "bool" else [1, 2, 3], whole)
-    y = TO_FLOAT[name](minigen.tensor(n))
+    y = TO_FLOAT[name](minigen.tensor(n, device=device))
     assert y.dtype == np.float32
-    np.testing.assert_allclose(y.data, TO_FLOAT[name](n.astype(np.float64)).data, rtol=1e-6)
+    np.testing.assert_allclose(y.numpy(), TO_FLOAT[name](n.astype(np.float64)).data, rtol=1e-6)
 
 
 KEEPING = {
@@ -156,22 +161,23 @@ KEEPING = {
 
 
 @pytest.mark.parametrize("name", KEEPING)
-def test_integers_stay_integers(name):
+def test_integers_stay_integers(name, device):
     ours, numpys = KEEPING[name]
     n = np.array([[1, -2], [3, 0]])
-    y, expected = ours(minigen.tensor(n)), numpys(n)
+    y, expected = ours(minigen.tensor(n, device=device)), numpys(n)
     assert y.dtype == expected.dtype == np.int64 and y.shape == expected.shape
-    np.testing.assert_array_equal(y.data, expected)
+    np.testing.assert_array_equal(y.numpy(), expected)
 
 
 @pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "cumsum"])
 @pytest.mark.parametrize("whole", ["uint8", "int32", "bool"])
-def test_reductions_of_small_integers_do_not_overflow(name, whole):
+def test_reductions_of_small_integers_do_not_overflow(name, whole, device):
     n = np.array([[200, 3, 100], [7, 250, 1]]).astype(whole)
-    y, expected = getattr(minigen, name)(minigen.tensor(n), 1), getattr(np, name)(n, 1)
+    t = minigen.tensor(n, device=device)
+    y, expected = getattr(minigen, name)(t, 1), getattr(np, name)(n, 1)
     assert y.dtype == expected.dtype
-    np.testing.assert_array_equal(y.data, expected)
-    np.testing.assert_allclose(minigen.norm(minigen.tensor(n)).item(), np.linalg.norm(n.astype(float)), rtol=1e-6)
+    np.testing.assert_array_equal(y.numpy(), expected)
+    np.testing.assert_allclose(minigen.norm(t).item(), np.linalg.norm(n.astype(float)), rtol=1e-6)
 
 
 INDEXED = {
@@ -185,14 +191,14 @@ INDEXED = {
 
 @pytest.mark.parametrize("name", INDEXED)
 @pytest.mark.parametrize("whole", ["int8", "uint8", "int32", "uint64"])
-def test_indices_may_be_integers_of_any_size(name, whole):
+def test_indices_may_be_integers_of_any_size(name, whole, device):
     """With the same values and gradients."""
     results = []
     for dtype in (whole, "int64"):
-        x = minigen.tensor(np.arange(9.0).reshape(3, 3), requires_grad=True)
-        y = INDEXED[name](x, minigen.tensor(np.array([[0, 2], [1, 1]], dtype)))
-        y.backward(np.arange(1.0, 1 + y.size).reshape(y.shape))
-        results.append((y.data, x.grad.data))
+        x = minigen.tensor(np.arange(9.0).reshape(3, 3), device=device, requires_grad=True)
+        y = INDEXED[name](x, minigen.tensor(np.array([[0, 2], [1, 1]], dtype), device=device))
+        y.backward(minigen.tensor(np.arange(1.0, 1 + y.size).reshape(y.shape), device=device))
+        results.append((y.numpy(), x.grad.numpy()))
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_array_equal(results[0][1], results[1][1])
 

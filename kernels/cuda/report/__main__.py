@@ -1,19 +1,27 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
+from pathlib import Path
 
 from kernels.cuda.report import __doc__ as description
-from kernels.cuda.report import gate
+from kernels.cuda.report import gate, table
+from kernels.cuda.report.calls import launched_by_calls
+from kernels.cuda.report.instances import ARCHS, instances
+from kernels.cuda.report.rows import rows
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m kernels.cuda.report", description=description, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--only", default="", metavar="TEXT", help="kernels with this in their file or name")
+    parser.add_argument("--only", default="", metavar="TEXT", help="kernels and rows with this in their names")
+    parser.add_argument("--all", action="store_true", help="all instances of kernels, not only those of the rows")
     parser.add_argument("--check", action="store_true", help="the gate: exit with 1 if a kernel spills registers")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep all figures here")
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
     return parser.parse_args()
 
 
@@ -23,18 +31,32 @@ def check(only: str) -> None:
     chosen = [v for v in gate.variants() if only in f"{v.file} {v.kernel}"]
     codes = gate.compile_all(chosen)
     findings = [line for variant, code in zip(chosen, codes) for line in gate.findings(variant, code)]
-    print(*findings, sep="\n")
     kinds = ", ".join(f"sm_{arch}" for arch in gate.ARCHS)
     seconds = time.perf_counter() - started
-    print(f"{len(chosen)} instances for {kinds} compiled in {seconds:.0f} s: {len(findings)} findings")
+    print(*findings, f"{len(chosen)} instances for {kinds} in {seconds:.0f} s: {len(findings)} findings", sep="\n")
     sys.exit(bool(findings))
+
+
+def report(args: argparse.Namespace) -> None:
+    every_row = list(rows())
+    shown_rows = [row for row in every_row if args.only in f"{row.kind} {row.name}"]
+    shown = []
+    for arch in ARCHS:
+        launches = launched_by_calls(arch) if args.all else [launch for row in every_row for launch in row.launches]
+        shown += instances([launch for launch in launches if args.only in f"{launch.file} {launch.kernel}"], arch)
+    style = table.markdown if args.markdown else table.plain
+    print("Instructions and limits are those on sm_80; shared memory is static + dynamic, in bytes of a block.\n")
+    print(*style(table.of_instances(shown)), sep="\n")
+    print("\nBounds by the data sheets' peaks, not measurements:\n")
+    print(*style(table.of_rows(shown_rows)), sep="\n")
+    if args.json:
+        args.json.write_text(json.dumps(table.figures(shown, shown_rows), indent=1) + "\n")
 
 
 def main() -> None:
     args = arguments()
     try:
-        if args.check:
-            check(args.only)
+        check(args.only) if args.check else report(args)
     except RuntimeError as error:
         sys.exit(f"python -m kernels.cuda.report: {error}")
 

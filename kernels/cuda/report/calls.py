@@ -57,9 +57,18 @@ def convolution(new: New) -> None:
 
 
 @for_each(HALF_TOO)
+def rows(new: New) -> None:
+    for length in (2**k - odd for k in range(5, 15) for odd in (0, 1)):  # in a warp's registers, a block's, or in none
+        x, weight = new(3, length), new(length)
+        cuda.softmax_backward(x, cuda.softmax(x))
+        y, mean, rstd = cuda.group_norm(x, 1, weight, weight)
+        cuda.group_norm_backward(y, x, weight, weight, mean, rstd, 1)
+
+
+@for_each(HALF_TOO)
 def group_norm(new: New) -> None:
     for channels in WIDTHS:
-        for positions in (4, 4096):  # sums over a group by a warp, and by a block; one unit, and many
+        for positions in (4, 2**15):  # sums over a group by a warp, and by a block; one unit, and many
             x, weight, bias = new(2, positions, channels), new(channels), new(channels)
             y, mean, rstd = cuda.group_norm(x, 1, weight, bias)
             cuda.group_norm_backward(y, x, weight, bias, mean, rstd, 1)
@@ -68,8 +77,8 @@ def group_norm(new: New) -> None:
 @for_each(HALF_TOO)
 def attention(new: New) -> None:
     for d in (32, 64, 128, 129):  # what heads are padded to for tensor cores, and one too large for that
-        for length in (64, 65):  # 16 queries to a warp, and 32
-            q, k, v = new(1, length, 2, d), new(1, length, 2, d), new(1, length, 2, d)
+        for length in (64, 65):  # one tile of queries, and more
+            q, k, v = (new(1, length, 2, d) for _ in range(3))
             out, lse = cuda.attention(q, k, v)
             cuda.attention_backward(out, out, lse, q, k, v)
 

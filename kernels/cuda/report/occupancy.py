@@ -46,7 +46,7 @@ def occupancy(arch: int, threads: int, registers: int, shared: int) -> Occupancy
     fits = {
         "warps": sm.warps // warps,
         "registers": warps_by_registers // warps,
-        "shared memory": sm.shared // round_up(shared + sm.reserved, 128) if shared else sm.blocks,
+        "shared memory": sm.shared // max(1, round_up(shared + sm.reserved, 128)),
         "blocks": sm.blocks,
     }
     limit = min(fits, key=fits.__getitem__)

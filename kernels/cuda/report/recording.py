@@ -88,7 +88,7 @@ class Array(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def data(self) -> SimpleNamespace:
-        return SimpleNamespace(ptr=self._numbers.ctypes.data)
+        return SimpleNamespace(ptr=self._numbers.ctypes.data, numbers=self._numbers)
 
     @property
     def __cuda_array_interface__(self) -> dict:
@@ -124,12 +124,16 @@ def stand_in(device: Device) -> ModuleType:
     def like(x: Array, dtype: Any = None) -> Array:
         return zeros(x.shape, x.dtype if dtype is None else dtype)
 
+    def over(shape: tuple[int], dtype: Any, memory: SimpleNamespace) -> Array:
+        """What `cupy.ndarray` makes of another array's memory."""
+        return Array(np.lib.stride_tricks.as_strided(memory.numbers, shape, (np.dtype(dtype).itemsize,)), device)
+
     def other(name: str) -> Any:
         value = getattr(np, name)
         return value if isinstance(value, type) else on_device(value, device)
 
     cupy.__dict__.update(
-        empty=zeros, zeros=zeros, empty_like=like, zeros_like=like, ascontiguousarray=like, ndarray=Array,
+        empty=zeros, zeros=zeros, empty_like=like, zeros_like=like, ascontiguousarray=like, ndarray=over,
         cuda=SimpleNamespace(Device=lambda number=None: device), __getattr__=other,
     )  # fmt: skip
     return cupy

@@ -143,7 +143,7 @@ class ndarray:
         if stream is None:
             self._host[...] = arr
         else:
-            stream.postpone(lambda: np.copyto(self._host, arr))
+            stream._postpone(lambda: np.copyto(self._host, arr))
 
     def item(self):
         stats["syncs"] += 1

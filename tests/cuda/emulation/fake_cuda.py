@@ -1,5 +1,6 @@
 """cupy.cuda of the stand-in: one device that is never busy."""
 
+import time
 import types
 
 from . import fake_array
@@ -19,11 +20,8 @@ class Device:
     def __exit__(self, *error):
         pass
 
-    def __eq__(self, other):
+    def __eq__(self, other):  # and so, like CuPy's, not hashable
         return self.id == other.id
-
-    def __hash__(self):
-        return self.id
 
     def use(self):
         pass
@@ -35,12 +33,10 @@ class Device:
 class Stream:
     """Copies to other streams than the null one are put off for as long as may be: until something waits for them."""
 
-    ptr = 0
-
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         self._postponed = []
 
-    def postpone(self, copy):
+    def _postpone(self, copy):
         if self is Stream.null:
             copy()
         else:
@@ -62,11 +58,11 @@ class Stream:
 
     def wait_event(self, event):
         if self is Stream.null:
-            event.happen()
+            event._happen()
 
     def synchronize(self):
         fake_array.stats["syncs"] += 1
-        self.record().happen()
+        self.record()._happen()
 
 
 Stream.null = Stream()
@@ -76,20 +72,21 @@ class Event:
     done = True
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
-        self._postponed = []
+        self._postponed, self.time = [], None
 
     def record(self, stream=None):
+        self.time = time.perf_counter()
         self._postponed = (stream or Stream.null)._postponed  # all that was put off on it before, and only that
         (stream or Stream.null)._postponed = []
 
-    def happen(self):
+    def _happen(self):
         for copy in self._postponed:
             copy()
         self._postponed = []
 
     def synchronize(self):
         fake_array.stats["syncs"] += 1
-        self.happen()
+        self._happen()
 
 
 def get_current_stream(device_id=-1):
@@ -101,7 +98,7 @@ def alloc_pinned_memory(size):
 
 
 def get_elapsed_time(start_event, end_event):
-    return 0.0
+    return 1e3 * (end_event.time - start_event.time)
 
 
 def is_available():
@@ -112,5 +109,8 @@ runtime = types.SimpleNamespace(
     deviceSynchronize=Device().synchronize,
     getDeviceCount=lambda: 1,
     getDevice=lambda: 0,
+    getDeviceProperties=lambda device: {"name": b"emulated"},
+    driverGetVersion=lambda: 13000,
+    runtimeGetVersion=lambda: 13000,
     CUDARuntimeError=RuntimeError,
 )

@@ -16,6 +16,7 @@ from .fake_array import ndarray, stats
 from .fake_kernels import RawKernel as RawKernel
 from .fake_kernels import RawModule as RawModule
 
+__version__ = real_cupy.API["version"]
 schedule_seed = 0  # in which order the emulator runs blocks and threads; see tests/cuda/arrays.py
 
 
