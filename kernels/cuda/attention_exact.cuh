@@ -105,7 +105,6 @@ __device__ __forceinline__ void to_scores(A (&products)[4][4], Exact<A>& shared,
     const bool plain = mask.plain(first_query, SIDE, first_key, SIDE);
     A* const mine = shared.weights + thread_row(0) * Exact<A>::WEIGHTS_PITCH + thread_column(0);
     if (!plain) {
-        __syncwarp();  // nobody still reads the weights
 #pragma unroll 1
         for (int n = 0; n < 16; ++n) {
             const int row = first_row + thread_row(n / 4), column = first_column + thread_column(n % 4);
@@ -124,7 +123,7 @@ __device__ __forceinline__ void to_scores(A (&products)[4][4], Exact<A>& shared,
         }
 }
 
-// The columns of a thread's row products are the weights of the rows of b in the sums that follow.
+// The columns of a thread's row products are the weights of the rows of b in the sums that follow, after its barrier.
 template <class A> __device__ __forceinline__ void set_weights(Exact<A>& shared, const A (&weights)[4][4]) {
     __syncwarp();  // nobody still reads the last ones
 #pragma unroll
@@ -132,7 +131,6 @@ template <class A> __device__ __forceinline__ void set_weights(Exact<A>& shared,
 #pragma unroll
         for (int j = 0; j < 4; ++j)
             shared.weights[thread_row(i) * Exact<A>::WEIGHTS_PITCH + thread_column(j)] = weights[i][j];
-    __syncwarp();
 }
 
 // Adds sum_c w[r][c] b[first_b + c][n] for CHUNKS * COLUMNS columns n of b from first_column on.
