@@ -26,8 +26,7 @@ template <class T> struct Rows {
         : first(array + head / heads * strides.sample + head % heads * strides.head), stride(int(strides.row)),
           count(count), columns(columns) {}
     __device__ Rows(T* contiguous, int head, int heads, int count, int columns)
-        : Rows(contiguous, head, heads, {(long long)count * heads * columns, (long long)heads * columns, columns}, count,
-               columns) {}
+        : Rows(contiguous, head, heads, {(long long)count * heads * columns, heads * columns, columns}, count, columns) {}
     __device__ T* row(int r) const { return first + (long long)r * stride; }
 };
 
@@ -70,10 +69,12 @@ template <class T> struct Head {
     Rows<const T> q, k, v;
     Mask<T> mask;
 
-    __device__ Head(const T* q, const T* k, const T* v, const bool* allowed, const T* added, int head, const Shape& shape)
-        : q(q, head, shape.heads, shape.q, shape.queries, shape.d), k(k, head, shape.heads, shape.k, shape.keys, shape.d),
+    __device__ Head(const T* q, const T* k, const T* v, const bool* allowed, const T* added, int head,
+                    const Shape& shape)
+        : q(q, head, shape.heads, shape.q, shape.queries, shape.d),
+          k(k, head, shape.heads, shape.k, shape.keys, shape.d),
           v(v, head, shape.heads, shape.v, shape.keys, shape.e), mask(allowed, added, head, shape) {}
 };
 
-// A row that sees nothing has the largest score, and the lse, -infinity: exp(-infinity - 0) = 0 is the probability there.
+// A row that sees nothing has the largest score, and the lse, -infinity; its probabilities are exp(-infinity - 0) = 0.
 template <class A> __device__ __forceinline__ A finite_or_zero(A top) { return top == minus_infinity() ? A(0) : top; }

@@ -42,17 +42,19 @@ __device__ __forceinline__ int thread_column(int j) { return threadIdx.x % 16 + 
 
 // SIDE rows, of NUMBERS columns each, into shared memory; zeros for what is not there.
 template <int NUMBERS, int PITCH, class A, class T>
-__device__ __forceinline__ void load_part(A* to, const Rows<const T>& from, int first_row, int first_column, bool aligned) {
+__device__ __forceinline__ void load_part(A* to, const Rows<const T>& from, int first_row, int first_column,
+                                          bool aligned) {
     constexpr int WIDTH = Exact<A>::WIDTH, VECTORS = NUMBERS / WIDTH;  // of a row
     static_assert(THREADS % VECTORS == 0, "a thread's vectors lie one below the other");
-    constexpr int AT_ONCE = sizeof(A) == 4 ? 2 : 1;  // vectors that a thread waits for: registers are scarce for float64
+    constexpr int AT_ONCE = sizeof(A) == 4 ? 2 : 1;  // vectors on their way: float64 has no registers for more
     const int offset = threadIdx.x % VECTORS * WIDTH, column = first_column + offset;
     const T* const source = from.row(first_row) + column;
     if (aligned) {
 #pragma unroll AT_ONCE
         for (int row = threadIdx.x / VECTORS, n = 0; n < SIDE * VECTORS / THREADS; ++n, row += THREADS / VECTORS) {
             Vector<T, WIDTH> read = {};
-            if (first_row + row < from.count && column < from.columns) read = load<WIDTH>(source + (long long)row * from.stride);
+            if (first_row + row < from.count && column < from.columns)
+                read = load<WIDTH>(source + (long long)row * from.stride);
             Vector<A, WIDTH> numbers;
             for (int w = 0; w < WIDTH; ++w) numbers.of[w] = widen(read.of[w]);
             store<WIDTH>(to + row * PITCH + offset, numbers);
@@ -101,14 +103,15 @@ __device__ __forceinline__ void row_products(A (&sum)[4][4], Exact<A>& shared, c
 template <bool ROWS_ARE_KEYS, class A, class T>
 __device__ __forceinline__ void to_scores(A (&products)[4][4], Exact<A>& shared, const Mask<T>& mask, int first_row,
                                           int first_column) {
-    const int first_query = ROWS_ARE_KEYS ? first_column : first_row, first_key = ROWS_ARE_KEYS ? first_row : first_column;
-    const bool plain = mask.plain(first_query, SIDE, first_key, SIDE);
+    const bool plain = ROWS_ARE_KEYS ? mask.plain(first_column, SIDE, first_row, SIDE)
+                                     : mask.plain(first_row, SIDE, first_column, SIDE);
     A* const mine = shared.weights + thread_row(0) * Exact<A>::WEIGHTS_PITCH + thread_column(0);
     if (!plain) {
 #pragma unroll 1
         for (int n = 0; n < 16; ++n) {
             const int row = first_row + thread_row(n / 4), column = first_column + thread_column(n % 4);
-            mine[n / 4 * 16 * Exact<A>::WEIGHTS_PITCH + n % 4 * 16] = ROWS_ARE_KEYS ? mask(column, row) : mask(row, column);
+            mine[n / 4 * 16 * Exact<A>::WEIGHTS_PITCH + n % 4 * 16] =
+                ROWS_ARE_KEYS ? mask(column, row) : mask(row, column);
         }
     }
     const A scale = A(mask.shape.scale);

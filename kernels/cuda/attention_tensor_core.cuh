@@ -11,11 +11,11 @@
 //     ...      +---------------+     ...   +--------+       tensor_core.cuh says: matrices of 16 x 8, [m][n][i].
 //
 // The sums of row products lie as D does, and the weights must lie as A. For halves these are the same places. For TF32,
-// A[g][q] and A[g][q+4] are D[g][2q] and D[g][2q+1]: row 2q of b is taken for row q, and 2q+1 for q+4; their order does
-// not matter to a sum.
+// what lies at D[g][2q] and D[g][2q+1] is taken for A[g][q] and A[g][q+4], and rows 2q and 2q+1 of b for q and q+4: the
+// order does not matter to a sum.
 //
-// Per multiplication (8 x 16 sums) the row products load 128 (M = 2) or 192 (M = 1) numbers or pairs of shared memory,
-// the weighted sums 64 / M.
+// Each multiplication, of 16 x 8 sums, reads 64 / M words of b from shared memory, and in row products 128 / N of a, of
+// the 64 or so that it has the time for.
 #pragma once
 #include "attention.cuh"
 #include "pipeline.cuh"
@@ -57,7 +57,8 @@ __device__ __forceinline__ void load_tile(T* to, const Rows<const T>& from, int 
 // A stage of the pipeline: OTHERS rows of a, then as many of b. There are two, one to work on while the other fills.
 template <class T, int HEAD> constexpr int STAGE = 2 * OTHERS<HEAD> * PITCH<T, HEAD>;
 template <int HEAD, class T>
-__device__ __forceinline__ void load_stage(T* to, const Rows<const T>& a, const Rows<const T>& b, int first_row, bool aligned) {
+__device__ __forceinline__ void load_stage(T* to, const Rows<const T>& a, const Rows<const T>& b, int first_row,
+                                           bool aligned) {
     load_tile<OTHERS<HEAD>, HEAD>(to, a, first_row, aligned);
     load_tile<OTHERS<HEAD>, HEAD>(to + STAGE<T, HEAD> / 2, b, first_row, aligned);
 }
