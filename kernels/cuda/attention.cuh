@@ -26,7 +26,8 @@ template <class T> struct Rows {
         : first(array + head / heads * strides.sample + head % heads * strides.head), stride(int(strides.row)),
           count(count), columns(columns) {}
     __device__ Rows(T* contiguous, int head, int heads, int count, int columns)
-        : Rows(contiguous, head, heads, {(long long)count * heads * columns, heads * columns, columns}, count, columns) {}
+        : Rows(contiguous, head, heads, {(long long)count * heads * columns, heads * columns, columns}, count,
+               columns) {}
     __device__ T* row(int r) const { return first + (long long)r * stride; }
 };
 

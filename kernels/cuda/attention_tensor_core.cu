@@ -11,7 +11,7 @@
 //     ...     +---+ +------+                       ...     +---+ +---+      +------+
 //      64 M queries                                 64 keys
 //
-//   Head sizes d and e are padded with zeros in shared memory to HEAD = 32, 64 or 128; larger ones are left to the exact
+//   Head sizes d and e are padded with zeros in shared memory to HEAD = 32, 64 or 128; larger ones are for the exact
 //   kernels: the sums of 16 rows would not fit a warp's registers.
 //
 //   For N H heads of D numbers, L queries and S keys:

@@ -10,9 +10,9 @@
 //   warp 1     |               |   warp 1  |        |       sum and w stay in registers, spread over the 32 lanes as
 //     ...      +---------------+     ...   +--------+       tensor_core.cuh says: matrices of 16 x 8, [m][n][i].
 //
-// The sums of row products lie as D does, and the weights must lie as A. For halves these are the same places. For TF32,
-// what lies at D[g][2q] and D[g][2q+1] is taken for A[g][q] and A[g][q+4], and rows 2q and 2q+1 of b for q and q+4: the
-// order does not matter to a sum.
+// The sums of row products lie as D does, and the weights must lie as A. For halves these are the same places. For
+// TF32, what lies at D[g][2q] and D[g][2q+1] is taken for A[g][q] and A[g][q+4], and rows 2q and 2q+1 of b for q and
+// q+4: the order does not matter to a sum.
 //
 // Each multiplication, of 16 x 8 sums, reads 64 / M words of b from shared memory, and in row products 128 / N of a, of
 // the 64 or so that it has the time for.
