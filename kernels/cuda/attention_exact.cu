@@ -92,7 +92,7 @@ gradient_row_sums(const T* __restrict__ g, const T* __restrict__ out, A* __restr
 
 // dq = scale dS k with dS = p (g v^T - row_sum).
 template <class T, class A, int COLUMNS>
-__global__ void __launch_bounds__(256, Exact<A>::BLOCKS)
+__global__ void __launch_bounds__(256, Exact<A>::GRADIENT_BLOCKS)
 query_gradient_exact(const T* __restrict__ g, const A* __restrict__ row_sums, const A* __restrict__ lse,
                      const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v,
                      const bool* __restrict__ allowed, const T* __restrict__ added, T* __restrict__ dq,
@@ -122,11 +122,13 @@ query_gradient_exact(const T* __restrict__ g, const A* __restrict__ row_sums, co
         A p[4][4], ds[4][4];
         row_products(p, shared, head.q, first_query, head.k, first_key, shape.aligned);
         to_scores<false>(p, shared, head.mask, first_query, first_key);
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            for (int j = 0; j < 4; ++j) p[i][j] = exponential(p[i][j] - row_lse[i]);
         row_products(ds, shared, g_rows, first_query, head.v, first_key, shape.aligned);
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-#pragma unroll
-            for (int j = 0; j < 4; ++j) ds[i][j] = exponential(p[i][j] - row_lse[i]) * (ds[i][j] - row_sum[i]);
+            for (int j = 0; j < 4; ++j) ds[i][j] = p[i][j] * (ds[i][j] - row_sum[i]);
         set_weights(shared, ds);
         add_weighted<CHUNKS>(sum, shared, head.k, first_key, first_column, shape.aligned);
     }
@@ -135,7 +137,7 @@ query_gradient_exact(const T* __restrict__ g, const A* __restrict__ row_sums, co
 
 // dv = p^T g and dk = scale dS^T q. Rows of the tiles are keys, columns queries.
 template <class T, class A, int COLUMNS>
-__global__ void __launch_bounds__(256, Exact<A>::BLOCKS * 64 / COLUMNS)
+__global__ void __launch_bounds__(256, COLUMNS == 64 ? Exact<A>::GRADIENT_BLOCKS : 1)
 key_value_gradient_exact(const T* __restrict__ g, const A* __restrict__ row_sums, const A* __restrict__ lse,
                          const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v,
                          const bool* __restrict__ allowed, const T* __restrict__ added, T* __restrict__ dk,
@@ -157,17 +159,18 @@ key_value_gradient_exact(const T* __restrict__ g, const A* __restrict__ row_sums
         A p[4][4], ds[4][4];
         row_products(p, shared, head.k, first_key, head.q, first_query, shape.aligned);
         to_scores<true>(p, shared, head.mask, first_key, first_query);
-        row_products(ds, shared, head.v, first_key, g_rows, first_query, shape.aligned);
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
             const int query = first_query + thread_column(j);
             const A column_lse = query < shape.queries ? finite_or_zero(lse[query]) : A(0);
-            const A column_sum = query < shape.queries ? row_sums[query] : A(0);
+            for (int i = 0; i < 4; ++i) p[i][j] = exponential(p[i][j] - column_lse);
+        }
+        row_products(ds, shared, head.v, first_key, g_rows, first_query, shape.aligned);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) {
-                p[i][j] = exponential(p[i][j] - column_lse);
-                ds[i][j] = p[i][j] * (ds[i][j] - column_sum);
-            }
+        for (int j = 0; j < 4; ++j) {
+            const int query = first_query + thread_column(j);
+            const A column_sum = query < shape.queries ? row_sums[query] : A(0);
+            for (int i = 0; i < 4; ++i) ds[i][j] = p[i][j] * (ds[i][j] - column_sum);
         }
         set_weights(shared, p);
         add_weighted<CHUNKS>(dv_sum, shared, g_rows, first_query, first_column, shape.aligned);

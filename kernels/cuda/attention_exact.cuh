@@ -26,7 +26,12 @@ template <class A> struct Exact {
     static constexpr int PITCH = DEPTH + WIDTH;
     static constexpr int COLUMNS = 16 * WIDTH;             // columns of weighted sums that are taken at once
     static constexpr int WEIGHTS_PITCH = SIDE + WIDTH;
-    static constexpr int BLOCKS = WIDTH / 2;               // that an SM must have registers for
+    static constexpr int BLOCKS = WIDTH / 2;               // that a multiprocessor must have registers for
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+    static constexpr int GRADIENT_BLOCKS = 1;              // earlier ones need more registers for addresses
+#else
+    static constexpr int GRADIENT_BLOCKS = BLOCKS;
+#endif
 
     A parts[2 * SIDE * PITCH];          // of a and b, or COLUMNS columns of b for weighted sums
     A weights[SIDE * WEIGHTS_PITCH];
@@ -40,10 +45,11 @@ template <int NUMBERS, int PITCH, class A, class T>
 __device__ __forceinline__ void load_part(A* to, const Rows<const T>& from, int first_row, int first_column, bool aligned) {
     constexpr int WIDTH = Exact<A>::WIDTH, VECTORS = NUMBERS / WIDTH;  // of a row
     static_assert(THREADS % VECTORS == 0, "a thread's vectors lie one below the other");
+    constexpr int AT_ONCE = sizeof(A) == 4 ? 2 : 1;  // vectors that a thread waits for: registers are scarce for float64
     const int offset = threadIdx.x % VECTORS * WIDTH, column = first_column + offset;
     const T* const source = from.row(first_row) + column;
     if (aligned) {
-#pragma unroll 2
+#pragma unroll AT_ONCE
         for (int row = threadIdx.x / VECTORS, n = 0; n < SIDE * VECTORS / THREADS; ++n, row += THREADS / VECTORS) {
             Vector<T, WIDTH> read = {};
             if (first_row + row < from.count && column < from.columns) read = load<WIDTH>(source + (long long)row * from.stride);

@@ -6,6 +6,9 @@
 //   row 0   |t0 |t1 |t2 |   and threads side by side read memory side by side. If 256 / columns is no whole number,
 //   row 1   |t3 |t4 |t5 |   or the channels end, some threads have nothing to do.
 //
+// __launch_bounds__(256, 1) leaves a thread as many registers as it takes: without the 1, the compiler spills some to
+// fit one more block into a multiprocessor.
+//
 // blockIdx.y counts tiles of `columns` vectors; blockIdx.x, the samples and the units into which a sample is cut.
 #pragma once
 #include "numbers.cuh"
@@ -23,8 +26,8 @@ template <int WIDTH> __device__ __forceinline__ Place place(int columns, int cha
     return {row, rows, channel, row < rows && channel < channels};
 }
 
-// SUMS times WIDTH sums of each column over the rows of the block, in a fixed order, for the threads of row 0. All threads
-// call this, once in a kernel.
+// SUMS times WIDTH sums of each column over the rows of the block, in a fixed order, for the threads of row 0. All
+// threads call this, once in a kernel.
 template <int SUMS, int WIDTH, class A>
 __device__ __forceinline__ void sum_rows(A (&values)[SUMS][WIDTH], int columns) {
     __shared__ A of_thread[SUMS * WIDTH][THREADS];

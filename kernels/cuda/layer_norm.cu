@@ -13,7 +13,7 @@
 #include "silu.cuh"
 
 template <class T, class A, int WIDTH, int VECTORS, int TEAM>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 layer_norm(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias, T* __restrict__ y,
            A* __restrict__ mean, A* __restrict__ rstd, long long rows, int channels, A eps, bool silu) {
     const long long row = row_of_thread<TEAM>();
@@ -58,7 +58,7 @@ layer_norm(const T* __restrict__ x, const T* __restrict__ weight, const T* __res
 
 // dx, and partial (units, 2, C): the sums of du and of du n over the rows u, u + units, ... for each unit u.
 template <class T, class A, int WIDTH, int VECTORS, int TEAM>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 layer_norm_backward(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ weight,
                     const T* __restrict__ bias, const A* __restrict__ mean, const A* __restrict__ rstd,
                     T* __restrict__ dx, A* __restrict__ partial, long long rows, int channels, int units, bool silu) {

@@ -3,8 +3,8 @@
 //
 //                 channels ->                       stage 1   a block for each unit and tile: two sums of each channel,
 //               |  group 0  |  group 1  |                     from which numbers are kept that can be added safely
-//   unit 0      |  tile 0   |  tile 1   |           stage 2   a warp or a block for each sample and group: its sums, over
-//   unit 1      |  tile 0   |  tile 1   |                     units and channels, in float64
+//   unit 0      |  tile 0   |  tile 1   |           stage 2   a warp or a block for each sample and group: its sums
+//   unit 1      |  tile 0   |  tile 1   |                     over units and channels, in float64
 //   (positions) |                       |           stage 3   blocks as in stage 1: the output
 //
 // A tile knows nothing of groups: with one group, one for each channel, or anything between, it is the same two passes.
@@ -12,8 +12,8 @@
 //   forward    reads x twice, writes y: 3 numbers moved for each of x; some 10 flops, 30 with SiLU
 //   backward   reads g and x twice, writes dx: 5 numbers; some 20 flops, 60 with SiLU (which is computed twice rather
 //              than kept). Its sums of stage 1, added up over the samples, are dbias and dweight (sums.cu).
-//   Between the stages there are at most two numbers for each channel of 64 positions. What is still in the second-level
-//   cache after stage 1, which of a sample of some MB is all of it, stage 3 reads from there.
+//   Between the stages there are at most two numbers for each channel of 64 positions. What is still in the
+//   second-level cache after stage 1, all of a sample of some MB, stage 3 reads from there.
 //
 // T is how numbers are stored, A what they are computed in. Layer norm of rows is in layer_norm.cu.
 #include "columns.cuh"
@@ -21,12 +21,12 @@
 
 // partial (N, units, 2, C): of each channel of a unit, the mean and the sum of the squared distances from it.
 //
-// A thread takes its distances from p, the first of its n numbers. The sum of d^2 from there is the one from their mean, q,
-// plus n (mean - p)^2, which is at most n q: however large the numbers, and however far out p lies, no more than n
-// roundings are lost (n is 8, but in very large samples). What the threads have is moved to one place, the channel's
+// A thread takes its distances from p, the first of its n numbers. The sum of d^2 from there is q, the one from their
+// mean, plus n (mean - p)^2, which is at most n q: however large the numbers, and however far out p lies, no more than
+// n roundings are lost (n is 8, but in very large samples). What the threads have is moved to one place, the channel's
 // first number in the unit, in float64, which has digits to spare.
 template <class T, int WIDTH>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 moments(const T* __restrict__ x, double* __restrict__ partial, int positions, int channels, int columns, int unit,
         int units) {
     const Place at = place<WIDTH>(columns, channels);
@@ -67,9 +67,9 @@ moments(const T* __restrict__ x, double* __restrict__ partial, int positions, in
     store_all(partial + channels, sums[1]);
 }
 
-// mean and rstd (N, groups) from the moments of units and channels (Chan et al. 1979): a block of GROUP threads for each.
+// mean and rstd (N, groups) from the moments of units and channels (Chan et al. 1979): a block of GROUP threads each.
 template <class A, int GROUP>
-__global__ void __launch_bounds__(GROUP)
+__global__ void __launch_bounds__(GROUP, 1)
 statistics(const double* __restrict__ partial, A* __restrict__ mean, A* __restrict__ rstd, int positions, int channels,
            int groups, int unit, int units, double eps) {
     const int n = blockIdx.x / groups, j = blockIdx.x % groups, size = channels / groups;
@@ -96,7 +96,7 @@ statistics(const double* __restrict__ partial, A* __restrict__ mean, A* __restri
 }
 
 template <class T, class A, int WIDTH>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 normalise(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
           const A* __restrict__ mean, const A* __restrict__ rstd, T* __restrict__ y, int positions, int channels,
           int groups, int columns, int unit, int units, bool silu) {
@@ -148,7 +148,7 @@ template <class A, int WIDTH> struct Channels {
 
 // partial (N, units, 2, C): of each channel of a unit, the sums of du and of du n.
 template <class T, class A, int WIDTH>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 gradient_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ weight,
               const T* __restrict__ bias, const A* __restrict__ mean, const A* __restrict__ rstd,
               A* __restrict__ partial, int positions, int channels, int groups, int columns, int unit, int units,
@@ -180,7 +180,7 @@ gradient_sums(const T* __restrict__ g, const T* __restrict__ x, const T* __restr
 
 // averages (N, groups, 2): those of dn = du weight and of dn n over a group. A block of GROUP threads for each.
 template <class T, class A, int GROUP>
-__global__ void __launch_bounds__(GROUP)
+__global__ void __launch_bounds__(GROUP, 1)
 group_averages(const A* __restrict__ partial, const T* __restrict__ weight, A* __restrict__ averages, int positions,
                int channels, int groups, int units) {
     const int n = blockIdx.x / groups, j = blockIdx.x % groups, size = channels / groups;
@@ -202,7 +202,7 @@ group_averages(const A* __restrict__ partial, const T* __restrict__ weight, A* _
 
 // dx = rstd (dn - average(dn) - n average(dn n)); kernels/reference.py derives it.
 template <class T, class A, int WIDTH>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 input_gradient(const T* __restrict__ g, const T* __restrict__ x, const T* __restrict__ weight,
                const T* __restrict__ bias, const A* __restrict__ mean, const A* __restrict__ rstd,
                const A* __restrict__ averages, T* __restrict__ dx, int positions, int channels, int groups,

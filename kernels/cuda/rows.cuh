@@ -3,7 +3,8 @@
 //   row   |t0 |t1 |...|t31|t0 |t1 |...|t31|t0 |t1 |      thread t of TEAM = 32 takes the vectors t, t + 32, ... of
 //         '---- vector 0 -----'---- vector 1 -----'      WIDTH numbers, at most VECTORS of them
 //
-// WIDTH divides the length of a row. Blocks have 256 threads: eight rows, or one.
+// WIDTH divides the length of a row. Blocks have 256 threads: eight rows, or one. __launch_bounds__(256, 1) leaves a
+// thread as many registers as it takes (columns.cuh says why).
 #pragma once
 #include "numbers.cuh"
 

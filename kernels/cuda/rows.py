@@ -23,9 +23,10 @@ class Team(NamedTuple):
 
 
 def team(length: int, *arrays: Any) -> Team:
-    """The threads for rows of this length of these contiguous arrays."""
+    """The threads for rows of this length of these contiguous arrays. Few kinds: each is compiled by itself."""
     width = vector_width(length, *arrays)
     most = BYTES // max(4, arrays[0].dtype.itemsize)  # numbers in a thread
-    threads = WARP if length <= WARP * most else THREADS
-    each = -(-length // (width * threads))
-    return Team(width, 2 ** (each - 1).bit_length() if each * width <= most else 0, threads)
+    for threads, numbers in ((WARP, most // 4), (WARP, most), (THREADS, most)):
+        if length <= threads * numbers:
+            return Team(width, numbers // width, threads)
+    return Team(width, 0, THREADS)

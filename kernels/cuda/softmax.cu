@@ -6,12 +6,12 @@
 //   softmax            x once, y once; an exponential and some 4 flops for each number
 //   softmax_backward   g and y once, dx once; 4 flops
 //
-// T is how numbers are stored, A what they are computed in. rows.cuh draws a row that stays in registers. In what follows,
-// a row of -inf becomes nan, as -inf - -inf is.
+// T is how numbers are stored, A what they are computed in. rows.cuh draws a row that stays in registers. A row of
+// -inf becomes nan, as -inf - -inf is.
 #include "rows.cuh"
 
 template <class T, class A, int WIDTH, int VECTORS, int TEAM>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 softmax(const T* __restrict__ x, T* __restrict__ y, long long rows, int length) {
     const long long row = row_of_thread<TEAM>();
     if (row >= rows) return;  // a whole warp
@@ -37,7 +37,7 @@ softmax(const T* __restrict__ x, T* __restrict__ y, long long rows, int length) 
 }
 
 template <class T, class A, int WIDTH, int VECTORS, int TEAM>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 softmax_backward(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx, long long rows, int length) {
     const long long row = row_of_thread<TEAM>();
     if (row >= rows) return;  // a whole warp
@@ -60,7 +60,7 @@ softmax_backward(const T* __restrict__ g, const T* __restrict__ y, T* __restrict
 // A thread adds up exp(x - top) for the largest number so far, and scales that down when a larger one comes (Milakov &
 // Gimelshein 2018, arXiv:1805.02867); as long as top is -inf, there is nothing to add.
 template <class T, class A, int WIDTH>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 long_softmax(const T* __restrict__ x, T* __restrict__ y, int length) {
     x += (long long)blockIdx.x * length;
     y += (long long)blockIdx.x * length;
@@ -84,7 +84,7 @@ long_softmax(const T* __restrict__ x, T* __restrict__ y, int length) {
 }
 
 template <class T, class A, int WIDTH>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 long_softmax_backward(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx, int length) {
     const long long row = (long long)blockIdx.x * length;
     A sum = 0;

@@ -9,7 +9,7 @@
 #include "columns.cuh"
 
 template <class T, class S, int WIDTH>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
 sum_columns(const T* __restrict__ x, S* __restrict__ y, int positions, int channels, int columns, int unit, int units) {
     const Place at = place<WIDTH>(columns, channels);
     const int n = blockIdx.x / units, k = blockIdx.x % units;
