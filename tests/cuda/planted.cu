@@ -161,6 +161,18 @@ template <bool PLANTED> __global__ void no_barrier_after_copies(const float* x, 
     y[AT] = tile[63 - threadIdx.x];
 }
 
+template <bool PLANTED> __global__ void copies_to_what_is_still_read(const float* x, float* y) {
+    __shared__ float tile[64];
+    tile[threadIdx.x] = x[AT];
+    __syncthreads();
+    y[AT] = tile[63 - threadIdx.x];
+    if (!PLANTED) __syncthreads();
+    cp_async<4>(&tile[threadIdx.x], &x[AT]);
+    cp_async_commit();
+    __syncthreads();
+    cp_async_wait<0>();
+}
+
 template <bool PLANTED> __global__ void copies_never_waited_for(const float* x, float* y) {
     __shared__ float tile[64];
     cp_async<4>(&tile[threadIdx.x], &x[AT]);

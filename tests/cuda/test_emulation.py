@@ -40,6 +40,7 @@ FINDINGS = {
     "wait_for_too_few_copies": UNWRITTEN,
     "no_commit_of_copies": UNWRITTEN,
     "no_barrier_after_copies": f"{RACE}|{UNWRITTEN}",
+    "copies_to_what_is_still_read": RACE,
     "copies_never_waited_for": "asynchronous copies under way",
     "misaligned_copy": "misaligned cp.async",
     "shuffle_from_outside_the_mask": r"reads lane \d+, which is not in mask",

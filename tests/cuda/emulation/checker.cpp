@@ -40,10 +40,10 @@ std::string told(uint64_t t) {
 }
 
 // ---- where ----------------------------------------------------------------------------------------------------------
-// Who wrote a number last, and who read it: the last reader, the last other one of its warp, the last of another warp of
+// Who wrote a number last, who began an asynchronous copy to it, and who read it: the last reader, the last other one of its warp, the last of another warp of
 // its block, and the last of another block. A write that races with any reader races with one of these.
 struct Cell {
-    uint64_t written, read, of_warp, of_block, of_grid;
+    uint64_t written, copied, read, of_warp, of_block, of_grid;
 
     void add_reader(uint64_t t) {
         if (read && block_of(read) != block_of(t)) of_grid = read;
@@ -81,7 +81,7 @@ bool constant(uintptr_t p, const Region* before) {
     return image.begin <= p && p < image.end && !(before && before->shared && p - before->end < 4096);
 }
 
-const char* const NAME[] = {"read", "write", "atomic"};
+const char* const NAME[] = {"read", "write", "atomic", "write"};
 
 void check_order(Region& region, uintptr_t p, size_t bytes, Access kind) {
     const int shift = region.grain / 2;  // 1, 2 or 4 bytes
@@ -94,7 +94,8 @@ void check_order(Region& region, uintptr_t p, size_t bytes, Access kind) {
     };
     for (size_t i = first; i <= last; ++i) {
         Cell& cell = region.cells[i];
-        if (!ordered(cell.written, now)) race(i, "written", cell.written);
+        for (uint64_t writer : {cell.written, cell.copied})
+            if (!ordered(writer, now)) race(i, "written", writer);
         if (kind == READ) {
             if (region.shared && !cell.written)
                 fail("read of uninitialised shared memory, byte %zu of %s", i * region.grain, region.name);
@@ -102,7 +103,7 @@ void check_order(Region& region, uintptr_t p, size_t bytes, Access kind) {
         } else {
             for (uint64_t reader : {cell.read, cell.of_warp, cell.of_block, cell.of_grid})
                 if (!ordered(reader, now)) race(i, "read", reader);
-            cell.written = now;
+            (kind == COPY ? cell.copied : cell.written) = now;
         }
     }
 }
@@ -129,6 +130,7 @@ void check(const void* address, size_t bytes, Access kind, void* code) {
         fail("out of bounds: %s of %zu bytes straddles the end of %s", NAME[kind], bytes, region->name);
     if (p & ((bytes & -bytes) - 1)) fail("misaligned %s of %zu bytes in %s", NAME[kind], bytes, region->name);
     if (kind != READ && !region->writable) fail("%s through a pointer to const, to %s", NAME[kind], region->name);
+    if (kind == COPY) return check_order(*region, p, bytes, kind);  // the write itself is still to come
     count(*region, bytes, kind);
     if (logged_block >= 0 && (int64_t)block_of(now) - 1 == logged_block && (int64_t)warp_of(now) == logged_warp)
         logged.push_back({fault, (uint64_t)(region - regions.data()) << 40 | (p - region->begin), (uint32_t)bytes,

@@ -16,7 +16,7 @@ extern dim3 blockDim, gridDim;
 #define EMU_QUIET __attribute__((no_sanitize("thread")))
 
 namespace emu {
-enum Access { READ, WRITE, ATOMIC };
+enum Access { READ, WRITE, ATOMIC, COPY };  // COPY: from now on an asynchronous copy may write there
 struct Place { const char* file; int line; };  // in the kernel's source
 typedef unsigned char Lane[64];  // what one lane brings to an exchange
 

@@ -238,6 +238,7 @@ void sync_warp(unsigned mask, Place place) {
 void cp_async(void* to, const void* from, int bytes, bool wanted) {
     if ((uintptr_t)to % bytes || (wanted && (uintptr_t)from % bytes)) fail("misaligned cp.async of %d bytes", bytes);
     if (wanted) touch(from, bytes, READ);
+    touch(to, bytes, COPY);
     threads[me].copies.push_back({to, from, bytes, threads[me].group, wanted});
 }
 void cp_async_commit() { ++threads[me].group; }
