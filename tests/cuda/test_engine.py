@@ -63,8 +63,8 @@ def test_there_and_back():
 def test_gradients_come_back_from_another_device():
     """Of first and second order."""
     x = minigen.tensor(np.array([0.5, -1.5, 2.0]))
-    gradcheck(lambda x: ((x * x).to("cuda") * 3).to("cpu") * x, [x])
-    gradcheck(lambda x: ((x * x).to("cpu") * 3).to("cuda") * x, [x.to("cuda")])
+    gradcheck(lambda x: ((x * 3).to("cuda") ** 2).to("cpu") * x, [x])
+    gradcheck(lambda x: ((x * 3).to("cpu") ** 2).to("cuda") * x, [x.to("cuda")])
 
 
 def test_devices_do_not_mix():
@@ -103,6 +103,10 @@ def test_values_change_in_place_unless_somebody_else_holds_them():
         x.change_()[...] = 7
         assert float(held.sum()) % 5 == 0  # not 7
         x.change_()[...] = 5
+    part = Tensor(x.data[1:])
+    part.change_()[...] = 7
+    np.testing.assert_array_equal(x.numpy(), [5, 5, 5])
+    del held, part
     windows = F.avg_pool1d(x.reshape(1, 3, 1), 3, stride=1)  # of all of x
     held = minigen.ops.resample._windows(x.reshape(1, 3, 1), kernel=(3,), stride=(1,))
     x.change_()[...] = 7
@@ -347,6 +351,23 @@ def test_batches_on_the_gpu_are_those_of_the_cpu(shuffle):
     np.testing.assert_array_equal(x.get(), to_float(held[0][0][0]))
     np.testing.assert_array_equal(to_uint8(x).get(), held[0][0][0])
     assert next(DataLoader(labels, batch_size=3, device="cuda")).shape == (3,)
+
+
+def test_pinned_memory_is_overwritten_only_after_it_was_copied(cupy, monkeypatch):
+    log = []
+
+    class Event(cupy.cuda.Event):
+        def synchronize(self):
+            log.append("waited")
+            super().synchronize()
+
+    take = np.take
+    monkeypatch.setattr(cupy.cuda, "Event", Event)
+    monkeypatch.setattr(np, "take", lambda *args, **kwargs: log.append("overwritten") or take(*args, **kwargs))
+    batches = DataLoader(np.arange(6), np.arange(6), batch_size=2, device="cuda")
+    for _ in range(3):
+        next(batches)
+    assert log == ["waited", "overwritten", "overwritten"] * 4
 
 
 # ---- diffusion -----------------------------------------------------------------------------------------

@@ -195,3 +195,12 @@ def test_missing_data_is_one_sentence(tmp_path):
     done = run(tmp_path / "nowhere", tmp_path / "out")
     assert done.returncode == 1 and "nowhere" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_gpu_is_one_sentence(data, tmp_path):
+    path = f"sys.path.insert(0, {str(EXAMPLES)!r})"
+    without_cupy = f"import sys; {path}; sys.modules['cupy'] = None; import ddpm; ddpm.main()"
+    arguments = command(data, tmp_path / "out", "--device", "cuda")[2:]
+    done = subprocess.run([sys.executable, "-c", without_cupy, *arguments], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("device 'cuda': CuPy is not installed")
+    assert done.stderr.strip().count("\n") == 0 and not (tmp_path / "out").exists()
