@@ -26,15 +26,17 @@ def arguments() -> argparse.Namespace:
 
 
 def check(only: str) -> None:
-    """The gate, over all instances with `only` in their names."""
+    """The gate, over all instances with `only` in their names; what it finds is printed at once."""
     started = time.perf_counter()
     chosen = [v for v in gate.variants() if only in f"{v.file} {v.kernel}"]
-    codes = gate.compile_all(chosen)
-    findings = [line for variant, code in zip(chosen, codes) for line in gate.findings(variant, code)]
-    kinds = ", ".join(f"sm_{arch}" for arch in gate.ARCHS)
-    seconds = time.perf_counter() - started
-    print(*findings, f"{len(chosen)} instances for {kinds} in {seconds:.0f} s: {len(findings)} findings", sep="\n")
-    sys.exit(bool(findings))
+    found = 0
+    for variant, code in zip(chosen, gate.compile_all(chosen)):
+        for line in gate.findings(variant, code):
+            print(line, flush=True)
+            found += 1
+    kinds, seconds = ", ".join(f"sm_{arch}" for arch in gate.ARCHS), time.perf_counter() - started
+    print(f"{len(chosen)} instances for {kinds} compiled in {seconds:.0f} s: {found} findings")
+    sys.exit(bool(found))
 
 
 def report(args: argparse.Namespace) -> None:

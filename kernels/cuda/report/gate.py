@@ -7,7 +7,7 @@ indexed by what the compiler does not know. Neither shows in a kernel's results,
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
@@ -54,10 +54,10 @@ def compiled(variant: Variant) -> Compiled | str:
         return str(error)
 
 
-def compile_all(chosen: Sequence[Variant]) -> list[Compiled | str]:
+def compile_all(chosen: Sequence[Variant]) -> Iterator[Compiled | str]:
     """The machine code of each, by as many processes as there are cores."""
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(pool.map(compiled, chosen))
+        yield from pool.map(compiled, chosen)
 
 
 def findings(variant: Variant, code: Compiled | str) -> list[str]:
