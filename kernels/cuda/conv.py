@@ -14,7 +14,7 @@ import numpy as np
 from kernels import checks
 from kernels.checks import HALF_TOO, IntOrInts, Ints
 from kernels.cuda.arrays import contiguous, empty, zeros
-from kernels.cuda.launch import Source, compute_capability, ctype, vector_width
+from kernels.cuda.launch import Source, attribute, compute_capability, ctype, shared_memory, vector_width
 from kernels.precision import tf32_allowed
 
 Array = Any  # cupy.ndarray
@@ -35,11 +35,21 @@ class Tile(NamedTuple):
     columns: int
     slowness: float  # of each multiply-add, for the numbers that it loads beside: an estimate
 
+    @property
+    def stages(self) -> int:
+        """Bytes of shared memory for convolve's stages; weight_grad's take no more."""
+        return STAGES * ((STEP_BYTES + 16) * self.rows + STEP_BYTES * (self.columns + 8))
 
-TILES = (Tile(128, 128, 1.0), Tile(128, 64, 1.2), Tile(64, 64, 1.5))
-SMALL = TILES[-1]  # the one whose stages fit GPUs before sm_80, and whose sums, in float64, a thread's registers
+    @property
+    def places(self) -> int:
+        """Bytes of shared memory for where convolve's rows lie, a Place and an int for each; weight_grad's take less."""
+        return (16 + 4) * self.rows
+
+
 STAGES = 3
 STEP_BYTES = 128  # of a row of the left factor, or of all columns of it, that a stage holds
+TILES = (Tile(128, 128, 1.0), Tile(128, 64, 1.2), Tile(64, 64, 1.5))  # the first takes more than sm_86 to sm_120 have
+SMALL = TILES[-1]  # the one whose stages fit GPUs before sm_80, and whose sums, in float64, a thread's registers
 BLOCKS_OF_WEIGHT_GRAD = 512  # where the positions suffice: to keep any GPU busy, and the same on each
 STEPS_OF_PART = 8  # at least: fewer are not worth writing and reading the sums
 
@@ -137,7 +147,7 @@ def convolve(x: Array, weight: Array, bias: Array | None, y: Array, plan: Plan, 
         ),
         tile=(1, 1),
         threads=2 * tile.columns,
-        shared=STAGES * ((STEP_BYTES + 16) * tile.rows + STEP_BYTES * (tile.columns + 8)),
+        shared=tile.stages,
     )
 
 
@@ -197,23 +207,14 @@ def tile_for(x: Array, rows: int, columns: int, times: int) -> Tile:
     """The tile for `times` products with this many rows and columns."""
     if x.dtype == np.float64 or compute_capability(x) < 80:
         return SMALL
-    processors = multiprocessors(x.device)
+    processors = attribute(x, "MultiProcessorCount")
 
     def cost(tile: Tile) -> float:  # each multiprocessor takes its share of the blocks
         blocks = times * ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
         return ceil_div(blocks, processors) * tile.rows * tile.columns * tile.slowness
 
-    return min(TILES, key=cost)
-
-
-_multiprocessors: dict[tuple, int] = {}  # CuPy asks the driver for all attributes each time
-
-
-def multiprocessors(device: Any) -> int:
-    kind = device.id, device.compute_capability
-    if kind not in _multiprocessors:
-        _multiprocessors[kind] = device.attributes["MultiProcessorCount"]
-    return _multiprocessors[kind]
+    room = shared_memory(x)
+    return min((tile for tile in TILES if tile.stages + tile.places <= room), key=cost)
 
 
 def exactly(x: Array) -> str:

@@ -286,6 +286,22 @@ def compute_capability(array: Any) -> int:
     return int(array.device.compute_capability)
 
 
+_attributes: dict[tuple, dict[str, int]] = {}  # CuPy asks the driver for all of them each time
+
+
+def attribute(array: Any, name: str) -> int:
+    """What CUDA says of the GPU that an array is on: 'MultiProcessorCount' is its cudaDevAttrMultiProcessorCount."""
+    kind = array.device.id, array.device.compute_capability
+    if kind not in _attributes:
+        _attributes[kind] = array.device.attributes
+    return _attributes[kind][name]
+
+
+def shared_memory(array: Any) -> int:
+    """How many bytes of shared memory a block may have, static and dynamic, if it asks for them."""
+    return attribute(array, "MaxSharedMemoryPerBlockOptin")
+
+
 def vector_width(length: int, *arrays: Any) -> int:
     """How many numbers a kernel may move at once along contiguous runs of `length` numbers of these arrays: as many as
     fit 16 bytes, or 1 if they do not divide the run, or an array does not begin at a multiple of 16 bytes."""
