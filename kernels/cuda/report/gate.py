@@ -92,7 +92,7 @@ def not_launched(variant: Variant, code: Compiled) -> list[str]:
 
 
 def all_findings(chosen: Sequence[Variant], like_80: Sequence[Variant]) -> Iterator[str]:
-    """What is wrong with the chosen instances once they are compiled, and with launches of those for sm_80 elsewhere."""
+    """What is wrong with the chosen instances, compiled, and with what else GPUs like sm_80 launch of them."""
     of_80 = {}
     for variant, code in zip(chosen, compile_all(chosen)):
         yield from findings(variant, code)
