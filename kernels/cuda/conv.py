@@ -42,7 +42,7 @@ class Tile(NamedTuple):
 
     @property
     def places(self) -> int:
-        """Bytes of shared memory for where convolve's rows lie, a Place and an int for each; weight_grad's take less."""
+        """Bytes of shared memory for where convolve's rows lie, a Place and an int each; weight_grad's take less."""
         return (16 + 4) * self.rows
 
 
@@ -170,7 +170,7 @@ def plan_of(
     """For a window over x (N,*S,C). A weight is (*K, channels, groups columns), or (*K, groups channels, columns) for
     a transposed convolution."""
     samples, *sizes, _ = x_shape
-    _check_indices(over, x_shape, groups * max(channels, columns))
+    _check_indices(over, x_shape, groups * max(channels, columns), math.prod(over.kernel) * channels * groups * columns)
     window = np.zeros((), WINDOW)
     axis, missing = window["axis"], 3 - len(sizes)
     for name, values in ("in", sizes), ("out", over.out), ("kernel", over.kernel), ("stride", over.stride):
@@ -188,8 +188,8 @@ def plan_of(
     return Plan(window, groups, channels, columns, math.prod(phases), positions)
 
 
-def _check_indices(over: checks.Window, x_shape: Ints, channels: int) -> None:
-    """The kernels count pixels, and the numbers of a sample, in 32 bits; those beyond the edges as well."""
+def _check_indices(over: checks.Window, x_shape: Ints, channels: int, weights: int) -> None:
+    """The kernels count pixels, and the numbers of a sample, in 32 bits, those beyond the edges too; and weights."""
     samples, *sizes, _ = x_shape
     axes = zip(sizes, over.padding, over.dilation, over.kernel)
     pixels = max(math.prod(n + 2 * p + d * (k - 1) for n, p, d, k in axes), math.prod(over.out))
@@ -198,6 +198,8 @@ def _check_indices(over: checks.Window, x_shape: Ints, channels: int) -> None:
             f"convolution: the samples of x {x_shape} have up to {pixels} pixels, edges included, which make "
             f"{samples * pixels} pixels and {channels * pixels} numbers in a sample; the CUDA kernels count to 2**31"
         )
+    if weights >= 2**31:
+        raise ValueError(f"convolution: the weight has {weights} numbers; the CUDA kernels count to 2**31")
 
 
 # ---- which kernel ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Convolutions and matrix products on tensor cores and exactly, at sizes around the tiles of the kernels."""
 
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -179,6 +180,16 @@ def test_more_pixels_than_32_bits_count_are_refused():
     pixel = module.checks.Window((1,), (1,), (0,), (1,), (2**21,))
     with pytest.raises(ValueError, match=r"2147483648 pixels and 2097152 numbers in a sample; .* to 2\*\*31"):
         module.plan_of(pixel, (1024, 2**21, 1), 1, 1, 1)
+
+
+@pytest.mark.parametrize("rows, columns", [(2**17, 2**15), (2**16, 2**15)])
+def test_more_weights_than_32_bits_count_are_refused(monkeypatch, rows, columns):
+    b = SimpleNamespace(shape=(rows, columns))
+    matmul = import_module("kernels.cuda.matmul")
+    monkeypatch.setattr(matmul.checks, "matmul", lambda *args, **settings: None)  # b would take 8 GB
+    monkeypatch.setattr(matmul, "empty", lambda *args: None)
+    with pytest.raises(ValueError, match=rf"the weight has {rows * columns} numbers; .* count to 2\*\*31"):
+        matmul.matmul(SimpleNamespace(shape=(2, rows)), b)
 
 
 @pytest.fixture
