@@ -245,8 +245,8 @@ def _fits(value: Any, dtype: np.dtype) -> bool:
     if dtype.kind == "b":
         return isinstance(value, (bool, np.bool_))
     if dtype.kind == "f":
-        real = isinstance(value, (int, float, np.integer, np.floating))
-        return real and (bool(abs(value) <= _LARGEST[dtype]) or not math.isfinite(value))
+        whole, real = isinstance(value, (int, np.integer)), isinstance(value, (float, np.floating))
+        return (whole or real) and bool(abs(value) <= _LARGEST[dtype]) or real and not math.isfinite(value)
     return isinstance(value, (int, np.integer)) and bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
 
