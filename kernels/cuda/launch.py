@@ -246,7 +246,8 @@ def _fits(value: Any, dtype: np.dtype) -> bool:
         return isinstance(value, (bool, np.bool_))
     if dtype.kind == "f":
         whole, real = isinstance(value, (int, np.integer)), isinstance(value, (float, np.floating))
-        return (whole or real) and bool(abs(value) <= _LARGEST[dtype]) or real and not math.isfinite(value)
+        fits = (whole or real) and bool(abs(value) <= _LARGEST[dtype])
+        return fits or (real and not math.isfinite(value))
     return isinstance(value, (int, np.integer)) and bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
 
