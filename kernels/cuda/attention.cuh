@@ -20,15 +20,16 @@ struct Shape {
 // The rows of one head of an array (N, count, heads, columns). `head` counts over all samples.
 template <class T> struct Rows {
     T* first;
-    int stride, count, columns;
+    long long stride;
+    int count, columns;
 
     __device__ Rows(T* array, int head, int heads, const Strides& strides, int count, int columns)
-        : first(array + head / heads * strides.sample + head % heads * strides.head), stride(int(strides.row)),
+        : first(array + head / heads * strides.sample + head % heads * strides.head), stride(strides.row),
           count(count), columns(columns) {}
     __device__ Rows(T* contiguous, int head, int heads, int count, int columns)
-        : Rows(contiguous, head, heads, {(long long)count * heads * columns, heads * columns, columns}, count,
-               columns) {}
-    __device__ T* row(int r) const { return first + (long long)r * stride; }
+        : Rows(contiguous, head, heads, {(long long)count * heads * columns, (long long)heads * columns, columns},
+               count, columns) {}
+    __device__ T* row(int r) const { return first + r * stride; }
 };
 
 __device__ __forceinline__ float minus_infinity() { return __int_as_float(0xff800000); }

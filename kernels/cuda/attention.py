@@ -143,6 +143,5 @@ def _inputs(
 
 def _rows(x: Array) -> tuple[Array, tuple[int, int, int]]:
     """The memory of x (N, L, heads, d), also a part of a larger array, and its strides along N, L and heads."""
-    in_place = x.strides[3] == x.dtype.itemsize and x.strides[1] < 2**31  # kernels add that up in 32 bits
-    x, (sample, row, head, _) = with_strides(x if in_place else contiguous(x))
+    x, (sample, row, head, _) = with_strides(x if x.strides[3] == x.dtype.itemsize else contiguous(x))
     return x, (sample, row, head)

@@ -54,7 +54,7 @@ __device__ __forceinline__ void load_part(A* to, const Rows<const T>& from, int 
         for (int row = threadIdx.x / VECTORS, n = 0; n < SIDE * VECTORS / THREADS; ++n, row += THREADS / VECTORS) {
             Vector<T, WIDTH> read = {};
             if (first_row + row < from.count && column < from.columns)
-                read = load<WIDTH>(source + (long long)row * from.stride);
+                read = load<WIDTH>(source + row * from.stride);
             Vector<A, WIDTH> numbers;
             for (int w = 0; w < WIDTH; ++w) numbers.of[w] = widen(read.of[w]);
             store<WIDTH>(to + row * PITCH + offset, numbers);
@@ -65,7 +65,7 @@ __device__ __forceinline__ void load_part(A* to, const Rows<const T>& from, int 
 #pragma unroll 1
             for (int w = 0; w < WIDTH; ++w) {
                 const bool there = first_row + row < from.count && column + w < from.columns;
-                to[row * PITCH + offset + w] = there ? widen(source[(long long)row * from.stride + w]) : A(0);
+                to[row * PITCH + offset + w] = there ? widen(source[row * from.stride + w]) : A(0);
             }
     }
 }

@@ -14,8 +14,16 @@
 // TF32, what lies at D[g][2q] and D[g][2q+1] is taken for A[g][q] and A[g][q+4], and rows 2q and 2q+1 of b for q and
 // q+4: the order does not matter to a sum.
 //
-// Each multiplication, of 16 x 8 sums, reads 64 / M words of b from shared memory, and in row products 128 / N of a, of
-// the 64 or so that it has the time for.
+// Words of 4 bytes that a warp reads from shared memory for one multiplication, of 16 x 8 sums:
+//
+//   weighted sums   64 / M of b
+//   row products    64 / M of b and 128 / N of a, with N = OTHERS / 8: these load 128 (M + N / 2) for M N of them
+//                         M = 2   M = 1
+//        OTHERS = 32       64      96
+//        OTHERS = 16       96     128
+//
+// A multiplication takes an A100 two cycles, in which shared memory gives 64 words: all row products but the first of
+// these wait for it.
 #pragma once
 #include "attention.cuh"
 #include "pipeline.cuh"

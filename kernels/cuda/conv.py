@@ -14,7 +14,7 @@ import numpy as np
 from kernels import checks
 from kernels.checks import HALF_TOO, IntOrInts, Ints
 from kernels.cuda.arrays import contiguous, empty, zeros
-from kernels.cuda.launch import Source, compute_capability, ctype, vector_width
+from kernels.cuda.launch import Source, attribute, compute_capability, ctype, shared_memory, vector_width
 from kernels.precision import tf32_allowed
 
 Array = Any  # cupy.ndarray
@@ -35,11 +35,21 @@ class Tile(NamedTuple):
     columns: int
     slowness: float  # of each multiply-add, for the numbers that it loads beside: an estimate
 
+    @property
+    def stages(self) -> int:
+        """Bytes of shared memory for convolve's stages; weight_grad's take no more."""
+        return STAGES * ((STEP_BYTES + 16) * self.rows + STEP_BYTES * (self.columns + 8))
 
-TILES = (Tile(128, 128, 1.0), Tile(128, 64, 1.2), Tile(64, 64, 1.5))
-SMALL = TILES[-1]  # the one whose stages fit GPUs before sm_80, and whose sums, in float64, a thread's registers
+    @property
+    def places(self) -> int:
+        """Bytes of shared memory for where convolve's rows lie, a Place and an int each; weight_grad's take less."""
+        return (16 + 4) * self.rows
+
+
 STAGES = 3
 STEP_BYTES = 128  # of a row of the left factor, or of all columns of it, that a stage holds
+TILES = (Tile(128, 128, 1.0), Tile(128, 64, 1.2), Tile(64, 64, 1.5))  # the first takes more than sm_86 to sm_120 have
+SMALL = TILES[-1]  # the one whose stages fit GPUs before sm_80, and whose sums, in float64, a thread's registers
 BLOCKS_OF_WEIGHT_GRAD = 512  # where the positions suffice: to keep any GPU busy, and the same on each
 STEPS_OF_PART = 8  # at least: fewer are not worth writing and reading the sums
 
@@ -137,7 +147,7 @@ def convolve(x: Array, weight: Array, bias: Array | None, y: Array, plan: Plan, 
         ),
         tile=(1, 1),
         threads=2 * tile.columns,
-        shared=STAGES * ((STEP_BYTES + 16) * tile.rows + STEP_BYTES * (tile.columns + 8)),
+        shared=tile.stages,
     )
 
 
@@ -160,7 +170,7 @@ def plan_of(
     """For a window over x (N,*S,C). A weight is (*K, channels, groups columns), or (*K, groups channels, columns) for
     a transposed convolution."""
     samples, *sizes, _ = x_shape
-    _check_indices(over, x_shape, groups * max(channels, columns))
+    _check_indices(over, x_shape, groups * max(channels, columns), math.prod(over.kernel) * channels * groups * columns)
     window = np.zeros((), WINDOW)
     axis, missing = window["axis"], 3 - len(sizes)
     for name, values in ("in", sizes), ("out", over.out), ("kernel", over.kernel), ("stride", over.stride):
@@ -178,8 +188,8 @@ def plan_of(
     return Plan(window, groups, channels, columns, math.prod(phases), positions)
 
 
-def _check_indices(over: checks.Window, x_shape: Ints, channels: int) -> None:
-    """The kernels count pixels, and the numbers of a sample, in 32 bits; those beyond the edges as well."""
+def _check_indices(over: checks.Window, x_shape: Ints, channels: int, weights: int) -> None:
+    """The kernels count pixels, and the numbers of a sample, in 32 bits, those beyond the edges too; and weights."""
     samples, *sizes, _ = x_shape
     axes = zip(sizes, over.padding, over.dilation, over.kernel)
     pixels = max(math.prod(n + 2 * p + d * (k - 1) for n, p, d, k in axes), math.prod(over.out))
@@ -188,6 +198,8 @@ def _check_indices(over: checks.Window, x_shape: Ints, channels: int) -> None:
             f"convolution: the samples of x {x_shape} have up to {pixels} pixels, edges included, which make "
             f"{samples * pixels} pixels and {channels * pixels} numbers in a sample; the CUDA kernels count to 2**31"
         )
+    if weights >= 2**31:
+        raise ValueError(f"convolution: the weight has {weights} numbers; the CUDA kernels count to 2**31")
 
 
 # ---- which kernel ----------------------------------------------------------------------------------------
@@ -197,23 +209,14 @@ def tile_for(x: Array, rows: int, columns: int, times: int) -> Tile:
     """The tile for `times` products with this many rows and columns."""
     if x.dtype == np.float64 or compute_capability(x) < 80:
         return SMALL
-    processors = multiprocessors(x.device)
+    processors = attribute(x, "MultiProcessorCount")
 
     def cost(tile: Tile) -> float:  # each multiprocessor takes its share of the blocks
         blocks = times * ceil_div(rows, tile.rows) * ceil_div(columns, tile.columns)
         return ceil_div(blocks, processors) * tile.rows * tile.columns * tile.slowness
 
-    return min(TILES, key=cost)
-
-
-_multiprocessors: dict[tuple, int] = {}  # CuPy asks the driver for all attributes each time
-
-
-def multiprocessors(device: Any) -> int:
-    kind = device.id, device.compute_capability
-    if kind not in _multiprocessors:
-        _multiprocessors[kind] = device.attributes["MultiProcessorCount"]
-    return _multiprocessors[kind]
+    room = shared_memory(x)
+    return min((tile for tile in TILES if tile.stages + tile.places <= room), key=cost)
 
 
 def exactly(x: Array) -> str:

@@ -245,8 +245,9 @@ def _fits(value: Any, dtype: np.dtype) -> bool:
     if dtype.kind == "b":
         return isinstance(value, (bool, np.bool_))
     if dtype.kind == "f":
-        real = isinstance(value, (int, float, np.integer, np.floating))
-        return real and (bool(abs(value) <= _LARGEST[dtype]) or not math.isfinite(value))
+        whole, real = isinstance(value, (int, np.integer)), isinstance(value, (float, np.floating))
+        fits = (whole or real) and bool(abs(value) <= _LARGEST[dtype])
+        return fits or (real and not math.isfinite(value))
     return isinstance(value, (int, np.integer)) and bool(np.iinfo(dtype).min <= value <= np.iinfo(dtype).max)
 
 
@@ -284,6 +285,22 @@ def _announce(path: Path, device: Any) -> None:
 def compute_capability(array: Any) -> int:
     """The kind of GPU that an array is on: 80 for an A100, 90 for an H100. Tensor cores take TF32 from 80 on."""
     return int(array.device.compute_capability)
+
+
+_attributes: dict[tuple, dict[str, int]] = {}  # CuPy asks the driver for all of them each time
+
+
+def attribute(array: Any, name: str) -> int:
+    """What CUDA says of the GPU that an array is on: 'MultiProcessorCount' is its cudaDevAttrMultiProcessorCount."""
+    kind = array.device.id, array.device.compute_capability
+    if kind not in _attributes:
+        _attributes[kind] = array.device.attributes
+    return _attributes[kind][name]
+
+
+def shared_memory(array: Any) -> int:
+    """How many bytes of shared memory a block may have, static and dynamic, if it asks for them."""
+    return attribute(array, "MaxSharedMemoryPerBlockOptin")
 
 
 def vector_width(length: int, *arrays: Any) -> int:

@@ -10,8 +10,8 @@ template <class T> using Accumulator = typename AccumulatorOf<T>::type;
 // T as the type it is computed in. A result goes back with T(value).
 template <class T> __device__ __forceinline__ Accumulator<T> widen(T value) { return Accumulator<T>(value); }
 
-// N numbers that are moved at once: 16 bytes at the most.
-template <class T, int N> struct alignas(sizeof(T) * N) Vector { T of[N]; };
+// N numbers that are moved at once, or 16 bytes at a time where they are more: their address divides by that.
+template <class T, int N> struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Vector { T of[N]; };
 
 template <int N, class T> __device__ __forceinline__ Vector<T, N> load(const T* from) {
     return *reinterpret_cast<const Vector<T, N>*>(from);

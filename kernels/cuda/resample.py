@@ -11,7 +11,7 @@ import numpy as np
 from kernels import checks
 from kernels.checks import IntOrInts, Resampling
 from kernels.cuda.arrays import contiguous, empty
-from kernels.cuda.launch import Source, ctype, vector_width
+from kernels.cuda.launch import Source, ctype, shared_memory, vector_width
 
 Array = Any  # cupy.ndarray
 
@@ -34,6 +34,15 @@ def upfirdn2d(x: Array, taps: Array, up: IntOrInts = 1, down: IntOrInts = 1, pad
     vectors = channels // step
     chunk = min(max(vectors, 1), MOST_VECTORS)
     tile_rows = max(1, SPAN // rows.down)
+    row_bytes = COLUMNS * step * x.dtype.itemsize  # of a row of x that a tile sees, in shared memory
+    most = shared_memory(x) // row_bytes
+    if height > most:
+        if taps.size > most * rows.up:
+            raise ValueError(
+                f"upfirdn2d: {taps.size} taps are too many for x {x.shape}: {most * rows.up} fit the shared memory of "
+                "this GPU"
+            )
+        tile_rows = min(tile_rows, (most * rows.up - taps.size) // rows.down + 1)
     seen = min(height, ((tile_rows - 1) * rows.down + taps.size - 1) // rows.up + 1)  # rows of x by a tile, at most
     args = (x, taps, y, _axis(height, rows), _axis(width, columns), taps.size, vectors, chunk, tile_rows)
     tiles = samples, -(-rows.out // tile_rows), -(-columns.out // (COLUMNS // chunk)), -(-vectors // chunk)
@@ -43,7 +52,7 @@ def upfirdn2d(x: Array, taps: Array, up: IntOrInts = 1, down: IntOrInts = 1, pad
         over=(math.prod(tiles),),
         tile=(1,),
         threads=256,
-        shared=seen * COLUMNS * step * x.dtype.itemsize,
+        shared=seen * row_bytes,
     )
     return y
 

@@ -1,4 +1,4 @@
-// silu(u) = u sigmoid(u) and its derivative, s (1 + u (1 - s)) with s = sigmoid(u).
+// sigmoid(u), and the derivative of silu(u) = u sigmoid(u): s (1 + u (1 - s)) with s = sigmoid(u).
 #pragma once
 
 template <class A> __device__ __forceinline__ A sigmoid(A u) { return A(1) / (A(1) + exp(-u)); }  // 1 / inf is 0

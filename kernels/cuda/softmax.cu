@@ -65,7 +65,7 @@ long_softmax(const T* __restrict__ x, T* __restrict__ y, int length) {
     x += (long long)blockIdx.x * length;
     y += (long long)blockIdx.x * length;
     A top = minus_infinity<A>(), sum = 0;
-    for (int at = threadIdx.x * WIDTH; at < length; at += 256 * WIDTH) {
+    for (long long at = threadIdx.x * WIDTH; at < length; at += 256 * WIDTH) {
         const Vector<T, WIDTH> v = load<WIDTH>(x + at);
         A now = top;
         for (int i = 0; i < WIDTH; ++i) now = larger(now, A(widen(v.of[i])));
@@ -76,7 +76,7 @@ long_softmax(const T* __restrict__ x, T* __restrict__ y, int length) {
     }
     const A highest = row_max<256>(top);
     const A factor = A(1) / row_sum<256>(sum * exp(top - highest));
-    for (int at = threadIdx.x * WIDTH; at < length; at += 256 * WIDTH) {
+    for (long long at = threadIdx.x * WIDTH; at < length; at += 256 * WIDTH) {
         Vector<T, WIDTH> v = load<WIDTH>(x + at);
         for (int i = 0; i < WIDTH; ++i) v.of[i] = T(exp(widen(v.of[i]) - highest) * factor);
         store<WIDTH>(y + at, v);
@@ -88,12 +88,12 @@ __global__ void __launch_bounds__(256, 1)
 long_softmax_backward(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx, int length) {
     const long long row = (long long)blockIdx.x * length;
     A sum = 0;
-    for (int at = threadIdx.x * WIDTH; at < length; at += 256 * WIDTH) {
+    for (long long at = threadIdx.x * WIDTH; at < length; at += 256 * WIDTH) {
         const Vector<T, WIDTH> d = load<WIDTH>(g + row + at), p = load<WIDTH>(y + row + at);
         for (int i = 0; i < WIDTH; ++i) sum += widen(d.of[i]) * widen(p.of[i]);
     }
     sum = row_sum<256>(sum);
-    for (int at = threadIdx.x * WIDTH; at < length; at += 256 * WIDTH) {
+    for (long long at = threadIdx.x * WIDTH; at < length; at += 256 * WIDTH) {
         Vector<T, WIDTH> d = load<WIDTH>(g + row + at);
         const Vector<T, WIDTH> p = load<WIDTH>(y + row + at);
         for (int i = 0; i < WIDTH; ++i) d.of[i] = T(widen(p.of[i]) * (widen(d.of[i]) - sum));

@@ -1,6 +1,7 @@
 """Convolutions and matrix products on tensor cores and exactly, at sizes around the tiles of the kernels."""
 
 from importlib import import_module
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernels import cuda, reference
+from kernels.cuda import launch
+from kernels.cuda.report.recording import recording
 from kernels.precision import float32_matmul_precision
 from tests.kernels.test_agreement import assert_close
 
 from .arrays import on_cpu, on_device, scheduled
+from .emulation import fake_cuda
 
 module = import_module("kernels.cuda.conv")  # `kernels.cuda.conv` is the function of that name
 
@@ -176,6 +180,40 @@ def test_more_pixels_than_32_bits_count_are_refused():
     pixel = module.checks.Window((1,), (1,), (0,), (1,), (2**21,))
     with pytest.raises(ValueError, match=r"2147483648 pixels and 2097152 numbers in a sample; .* to 2\*\*31"):
         module.plan_of(pixel, (1024, 2**21, 1), 1, 1, 1)
+
+
+@pytest.mark.parametrize("rows, columns", [(2**17, 2**15), (2**16, 2**15)])
+def test_more_weights_than_32_bits_count_are_refused(monkeypatch, rows, columns):
+    b = SimpleNamespace(shape=(rows, columns))
+    matmul = import_module("kernels.cuda.matmul")
+    monkeypatch.setattr(matmul.checks, "matmul", lambda *args, **settings: None)  # b would take 8 GB
+    monkeypatch.setattr(matmul, "empty", lambda *args: None)
+    with pytest.raises(ValueError, match=rf"the weight has {rows * columns} numbers; .* count to 2\*\*31"):
+        matmul.matmul(SimpleNamespace(shape=(2, rows)), b)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """An emulated GPU of one multiprocessor, whose blocks have as little shared memory as those of sm_86."""
+    attributes = {"MultiProcessorCount": 1, "MaxSharedMemoryPerBlockOptin": 99 << 10}
+    monkeypatch.setattr(fake_cuda.Device, "attributes", attributes)
+    monkeypatch.setattr(launch, "_attributes", {})
+
+
+def test_tiles_fit_the_shared_memory_of_the_gpu(cupy, small_blocks):
+    """The largest tile would be chosen on one multiprocessor; 99 KB are too little for it."""
+    x, weight = numbers("float32", 128, 8), numbers("float32", 8, 128)
+    assert_agrees(cupy, "matmul", "TF32", (x, weight))
+    assert_agrees(cupy, "conv_weight_grad", "TF32", (x[None], numbers("float32", 1, 128, 128), (1,)))
+
+
+@pytest.mark.parametrize("arch, tile", [(80, "128, 128"), (86, "128, 64"), (89, "128, 64"), (120, "128, 64")])
+def test_large_products_on_gpus_with_little_shared_memory(arch, tile):
+    with recording(arch) as (cupy, launches):
+        cuda.matmul(cupy.empty((2**15, 512), "float32"), cupy.empty((512, 1024), "float32"))
+        cuda.conv_weight_grad(*[cupy.empty((1, 2**15, 1024), "float32")] * 2, 1)
+    large = [launch for launch in launches if launch.kernel.startswith(("convolve", "weight_grad"))]
+    assert len(large) == 2 and all(f"{tile}, 4, 4>" in launch.kernel for launch in large)
 
 
 def test_large_products_get_large_tiles_and_small_ones_fill_the_gpu(cupy):

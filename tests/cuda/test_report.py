@@ -86,6 +86,18 @@ def test_what_cannot_be_launched_is_found():
     assert gate.findings(Variant("k.cu", "k", 90, 256, 160_000), code(shared=8_000)) == []
 
 
+def test_what_gpus_like_sm_80_launch_is_compiled_for_it_and_fits_99_kb(monkeypatch):
+    eighty, others = gate.variants([80]), gate.variants(gate.LIKE_80)
+    assert {(v.file, v.kernel) for v in others} <= {(v.file, v.kernel) for v in eighty}
+    assert 90 << 10 < max(v.shared for v in others) <= 99 << 10 < max(v.shared for v in eighty)
+    monkeypatch.setattr(gate, "compiled", lambda variant: code(shared=8_000))
+    monkeypatch.setattr(gate, "compile_all", lambda chosen: map(gate.compiled, chosen))
+    chosen, launched = [Variant("k.cu", "k", 80, 256, 96_000)], [Variant("k.cu", "k", 86, 256, 96_000)]
+    (line,) = gate.all_findings(chosen, launched)
+    assert line.startswith("k.cu: k, sm_86: cannot be launched, too little shared memory")
+    assert list(gate.all_findings(chosen, [launched[0]._replace(shared=93_376)])) == []
+
+
 def test_what_does_not_compile_is_found(monkeypatch):
     def fails(text, name, kernel, arch):
         raise compiler.CompileError(f"{name}: {kernel} does not compile for sm_{arch}:\nexpected a ';'")
@@ -162,10 +174,14 @@ def test_a_launch_that_the_gate_does_not_know_fails_the_test_that_makes_it(cupy)
         (90, 128, 32, 48 << 10, 4, "shared memory"),
         (70, 256, 64, 48 << 10, 2, "shared memory"),
         (80, 256, 32, 164 << 10, 0, "shared memory"),
+        (86, 256, 32, 0, 6, "warps"),
+        (89, 128, 32, 99 << 10, 1, "shared memory"),
+        (120, 256, 32, 100 << 10, 0, "shared memory"),
     ],
 )
 def test_occupancy(arch, threads, registers, shared, blocks, limit):
-    assert occupancy(arch, threads, registers, shared) == (blocks, blocks * threads / 2048, limit)
+    most = 1536 if arch in gate.LIKE_80 else 2048
+    assert occupancy(arch, threads, registers, shared) == (blocks, blocks * threads / most, limit)
 
 
 def test_instructions_are_counted():

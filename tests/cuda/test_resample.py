@@ -1,5 +1,7 @@
 """FIR resampling, and pixels made larger or smaller by whole factors, on the GPU: sizes around tiles and blocks."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from tests.kernels.test_agreement import assert_close
 
 from .arrays import scheduled
 
+resample = import_module("kernels.cuda.resample")
 TAPS = np.array([1, 3, 3, 1], np.float32) / 8
 SAME = (2, 1)  # padding with which those leave the size as it is
 
@@ -79,6 +82,26 @@ def test_whole_factors_at_sizes_around_a_block(cupy, channels):
         x = image(1, 2, width * 3, channels)
         np.testing.assert_array_equal(cuda.upsample(cupy.asarray(x), (2, 3)).get(), reference.upsample(x, (2, 3)))
         assert_close(cuda.sum_blocks(cupy.asarray(x), (2, 3)).get(), reference.sum_blocks(x, (2, 3)), 2e-5)
+
+
+def test_long_filters_fit_the_shared_memory(cupy, monkeypatch):
+    """A block of this GPU has room for 12 rows of x, and 16 are what it would see with one tap."""
+    monkeypatch.setattr(resample, "shared_memory", lambda x: 13 * 1024 - 1)
+    launched, launch = [], resample._source.launch
+    monkeypatch.setattr(resample._source, "launch", lambda *a, **k: (launched.append(k["shared"]), launch(*a, **k)))
+    for up, down in ((1, 1), (1, 2), (2, 1), (3, 2)):
+        for count in (1, 11, 12 * up - 1, 12 * up):
+            taps = np.arange(count, dtype=np.float32) / count**2
+            check(cupy, image(1, 40, 5, 4), taps, up=up, down=down, padding=(20, 20))
+        x = cupy.asarray(image(1, 13, 5, 4))
+        with pytest.raises(ValueError, match=rf"{12 * up + 1} taps are too many for x .*: {12 * up} fit the shared"):
+            cuda.upfirdn2d(x, cupy.zeros(12 * up + 1, np.float32), up, down, (20, 20))
+    assert max(launched) == 12 * 1024
+    check(cupy, image(1, 12, 5, 4), np.ones(30, np.float32) / 30, padding=(20, 20))  # all rows are there at once
+
+
+def test_a_filter_of_90_taps(cupy):
+    check(cupy, image(1, 110, 2, 4), np.ones(90, np.float32) / 90, padding=((0, 0), (44, 45)))
 
 
 def test_what_does_not_fit_is_refused(cupy):

@@ -18,6 +18,9 @@ from kernels.cuda.report.occupancy import occupancy
 from kernels.cuda.report.recording import Launch
 
 ARCHS = (70, 80, 90, 100)
+# These have as many registers as sm_80 and run its kernels, but give a block 99 KB of shared memory: whether theirs can
+# be launched is seen in sm_80's figures.
+LIKE_80 = (86, 89, 120)
 
 # Bytes of stack that an instance may have, by the beginning of its name expression, and why.
 ALLOWED_STACK: dict[str, tuple[int, str]] = {}
@@ -74,10 +77,27 @@ def findings(variant: Variant, code: Compiled | str) -> list[str]:
         )
     elif code.stack > allowed:
         found.append(f"{who}: {code.stack} bytes of stack, {allowed} are allowed")
+    return found + not_launched(variant, code)
+
+
+def not_launched(variant: Variant, code: Compiled) -> list[str]:
+    """What an instance needs that a GPU of its kind does not have, in a line; or nothing."""
     resident = occupancy(variant.arch, variant.threads, code.registers, code.shared + variant.shared)
-    if not resident.blocks:
-        found.append(
-            f"{who}: cannot be launched, too little {resident.limit} for {variant.threads} threads with "
-            f"{code.registers} registers and {code.shared + variant.shared} bytes"
-        )
-    return found
+    if resident.blocks:
+        return []
+    return [
+        f"{variant.file}: {variant.kernel}, sm_{variant.arch}: cannot be launched, too little {resident.limit} for "
+        f"{variant.threads} threads with {code.registers} registers and {code.shared + variant.shared} bytes"
+    ]
+
+
+def all_findings(chosen: Sequence[Variant], like_80: Sequence[Variant]) -> Iterator[str]:
+    """What is wrong with the chosen instances, compiled, and with what else GPUs like sm_80 launch of them."""
+    of_80 = {}
+    for variant, code in zip(chosen, compile_all(chosen)):
+        yield from findings(variant, code)
+        if variant.arch == 80 and isinstance(code, Compiled):
+            of_80[variant.file, variant.kernel] = code
+    for variant in like_80:
+        if (variant.file, variant.kernel) in of_80:  # else it did not compile; what sm_80 never launches, a test finds
+            yield from not_launched(variant, of_80[variant.file, variant.kernel])

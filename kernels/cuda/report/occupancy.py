@@ -24,8 +24,11 @@ class Multiprocessor(NamedTuple):
 MULTIPROCESSOR = {
     70: Multiprocessor(64, 32, 96 << 10, 96 << 10, 0),
     80: Multiprocessor(64, 32, 164 << 10, 163 << 10, 1 << 10),
+    86: Multiprocessor(48, 16, 100 << 10, 99 << 10, 1 << 10),
+    89: Multiprocessor(48, 24, 100 << 10, 99 << 10, 1 << 10),
     90: Multiprocessor(64, 32, 228 << 10, 227 << 10, 1 << 10),
     100: Multiprocessor(64, 32, 228 << 10, 227 << 10, 1 << 10),
+    120: Multiprocessor(48, 24, 100 << 10, 99 << 10, 1 << 10),
 }
 
 

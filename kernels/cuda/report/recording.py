@@ -20,9 +20,12 @@ from unittest import mock
 
 import numpy as np
 
+from kernels.cuda import launch
 from kernels.cuda.launch import Source
+from kernels.cuda.report.occupancy import MULTIPROCESSOR
 
-MULTIPROCESSORS = {70: 80, 80: 108, 90: 132, 100: 148}  # of V100, A100, H100, B200
+# Of V100, A100, RTX 3090, RTX 4090, H100, B200 and RTX 5090.
+MULTIPROCESSORS = {70: 80, 80: 108, 86: 82, 89: 128, 90: 132, 100: 148, 120: 170}
 
 
 class Launch(NamedTuple):
@@ -44,7 +47,11 @@ def recording(arch: int) -> Iterator[tuple[ModuleType, list[Launch]]]:
         return Recorder(source, kernel, launches)
 
     cupy = stand_in(Device(arch))
-    with mock.patch.dict(sys.modules, cupy=cupy), mock.patch.object(Source, "_function", function):
+    with (
+        mock.patch.dict(sys.modules, cupy=cupy),
+        mock.patch.object(Source, "_function", function),
+        mock.patch.object(launch, "_attributes", {}),
+    ):
         yield cupy, launches
 
 
@@ -71,7 +78,10 @@ class Device:
 
     def __init__(self, arch: int):
         self.compute_capability = str(arch)
-        self.attributes = {"MultiProcessorCount": MULTIPROCESSORS[arch]}
+        self.attributes = {
+            "MultiProcessorCount": MULTIPROCESSORS[arch],
+            "MaxSharedMemoryPerBlockOptin": MULTIPROCESSOR[arch].shared_of_block,
+        }
 
     def __enter__(self) -> None:
         pass

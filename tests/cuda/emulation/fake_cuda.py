@@ -9,7 +9,8 @@ from . import fake_array
 class Device:
     compute_capability = "80"
     mem_info = 1 << 33, 1 << 33
-    attributes = {"MultiProcessorCount": 4}  # noqa: RUF012
+    # Those of an A100. Tests may give it others, of another GPU.
+    attributes = {"MultiProcessorCount": 108, "MaxSharedMemoryPerBlockOptin": 163 << 10}  # noqa: RUF012
 
     def __init__(self, device=None):
         self.id = int(device or 0)

@@ -4,12 +4,11 @@ import os
 
 import numpy as np
 
-from . import emulator
+from . import emulator, fake_cuda
 from .fake_array import allocations, ndarray, stats
 
 MODE = os.environ.get("MINIGEN_EMULATION_MODE", "check")
-# Bytes of shared memory that a block may have unasked, and at all, on a device of compute capability 8.0.
-UNASKED_SHARED, MOST_SHARED = 48 << 10, 163 << 10
+UNASKED_SHARED = 48 << 10  # bytes of shared memory that a block may have unasked
 
 
 class RawModule:
@@ -74,7 +73,7 @@ class RawKernel:
 
     @max_dynamic_shared_size_bytes.setter
     def max_dynamic_shared_size_bytes(self, bytes):
-        if bytes + self.shared_size_bytes > MOST_SHARED:
+        if bytes + self.shared_size_bytes > fake_cuda.Device.attributes["MaxSharedMemoryPerBlockOptin"]:
             raise RuntimeError("CUDA_ERROR_INVALID_VALUE: invalid argument")
         self._asked_shared = bytes
 
