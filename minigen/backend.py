@@ -38,6 +38,15 @@ def device_of(array: Array) -> str:
     return f"cuda:{array.device.id}" if on_gpu(array) else "cpu"
 
 
+def on_device_of(array: Array) -> AbstractContextManager:
+    """Context manager: inside, CuPy computes, and makes new arrays, on the device that `array` is on. (It does so on
+    the current device, whichever its arguments are on.) For a NumPy array nothing changes."""
+    return _ANYWHERE if type(array) is np.ndarray or not on_gpu(array) else array.device
+
+
+_ANYWHERE = nullcontext()
+
+
 def kernels_for(array: Array) -> ModuleType:
     """The kernels for arrays such as this one: `kernels.cuda` or `kernels.cpu`; where the environment says
     MINIGEN_KERNELS=reference (for reading along, and for bisecting a suspected kernel), the specification, which GPU

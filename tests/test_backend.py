@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,13 +16,19 @@ import minigen as mg
 from minigen import backend
 
 
+class GpuDevice(nullcontext):
+    def __init__(self, number):
+        super().__init__()
+        self.id = number
+
+
 class GpuArray:
     """What minigen looks at in a CuPy array, on a machine that has none."""
 
     __cuda_array_interface__: dict = {}  # noqa: RUF012
 
     def __init__(self, array, device=0):
-        self.array, self.device = array, SimpleNamespace(id=device)
+        self.array, self.device = array, GpuDevice(device)
         self.shape, self.ndim, self.size, self.dtype = array.shape, array.ndim, array.size, array.dtype
 
     def get(self):
