@@ -149,13 +149,9 @@ class Tensor:
         return self.data.item()
 
     def to(self, device: str) -> Tensor:
-        """The tensor on another device, 'cpu', 'cuda' or 'cuda:1'; itself if it is there already. A leaf becomes a leaf
-        of its own there; the gradient of anything else comes back to this device."""
-        if is_on(self.data, device):
-            return self
-        if self._node is not None:
-            return minigen.ops.shape.to(self, device)
-        return Tensor(to_device(self.data, device), self.requires_grad)
+        """The tensor on another device, 'cpu', 'cuda' or 'cuda:1'; itself if it is there already. The gradient comes
+        back to this device; for a leaf there, see `minigen.tensor`, or `nn.Module.to`."""
+        return self if is_on(self.data, device) else minigen.ops.shape.to(self, device)
 
     def astype(self, dtype: Any) -> Tensor:
         return minigen.astype(self, dtype)

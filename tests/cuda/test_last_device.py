@@ -1,6 +1,6 @@
 """Everything runs and stays on the device of its arrays, whichever device is the current one.
 
-On the last GPU, while the first is the current one: the stand-in has two, and refuses arrays of another than the current.
+On the last GPU, while the first is the current one: the stand-in has two, and refuses arrays of another than that.
 """
 
 import numpy as np
