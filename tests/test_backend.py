@@ -93,6 +93,19 @@ def test_without_cupy_one_sentence_says_what_to_install(monkeypatch, call):
         GPU_CALLS[call]("cuda")
 
 
+def test_tests_on_a_gpu_that_is_not_there_end_with_that_sentence(tmp_path):
+    (tmp_path / "cupy.py").write_text("raise ModuleNotFoundError(\"No module named 'cupy'\", name='cupy')")
+    answer = subprocess.run(
+        [sys.executable, "-m", "pytest", "--device", "cuda", __file__],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+    )
+    assert answer.returncode == pytest.ExitCode.USAGE_ERROR
+    assert answer.stderr.startswith("ERROR: --device cuda: device 'cuda': CuPy is not installed")
+    assert "Traceback" not in answer.stderr
+
+
 @pytest.mark.parametrize("call", GPU_CALLS)
 def test_without_a_gpu_one_sentence_says_so(monkeypatch, call):
     monkeypatch.setitem(sys.modules, "cupy", cupy_with(0))
