@@ -129,14 +129,18 @@ def _cupy(device: str) -> ModuleType:
     try:
         cupy = importlib.import_module("cupy")
     except ImportError as error:
-        raise RuntimeError(
-            f"device {device!r}: CuPy is not installed ({error}); pip install -e '.[cuda12]' or '.[cuda13]', "
-            "whichever the driver supports"
-        ) from error
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            raise RuntimeError(
+                f"device {device!r}: CuPy is not installed ({error}); pip install -e '.[cuda12]' or '.[cuda13]', "
+                "whichever the driver supports"
+            ) from error
+        raise RuntimeError(f"device {device!r}: CuPy is installed, but cannot be imported ({error})") from error
     try:
         gpus = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise RuntimeError(f"device {device!r}: there is no GPU, or no driver for it ({error})") from error
+    if gpus == 0:
+        raise RuntimeError(f"device {device!r}: there is no GPU")
     number = str(device).partition(":")[2] or "0"
     if not number.isdigit() or int(number) >= gpus:
         known = "there is one GPU, 'cuda:0'" if gpus == 1 else f"there are {gpus} GPUs, 'cuda:0' to 'cuda:{gpus - 1}'"

@@ -78,7 +78,7 @@ def cupy_with(gpus):
     """As much of CuPy as is asked how many GPUs there are."""
 
     def count():
-        if not gpus:
+        if gpus is None:
             raise CUDARuntimeError("cudaErrorInsufficientDriver")
         return gpus
 
@@ -108,9 +108,24 @@ def test_tests_on_a_gpu_that_is_not_there_end_with_that_sentence(tmp_path):
 
 @pytest.mark.parametrize("call", GPU_CALLS)
 def test_without_a_gpu_one_sentence_says_so(monkeypatch, call):
-    monkeypatch.setitem(sys.modules, "cupy", cupy_with(0))
+    monkeypatch.setitem(sys.modules, "cupy", cupy_with(None))
     with pytest.raises(RuntimeError, match=r"^device 'cuda': there is no GPU, or no driver for it .cudaErrorInsuff"):
         GPU_CALLS[call]("cuda")
+    monkeypatch.setitem(sys.modules, "cupy", cupy_with(0))
+    with pytest.raises(RuntimeError, match=r"^device 'cuda': there is no GPU$"):
+        GPU_CALLS[call]("cuda")
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("libcudart.so.12: no such file"), ModuleNotFoundError("No module named 'x'", name="x")]
+)
+def test_a_cupy_that_lacks_something_is_not_said_to_be_missing(monkeypatch, error):
+    def import_module(name):
+        raise error
+
+    monkeypatch.setattr(backend.importlib, "import_module", import_module)
+    with pytest.raises(RuntimeError, match=rf"^device 'cuda': CuPy is installed, but cannot be imported \({error}\)$"):
+        mg.tensor(1.0).to("cuda")
 
 
 @pytest.mark.parametrize("device", ["cuda:2", "cuda:x", "cuda:-1"])
