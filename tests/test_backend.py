@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,9 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
 import minigen as mg
+from kernels.precision import tf32_allowed
 from minigen import backend
+from minigen.data import DataLoader
 
 
 class GpuDevice(nullcontext):
@@ -66,7 +69,7 @@ GPU_CALLS = {
     "a new tensor": lambda device: mg.tensor(1.0, device=device),
     "a module": lambda device: mg.nn.Linear(1, 1).to(device),
     "random numbers": lambda device: mg.randn(2, device=device),
-    "batches": lambda device: mg.data.DataLoader(np.ones(3), batch_size=1, device=device),
+    "batches": lambda device: DataLoader(np.ones(3), batch_size=1, device=device),
 }
 
 
@@ -147,6 +150,20 @@ def test_the_environment_chooses_the_kernels(monkeypatch):
     monkeypatch.delenv("MINIGEN_KERNELS")
     assert backend.kernels_for(ones).__name__ == backend.kernels_on("cpu").__name__ == "kernels.cpu"
     assert backend.kernels_for(GpuArray(ones)).__name__ == "kernels.cuda"
+
+
+def test_the_precision_holds_in_every_thread():
+    def seen():
+        with ThreadPoolExecutor(1) as pool:
+            return tf32_allowed(), pool.submit(tf32_allowed).result()
+
+    assert seen() == (False, False)
+    with mg.float32_matmul_precision("high"):
+        assert seen() == (True, True)
+        with mg.float32_matmul_precision("highest"):
+            assert seen() == (False, False)
+        assert seen() == (True, True)
+    assert seen() == (False, False)
 
 
 def test_importing_needs_neither_a_gpu_library_nor_the_compiler():
