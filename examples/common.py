@@ -50,15 +50,16 @@ def arguments(name: str, description: str, steps: int, batch: int, samples: int,
 def load_data(args: argparse.Namespace) -> Dataset:
     """The images that --data names; bad input, or a --device that is not there, ends the program with one sentence.
 
-    Adds `args.digest`, which tells whether a run is resumed on the same images. On a GPU, tensor cores may be used.
+    Adds `args.digest`, which tells whether a run is resumed on the same images.
     """
     try:
         minigen.tensor(0.0, device=args.device)
-        data = load(args.data)
-    except (OSError, ValueError, ImportError, RuntimeError) as error:
+    except RuntimeError as error:
         sys.exit(str(error))
-    if args.device != "cpu":
-        minigen.float32_matmul_precision("high")
+    try:
+        data = load(args.data)
+    except (OSError, ValueError, ImportError) as error:
+        sys.exit(str(error))
     if args.batch > len(data):
         sys.exit(f"--batch {args.batch} is more than the {len(data)} images of {args.data}")
     args.digest = f"{zlib.crc32(data.images.tobytes()):08x}"

@@ -6,15 +6,13 @@
 "highest", as it is at first, multiplies float32 numbers exactly. "high" lets the tensor cores of GPUs from sm_80 on
 (A100, H100) round each factor to TF32, 10 bits of fraction: several times faster, with errors of some 1e-3 of the
 largest result, which training does not notice. Sums are float32 either way, and CPUs always compute exactly. The words
-are those of torch.set_float32_matmul_precision.
+are those of torch.set_float32_matmul_precision, and like there they hold for the whole process, in all its threads.
 """
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-
 PRECISIONS = ("highest", "high")
-_precision: ContextVar[str] = ContextVar("float32_matmul_precision", default="highest")
+_precision = "highest"
 
 
 class float32_matmul_precision:
@@ -23,14 +21,16 @@ class float32_matmul_precision:
     def __init__(self, precision: str):
         if precision not in PRECISIONS:
             raise ValueError(f"float32_matmul_precision: {precision!r} is unknown: choose 'highest' or 'high'")
-        self._before = _precision.set(precision)
+        global _precision
+        self._before, _precision = _precision, precision
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, *error: object) -> None:
-        _precision.reset(self._before)
+        global _precision
+        _precision = self._before
 
 
 def tf32_allowed() -> bool:
-    return _precision.get() == "high"
+    return _precision == "high"

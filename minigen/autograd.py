@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import Array, array_module, check_one_device, kernels_for, on_gpu, pays
+from .backend import Array, check_one_device, kernels_for, on_device_of, on_gpu, pays
 from .tensor import ONE_HOLDER, Tensor, tensor
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
@@ -165,8 +165,13 @@ class Primitive:
             _check_compatible(self.name, tensors)
         elif not tensors and None in inputs:
             raise TypeError(f"{self.name}: needs Tensors, arrays or numbers, got None")
+        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
         try:
-            output = self.forward(*[x.data if isinstance(x, Tensor) else x for x in inputs], **settings)
+            if not tensors or type(tensors[0].data) is np.ndarray:  # a context that does nothing would be felt here
+                output = self.forward(*arrays, **settings)
+            else:
+                with on_device_of(tensors[0].data):
+                    output = self.forward(*arrays, **settings)
         except (TypeError, ValueError, IndexError) as error:
             self._explain(error, tensors)
             raise
@@ -274,8 +279,9 @@ def walk(
             if node not in gradients:
                 continue
             g = gradients[node] if wanted and node in wanted else gradients.pop(node)
-            for parent, gradient in pull_back(node, g, needed):
-                _accumulate(gradients, parent, gradient)
+            with on_device_of(g.data):
+                for parent, gradient in pull_back(node, g, needed):
+                    _accumulate(gradients, parent, gradient)
             if not retain_graph:
                 node.inputs = node.output = node.saved = None
     return {s: g for s, g in gradients.items() if (isinstance(s, Tensor) if wanted is None else s in wanted)}
@@ -296,7 +302,8 @@ def backward(output: Tensor, gradient: Any = None, retain_graph: bool = False, c
             elif create_graph:
                 g = alias(g)
             elif not g.data.flags.c_contiguous or id(_owner(g.data)) in owners:  # a broadcast view; another's gradient
-                g = Tensor(g.data.copy())
+                with on_device_of(g.data):
+                    g = Tensor(g.data.copy())
             owners.add(id(_owner(g.data)))
             leaf.grad = g
 
@@ -444,7 +451,8 @@ def _add_to(total: Array, g: Array) -> None:
     if pays(LARGE_SUM, total, g) and not on_gpu(total):  # CuPy adds as fast as memory is
         kernels_for(total).add_([total], [g])
     else:
-        total += g
+        with on_device_of(total):
+            total += g
 
 
 def _owner(array: Array) -> Array:
@@ -460,7 +468,8 @@ def _seed(output: Tensor, weight: Any) -> Tensor:
     if weight is None:
         if output.size != 1:
             raise RuntimeError(f"backward: a tensor of shape {output.shape} needs a gradient of the same shape")
-        return Tensor(array_module(output.data).ones_like(output.data))
+        with on_device_of(output.data):
+            return Tensor(np.ones_like(output.data))
     if not isinstance(weight, Tensor):
         weight = tensor(weight, output.dtype, None if hasattr(weight, "dtype") else output.device)
     if weight.shape != output.shape or weight.dtype != output.dtype or weight.device != output.device:
@@ -499,5 +508,6 @@ def _check_compatible(name: str, tensors: Sequence[Tensor]) -> None:
 
 
 def _check_finite(array: Array, what: str) -> None:
-    if array.dtype.kind == "f" and not array_module(array).isfinite(array).all():
-        raise FloatingPointError(f"detect_anomaly: {what}, of shape {array.shape}, is not finite")
+    with on_device_of(array):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise FloatingPointError(f"detect_anomaly: {what}, of shape {array.shape}, is not finite")

@@ -38,6 +38,15 @@ def device_of(array: Array) -> str:
     return f"cuda:{array.device.id}" if on_gpu(array) else "cpu"
 
 
+def on_device_of(array: Array) -> AbstractContextManager:
+    """Context manager: inside, CuPy computes, and makes new arrays, on the device that `array` is on. (It does so on
+    the current device, whichever its arguments are on.) For a NumPy array nothing changes."""
+    return _ANYWHERE if type(array) is np.ndarray or not on_gpu(array) else array.device
+
+
+_ANYWHERE = nullcontext()
+
+
 def kernels_for(array: Array) -> ModuleType:
     """The kernels for arrays such as this one: `kernels.cuda` or `kernels.cpu`; where the environment says
     MINIGEN_KERNELS=reference (for reading along, and for bisecting a suspected kernel), the specification, which GPU
@@ -120,14 +129,18 @@ def _cupy(device: str) -> ModuleType:
     try:
         cupy = importlib.import_module("cupy")
     except ImportError as error:
-        raise RuntimeError(
-            f"device {device!r}: CuPy is not installed ({error}); pip install -e '.[cuda12]' or '.[cuda13]', "
-            "whichever the driver supports"
-        ) from error
+        if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
+            raise RuntimeError(
+                f"device {device!r}: CuPy is not installed ({error}); pip install -e '.[cuda12]' or '.[cuda13]', "
+                "whichever the driver supports"
+            ) from error
+        raise RuntimeError(f"device {device!r}: CuPy is installed, but cannot be imported ({error})") from error
     try:
         gpus = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         raise RuntimeError(f"device {device!r}: there is no GPU, or no driver for it ({error})") from error
+    if gpus == 0:
+        raise RuntimeError(f"device {device!r}: there is no GPU")
     number = str(device).partition(":")[2] or "0"
     if not number.isdigit() or int(number) >= gpus:
         known = "there is one GPU, 'cuda:0'" if gpus == 1 else f"there are {gpus} GPUs, 'cuda:0' to 'cuda:{gpus - 1}'"

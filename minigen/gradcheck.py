@@ -45,7 +45,7 @@ def gradcheck(
             raise TypeError(f"gradcheck: input {i} is {x.dtype}; finite differences need float64")
     rng = np.random.default_rng(seed)
     name = name or getattr(function, "__name__", "function")
-    inputs = [Tensor(x.data.copy()) if isinstance(x, Tensor) else x for x in inputs]
+    inputs = [tensor(x) if isinstance(x, Tensor) else x for x in inputs]
     y = function(*inputs)
     weights = tensor(rng.standard_normal(y.shape), device=y.device)
     where = f"{name} at shapes {[getattr(x, 'shape', x) for x in inputs]}, seed {seed}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import device_of, kernels_for
+from .backend import device_of, kernels_for, on_device_of
 from .nn.module import Module, Parameter, check_fits
 from .tensor import Tensor, tensor
 
@@ -52,9 +52,10 @@ class Optimizer:
         self.lr = lr
         self.weight_decay = weight_decay
         self.steps = 0
-        self.memory: list[dict[str, Any]] = [
-            {name: np.zeros_like(p.data, order="C") for name in self.remembers} for p in self.parameters
-        ]
+        self.memory: list[dict[str, Any]] = []
+        for p in self.parameters:
+            with on_device_of(p.data):
+                self.memory.append({name: np.zeros_like(p.data, order="C") for name in self.remembers})
 
     def zero_grad(self) -> None:
         for p in self.parameters:
@@ -64,7 +65,8 @@ class Optimizer:
         """Updates every parameter that has a gradient."""
         self.steps += 1
         for p, g, memory in self.with_gradient():
-            p.assign_(self.updated(p.data, g, memory))
+            with on_device_of(p.data):
+                p.assign_(self.updated(p.data, g, memory))
 
     def with_gradient(self) -> list[tuple[Parameter, Any, dict[str, Any]]]:
         """The parameters that have a gradient, each with the gradient's array and its memory."""
@@ -273,7 +275,10 @@ class EMA:
         if not 0 <= decay < 1:
             raise ValueError(f"EMA: decay must be from 0 up to 1 (excluded), got {decay}")
         self.module, self.decay, self.updates = module, decay, 0
-        self.average = {name: t.data.copy() for name, t in module.named_tensors()}  # where the module is
+        self.average: dict[str, Any] = {}  # where the module is
+        for name, t in module.named_tensors():
+            with on_device_of(t.data):
+                self.average[name] = t.data.copy()
 
     def decay_now(self) -> float:
         """d of the next update."""
@@ -293,7 +298,8 @@ class EMA:
         for name, t in self.module.named_tensors():
             average = self.average[name]
             if average.dtype.kind != "f":
-                average[...] = t.data
+                with on_device_of(average):
+                    average[...] = t.data
             elif id(average) not in skipped:
                 averages.append(average)
                 values.append(t.data)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .backend import kernels_on, using
+from .backend import kernels_on, on_device_of, using
 from .tensor import Tensor
 
 _PERMUTATION_ROW = 2**32 - 1  # a row of the counter that no array is long enough to reach
@@ -85,7 +85,8 @@ def randint(low: int, high: int, shape: Any, generator: Generator | None = None,
     if not 0 < high - low <= 2**24:
         raise ValueError(f"randint: needs low < high, at most 2^24 apart, got {low} and {high}")
     u = _draw("uniform", (shape,), np.float64, generator, device).data
-    return Tensor(low + (u * (high - low)).astype(np.int64))
+    with on_device_of(u):
+        return Tensor(low + (u * (high - low)).astype(np.int64))
 
 
 def permutation(n: int, seed: int, draw: int) -> np.ndarray:

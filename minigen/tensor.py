@@ -9,7 +9,7 @@ import numpy as np
 
 import minigen
 
-from .backend import Array, array_module, device_of, is_on, on_gpu, to_device
+from .backend import Array, array_module, device_of, is_on, on_device_of, on_gpu, to_device
 
 if TYPE_CHECKING:
     from .autograd import Node
@@ -120,7 +120,8 @@ class Tensor:
         for itself: nothing but the tensor changes.
         """
         if not self.owns_memory():
-            self.data = array_module(self.data).array(self.data, order="C")
+            with on_device_of(self.data):
+                self.data = array_module(self.data).array(self.data, order="C")
         self.version += 1
         return self.data
 
@@ -148,13 +149,9 @@ class Tensor:
         return self.data.item()
 
     def to(self, device: str) -> Tensor:
-        """The tensor on another device, 'cpu', 'cuda' or 'cuda:1'; itself if it is there already. A leaf becomes a leaf
-        of its own there; the gradient of anything else comes back to this device."""
-        if is_on(self.data, device):
-            return self
-        if self._node is not None:
-            return minigen.ops.shape.to(self, device)
-        return Tensor(to_device(self.data, device), self.requires_grad)
+        """The tensor on another device, 'cpu', 'cuda' or 'cuda:1'; itself if it is there already. The gradient comes
+        back to this device; for a leaf there, see `minigen.tensor`, or `nn.Module.to`."""
+        return self if is_on(self.data, device) else minigen.ops.shape.to(self, device)
 
     def astype(self, dtype: Any) -> Tensor:
         return minigen.astype(self, dtype)
@@ -348,7 +345,8 @@ def tensor(data: Any, dtype: Any = None, device: str | None = None, requires_gra
         if kind.kind not in "fiub":
             raise TypeError(f"tensor: needs real numbers, got {type(data).__name__} of dtype {kind}")
     moved = array if device is None else to_device(array, device)
-    leaf = Tensor(moved.astype(dtype, copy=moved is array))
+    with on_device_of(moved):
+        leaf = Tensor(moved.astype(dtype, copy=moved is array))
     return leaf.requires_grad_() if requires_grad else leaf
 
 

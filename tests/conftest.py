@@ -19,6 +19,16 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_configure(config):
+    if config.getoption("--device") == "cuda":
+        from minigen import backend
+
+        try:
+            backend.using("cuda")
+        except RuntimeError as error:
+            raise pytest.UsageError(f"--device cuda: {error}") from error
+
+
 @pytest.fixture(scope="session")
 def cupy(request):
     """CuPy, or its stand-in, which runs the kernels on the CPU: whichever `import cupy` gives from now on."""

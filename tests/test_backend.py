@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +14,15 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 
 import minigen as mg
+from kernels.precision import tf32_allowed
 from minigen import backend
+from minigen.data import DataLoader
+
+
+class GpuDevice(nullcontext):
+    def __init__(self, number):
+        super().__init__()
+        self.id = number
 
 
 class GpuArray:
@@ -21,7 +31,7 @@ class GpuArray:
     __cuda_array_interface__: dict = {}  # noqa: RUF012
 
     def __init__(self, array, device=0):
-        self.array, self.device = array, SimpleNamespace(id=device)
+        self.array, self.device = array, GpuDevice(device)
         self.shape, self.ndim, self.size, self.dtype = array.shape, array.ndim, array.size, array.dtype
 
     def get(self):
@@ -59,7 +69,7 @@ GPU_CALLS = {
     "a new tensor": lambda device: mg.tensor(1.0, device=device),
     "a module": lambda device: mg.nn.Linear(1, 1).to(device),
     "random numbers": lambda device: mg.randn(2, device=device),
-    "batches": lambda device: mg.data.DataLoader(np.ones(3), batch_size=1, device=device),
+    "batches": lambda device: DataLoader(np.ones(3), batch_size=1, device=device),
 }
 
 
@@ -71,7 +81,7 @@ def cupy_with(gpus):
     """As much of CuPy as is asked how many GPUs there are."""
 
     def count():
-        if not gpus:
+        if gpus is None:
             raise CUDARuntimeError("cudaErrorInsufficientDriver")
         return gpus
 
@@ -86,11 +96,39 @@ def test_without_cupy_one_sentence_says_what_to_install(monkeypatch, call):
         GPU_CALLS[call]("cuda")
 
 
+def test_tests_on_a_gpu_that_is_not_there_end_with_that_sentence(tmp_path):
+    (tmp_path / "cupy.py").write_text("raise ModuleNotFoundError(\"No module named 'cupy'\", name='cupy')")
+    answer = subprocess.run(
+        [sys.executable, "-m", "pytest", "--device", "cuda", __file__],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+    )
+    assert answer.returncode == pytest.ExitCode.USAGE_ERROR
+    assert answer.stderr.startswith("ERROR: --device cuda: device 'cuda': CuPy is not installed")
+    assert "Traceback" not in answer.stderr
+
+
 @pytest.mark.parametrize("call", GPU_CALLS)
 def test_without_a_gpu_one_sentence_says_so(monkeypatch, call):
-    monkeypatch.setitem(sys.modules, "cupy", cupy_with(0))
+    monkeypatch.setitem(sys.modules, "cupy", cupy_with(None))
     with pytest.raises(RuntimeError, match=r"^device 'cuda': there is no GPU, or no driver for it .cudaErrorInsuff"):
         GPU_CALLS[call]("cuda")
+    monkeypatch.setitem(sys.modules, "cupy", cupy_with(0))
+    with pytest.raises(RuntimeError, match=r"^device 'cuda': there is no GPU$"):
+        GPU_CALLS[call]("cuda")
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("libcudart.so.12: no such file"), ModuleNotFoundError("No module named 'x'", name="x")]
+)
+def test_a_cupy_that_lacks_something_is_not_said_to_be_missing(monkeypatch, error):
+    def import_module(name):
+        raise error
+
+    monkeypatch.setattr(backend.importlib, "import_module", import_module)
+    with pytest.raises(RuntimeError, match=rf"^device 'cuda': CuPy is installed, but cannot be imported \({error}\)$"):
+        mg.tensor(1.0).to("cuda")
 
 
 @pytest.mark.parametrize("device", ["cuda:2", "cuda:x", "cuda:-1"])
@@ -112,6 +150,20 @@ def test_the_environment_chooses_the_kernels(monkeypatch):
     monkeypatch.delenv("MINIGEN_KERNELS")
     assert backend.kernels_for(ones).__name__ == backend.kernels_on("cpu").__name__ == "kernels.cpu"
     assert backend.kernels_for(GpuArray(ones)).__name__ == "kernels.cuda"
+
+
+def test_the_precision_holds_in_every_thread():
+    def seen():
+        with ThreadPoolExecutor(1) as pool:
+            return tf32_allowed(), pool.submit(tf32_allowed).result()
+
+    assert seen() == (False, False)
+    with mg.float32_matmul_precision("high"):
+        assert seen() == (True, True)
+        with mg.float32_matmul_precision("highest"):
+            assert seen() == (False, False)
+        assert seen() == (True, True)
+    assert seen() == (False, False)
 
 
 def test_importing_needs_neither_a_gpu_library_nor_the_compiler():

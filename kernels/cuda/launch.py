@@ -14,6 +14,9 @@ source, and
 The grid is what it takes for tiles of this size to cover `over`. Nothing is launched if that is empty.
 
 CuPy compiles with NVRTC, at the first launch of each kernel for a kind of GPU, and keeps the machine code on disk.
+
+A kernel's own faults, such as a wrong address, come to light at some later call; with CUDA_LAUNCH_BLOCKING=1 in the
+environment each launch waits for its kernel, and the error is that launch's, which names the kernel.
 """
 
 from __future__ import annotations

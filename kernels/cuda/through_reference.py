@@ -15,17 +15,18 @@ from kernels import KERNELS, reference
 
 
 def _through_reference(name: str) -> Callable:
-    """The kernel called `name` of `kernels.reference`, for arrays on the current device."""
+    """The kernel called `name` of `kernels.reference`, for CuPy arrays."""
     kernel = getattr(reference, name)
 
     @wraps(kernel)
     def on_the_cpu(*args: Any, **kwargs: Any) -> Any:
         host_args, host_kwargs = _on_cpu(args), {key: _on_cpu(value) for key, value in kwargs.items()}
         result = kernel(*host_args, **host_kwargs)
-        if name.endswith("_"):  # it changed arrays in place
-            for given, changed in zip([*args, *kwargs.values()], [*host_args, *host_kwargs.values()]):
-                _take_over(given, changed)
-        return _on_gpu(result)
+        given = [*args, *kwargs.values()]
+        with _device_of(given):
+            if name.endswith("_"):  # it changed arrays in place
+                _take_over(given, [*host_args, *host_kwargs.values()])
+            return _on_gpu(result)
 
     return on_the_cpu
 
@@ -35,6 +36,14 @@ def _on_cpu(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_on_cpu(v) for v in value)
     return value.get() if hasattr(type(value), "__cuda_array_interface__") else value
+
+
+def _device_of(values: Any) -> Any:
+    """The device of the first CuPy array among the values, and in their lists and tuples; without one, the current."""
+    import cupy
+
+    arrays = (v for value in values for v in (value if isinstance(value, (list, tuple)) else [value]))
+    return next((a.device for a in arrays if hasattr(type(a), "__cuda_array_interface__")), cupy.cuda.Device())
 
 
 def _on_gpu(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Array
+from ..backend import Array, on_device_of
 from ..random import permutation
 from .upload import Uploads
 
@@ -84,14 +84,16 @@ def to_float(images: Array) -> Array:
     """uint8 0..255 -> float32 in [-1, 1], the range that the models here work in. Any shape, NumPy or CuPy."""
     if images.dtype != np.uint8:
         raise TypeError(f"to_float: needs uint8 images, got {images.dtype}")
-    return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
+    with on_device_of(images):
+        return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
 
 
 def to_uint8(x: Array) -> Array:
     """Floats in [-1, 1] -> uint8 0..255, rounded, clipped to the range. ValueError on NaN. Any shape."""
     if x.dtype.kind != "f":
         raise TypeError(f"to_uint8: needs floating-point values in [-1, 1], got {x.dtype}")
-    missing = np.isnan(x)
-    if missing.any():
-        raise ValueError(f"to_uint8: {missing.sum()} of {x.size} values are NaN: did the model diverge?")
-    return np.rint((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)
+    with on_device_of(x):
+        missing = np.isnan(x)
+        if missing.any():
+            raise ValueError(f"to_uint8: {missing.sum()} of {x.size} values are NaN: did the model diverge?")
+        return np.rint((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)

@@ -31,7 +31,7 @@ class Uploads:
             import cupy
 
             self.stream = cupy.cuda.Stream(non_blocking=True)
-        self.slots = [_Slot(), _Slot()]  # pinned memory of the batch on its way, and of the one before
+            self.slots = [_Slot(), _Slot()]  # pinned memory of the batch on its way, and of the one before
         self.ahead: tuple[int, tuple[Array, ...]] | None = None  # a position, and the batch on its way
 
     def batch(self, position: int) -> tuple[Array, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..backend import device_of, to_device
+from ..backend import device_of, on_device_of, to_device
 from ..nn import Conv2d, GroupNorm, Linear, Module, ModuleList, init
 from ..tensor import Tensor, array_of
 
@@ -27,8 +27,9 @@ def timestep_embedding(t: Any, dim: int) -> Tensor:
     """(N,) -> (N, dim): sines and cosines of t at wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017, 3.5)."""
     half, t = dim // 2, array_of(t)
     frequencies = to_device(np.exp(-math.log(10000) * np.arange(half) / half), device_of(t))
-    angles = t.astype(np.float64)[:, None] * frequencies
-    return Tensor(np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32))
+    with on_device_of(t):
+        angles = t.astype(np.float64)[:, None] * frequencies
+        return Tensor(np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32))
 
 
 class ResidualBlock(Module):

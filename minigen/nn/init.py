@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from .. import random
+from ..backend import on_device_of
 from ..tensor import Tensor
 
 
@@ -30,15 +31,18 @@ def ones_(t: Tensor) -> Tensor:
 
 
 def constant_(t: Tensor, value: float) -> Tensor:
-    return t.assign_(np.full_like(t.data, value))
+    with on_device_of(t.data):
+        return t.assign_(np.full_like(t.data, value))
 
 
 def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    return t.assign_(mean + std * random.randn(*t.shape, dtype=t.dtype, device=t.device).data)
+    with on_device_of(t.data):
+        return t.assign_(mean + std * random.randn(*t.shape, dtype=t.dtype, device=t.device).data)
 
 
 def uniform_(t: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
-    return t.assign_(low + (high - low) * random.rand(*t.shape, dtype=t.dtype, device=t.device).data)
+    with on_device_of(t.data):
+        return t.assign_(low + (high - low) * random.rand(*t.shape, dtype=t.dtype, device=t.device).data)
 
 
 def kaiming_normal_(t: Tensor, gain: float = math.sqrt(2)) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..backend import on_device_of
 from ..tensor import Tensor, tensor
 from . import functional as F
 from . import init
@@ -233,8 +234,9 @@ class Dropout(Module):
         if not self.training or self.p == 0:
             return x
         x = x if isinstance(x, Tensor) else tensor(x)
-        kept = random.rand(*x.shape, dtype=x.dtype, device=x.device).data >= self.p
-        return x * (kept / (1 - self.p)).astype(x.dtype)
+        with on_device_of(x.data):
+            kept = random.rand(*x.shape, dtype=x.dtype, device=x.device).data >= self.p
+            return x * (kept / (1 - self.p)).astype(x.dtype)
 
 
 class _Activation(Module):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import on_device_of, to_device
 from ..tensor import Tensor, array_of, tensor
 
 
@@ -119,7 +120,7 @@ class Module:
     def to(self, device: str) -> Module:
         """Moves every parameter and buffer in place, to 'cpu', 'cuda' or 'cuda:1'; returns self. Optimisers and moving
         averages of it are to be made afterwards."""
-        return self._convert(lambda t: t.to(device).data)
+        return self._convert(lambda t: to_device(t.data, device))
 
     def astype(self, dtype: Any) -> Module:
         """Converts every floating-point parameter and buffer in place; returns self."""
@@ -128,9 +129,10 @@ class Module:
     def _convert(self, new: Callable[[Tensor], Any]) -> Module:
         """Gives every parameter and buffer, and their gradients, new arrays."""
         for t in {id(t): t for _, t in self.named_tensors()}.values():
-            t.data = new(t)
-            t.version += 1
-            t.grad = None if t.grad is None else Tensor(new(t.grad))
+            with on_device_of(t.data):
+                t.data = new(t)
+                t.version += 1
+                t.grad = None if t.grad is None else Tensor(new(t.grad))
         return self
 
     def apply(self, fn: Callable[[Module], None]) -> Module:

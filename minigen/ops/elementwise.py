@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import LARGE_SUM, is_grad_enabled, primitive
-from ..backend import Array, array_module, check_one_device, kernels_for, on_gpu, pays
+from ..backend import Array, array_module, check_one_device, kernels_for, on_device_of, on_gpu, pays
 from ..tensor import Tensor, array_of
 
 
@@ -187,7 +187,8 @@ def _(g, _y, x):
 
 def sign(x: Any) -> Tensor:
     """-1, 0 or 1 (no gradient)."""
-    return constant(np.sign(array_of(x)))
+    with on_device_of(array_of(x)):
+        return constant(np.sign(array_of(x)))
 
 
 # Exponentials and logarithms
@@ -364,7 +365,8 @@ def astype(x: Any, dtype: Any) -> Tensor:
 def _compare(name: str, relation: Callable, a: Any, b: Any) -> Tensor:
     a, b = (x.data if isinstance(x, Tensor) else x for x in (a, b))
     check_one_device(name, [x for x in (a, b) if hasattr(x, "dtype")])
-    return constant(relation(a, b))
+    with on_device_of(a if hasattr(a, "dtype") else b):
+        return constant(relation(a, b))
 
 
 def equal(a: Any, b: Any) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import primitive
-from ..backend import Array, array_module, device_of, to_device
+from ..backend import Array, array_module, device_of, on_device_of, to_device
 from ..tensor import Tensor, array_of
 from .shape import getitem, sum_rows
 
@@ -21,9 +21,11 @@ def integers(name: str, indices: Any, x: Any, axis: int, lowest: int = 0) -> Arr
     array, size = array_of(indices), x.shape[axis]
     if array.dtype.kind not in "iu":
         raise TypeError(f"{name}: indices must be integers, got {array.dtype}")
-    if array.size and not (lowest <= array.min() and array.max() < size):
-        raise IndexError(f"{name}: indices from {array.min()} to {array.max()} do not fit {lowest} to {size - 1}")
-    return to_device(array, device_of(x.data if isinstance(x, Tensor) else x)).astype(np.int64, copy=False)
+    with on_device_of(array):
+        if array.size and not (lowest <= array.min() and array.max() < size):
+            raise IndexError(f"{name}: indices from {array.min()} to {array.max()} do not fit {lowest} to {size - 1}")
+        array = array.astype(np.int64, copy=False)
+    return to_device(array, device_of(x.data if isinstance(x, Tensor) else x))
 
 
 @primitive

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import primitive
-from ..backend import kernels_for
+from ..backend import kernels_for, on_device_of
 from ..tensor import Tensor, array_of
 from .elementwise import astype, operands, sqrt, where
 from .reduce import sum
@@ -30,7 +30,8 @@ def _(g, _y, a, b):
 def _tensors(*xs: Any) -> list[Tensor]:
     """Factors as Tensors, of one dtype as far as an integer meets a float."""
     given = [x if isinstance(x, Tensor) else Tensor(array_of(x)) for x in xs]
-    alike = operands(*[x.data for x in given])
+    with on_device_of(given[0].data):
+        alike = operands(*[x.data for x in given])
     return [x if x.data is array else Tensor(array) for x, array in zip(given, alike, strict=True)]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import primitive
-from ..backend import check_one_device, kernels_for
+from ..backend import check_one_device, kernels_for, on_device_of
 from ..tensor import Tensor
 from .activation import silu as silu_of
 from .elementwise import sqrt
@@ -140,7 +140,8 @@ def batch_norm(
     y, (batch_mean, rstd) = _group_norm.run(over_batch, weight, bias, num_groups=channels, eps=eps, silu=False)
     if running_mean is not None and running_var is not None:
         check_one_device("batch_norm", [y.data, running_mean.data, running_var.data])
-        unbiased = np.maximum(rstd[0] ** -2 - x.dtype.type(eps), 0) * (count / (count - 1))
-        for running, now in ((running_mean, batch_mean[0]), (running_var, unbiased)):
-            running.assign_((1 - momentum) * running.data + momentum * now)
+        with on_device_of(y.data):
+            unbiased = np.maximum(rstd[0] ** -2 - x.dtype.type(eps), 0) * (count / (count - 1))
+            for running, now in ((running_mean, batch_mean[0]), (running_var, unbiased)):
+                running.assign_((1 - momentum) * running.data + momentum * now)
     return reshape(y, x.shape)

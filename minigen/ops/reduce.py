@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import primitive
-from ..backend import Array, array_module, kernels_for, pays
+from ..backend import Array, array_module, kernels_for, on_device_of, pays
 from ..tensor import Tensor, array_of
 from .elementwise import constant, exp, floating, where
 from .shape import broadcast_to, concatenate, flip, reshape
@@ -102,12 +102,14 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """The product, taken by pairs, then pairs of pairs: its derivative is right where elements are 0, as y / x
     would not be."""
     if x.dtype.kind != "f":
-        return constant(array_of(x).prod(axis=axis, keepdims=keepdims))
+        with on_device_of(array_of(x)):
+            return constant(array_of(x).prod(axis=axis, keepdims=keepdims))
     axes = _axes(axis, x.ndim)
     others = tuple(i for i in range(x.ndim) if i not in axes)
     y = x.transpose(*others, *axes).reshape(*[x.shape[i] for i in others], _count(x.shape, axis))
     if y.shape[-1] == 0:
-        y = concatenate([y, array_module(y.data).ones((*y.shape[:-1], 1), x.dtype)], axis=-1)
+        with on_device_of(y.data):
+            y = concatenate([y, array_module(y.data).ones((*y.shape[:-1], 1), x.dtype)], axis=-1)
     while y.shape[-1] > 1:
         half = y.shape[-1] // 2
         y = concatenate([y[..., :half] * y[..., half : 2 * half], y[..., 2 * half :]], axis=-1)
@@ -161,9 +163,11 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
 
 def argmax(x: Any, axis: int | None = None) -> Tensor:
     """Index of the (first) largest element, int64, without gradient."""
-    return constant(array_of(x).argmax(axis=axis))
+    with on_device_of(array_of(x)):
+        return constant(array_of(x).argmax(axis=axis))
 
 
 def argmin(x: Any, axis: int | None = None) -> Tensor:
     """Index of the (first) smallest element, int64, without gradient."""
-    return constant(array_of(x).argmin(axis=axis))
+    with on_device_of(array_of(x)):
+        return constant(array_of(x).argmin(axis=axis))

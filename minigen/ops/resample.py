@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..autograd import primitive
-from ..backend import kernels_for, on_gpu, pays, to_device
+from ..backend import kernels_for, on_device_of, on_gpu, pays, to_device
 from ..tensor import Tensor, array_of
 from .linalg import matmul
 from .reduce import max, mean, sum
@@ -194,7 +194,8 @@ def _avg_pool(name: str, x: Any, kernel_size: Any, stride: Any, padding: Any, co
     taps = tuple(range(x.ndim, windows.ndim))
     if count_include_pad:
         return mean(windows, taps)
-    ones = Tensor(np.ones_like(array_of(x)[:1, ..., :1]))
+    with on_device_of(array_of(x)):
+        ones = Tensor(np.ones_like(array_of(x)[:1, ..., :1]))
     return sum(windows, taps) / sum(_pool(name, ones, kernel_size, stride, padding, 0.0), taps)
 
 

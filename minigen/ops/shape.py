@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from ..autograd import Part, is_grad_enabled, primitive
-from ..backend import Array, array_module, kernels_for, on_gpu, pays, to_device
+from ..backend import Array, array_module, kernels_for, on_device_of, on_gpu, pays, to_device
 from ..tensor import Tensor, array_of, tensor
 from .elementwise import operands
 
@@ -56,7 +56,7 @@ def _to(x, *, device, home):
 
 @_to.vjp
 def _(g, _y, _x, *, device, home):
-    return _to(g, device=home, home=device)
+    return to(g, home)
 
 
 def to(x: Tensor, device: str) -> Tensor:
@@ -182,7 +182,8 @@ def _as_array(index: Any, device: str) -> Array:
         index = index.astype(int) if index.shape == (0,) else index  # [] has no dtype
     array = index.data if isinstance(index, Tensor) else index
     moved = to_device(array, device)
-    return moved.astype(np.int64 if moved.dtype.kind in "iu" else moved.dtype, copy=moved is array)
+    with on_device_of(moved):
+        return moved.astype(np.int64 if moved.dtype.kind in "iu" else moved.dtype, copy=moved is array)
 
 
 def getitem(x: Any, index: Any) -> Tensor:
@@ -264,11 +265,10 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
         raise ValueError(f"pad: widths {widths} must not be negative")
     if mode == "constant":
         y = _zero_pad(x, pad_width=widths)
-        return (
-            y
-            if constant_values == 0
-            else y + np.pad(np.zeros_like(array_of(x)), widths, constant_values=constant_values)
-        )
+        if constant_values == 0:
+            return y
+        with on_device_of(y.data):
+            return y + np.pad(np.zeros_like(array_of(x)), widths, constant_values=constant_values)
     for axis, width in enumerate(widths):
         if any(width):
             positions = np.pad(np.arange(x.shape[axis]), width, mode=mode)  # type: ignore[call-overload]

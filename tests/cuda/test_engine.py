@@ -49,7 +49,7 @@ def assert_same(cpu, gpu, tolerance=2e-5):
 
 def test_there_and_back():
     x = minigen.tensor([[1.0, 2.0]], requires_grad=True)
-    y = x.to("cuda")
+    y = minigen.tensor(x, device="cuda", requires_grad=True)
     assert (y.device, y.dtype, y.shape, y.requires_grad, y.is_leaf) == ("cuda:0", x.dtype, x.shape, True, True)
     assert y.to("cuda") is y is y.to("cuda:0") and repr(y) == (
         "tensor([[1., 2.]], dtype=float32, device=cuda:0, requires_grad=True)"
@@ -65,6 +65,17 @@ def test_gradients_come_back_from_another_device():
     x = minigen.tensor(np.array([0.5, -1.5, 2.0]))
     gradcheck(lambda x: ((x * 3).to("cuda") ** 2).to("cpu") * x, [x])
     gradcheck(lambda x: ((x * 3).to("cpu") ** 2).to("cuda") * x, [x.to("cuda")])
+
+
+def test_the_gradient_of_a_leaf_comes_back():
+    w = minigen.tensor([1.0, 2.0], requires_grad=True)
+    (w.to("cuda") * 2).sum().backward()
+    assert w.grad.device == "cpu"
+    np.testing.assert_array_equal(w.grad.numpy(), [2, 2])
+    assert not w.to("cuda").is_leaf and w.detach().to("cuda").is_leaf
+    with minigen.no_grad():
+        copy = w.to("cuda")
+    assert copy.is_leaf and not copy.requires_grad
 
 
 def test_devices_do_not_mix():

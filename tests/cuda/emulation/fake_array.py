@@ -10,14 +10,19 @@ from . import real_cupy
 # What costs time on a real GPU: launches, bytes that cross to it and back, waits of the CPU for it.
 stats = {"launches": 0, "host_to_device": 0, "device_to_host": 0, "syncs": 0}
 
+devices = [0]  # what the current device is, last, and what it was around each `with Device(...)` that we are in
+
 
 # Address: the NumPy array that owns the memory there, while it lives. Kernels find it through tables of addresses.
 allocations = weakref.WeakValueDictionary()
 
 
 def unwrap(x):
-    """NumPy's arrays for those of the stand-in, also within tuples, lists and slices; TypeError for a host array."""
+    """NumPy's arrays for those of the stand-in, also within tuples, lists and slices; TypeError for a host array, and
+    ValueError for one on another device than the current one, as where no GPU can reach another's memory."""
     if isinstance(x, ndarray):
+        if x._device != devices[-1]:
+            raise ValueError(f"The array is on device {x._device}, the current device is {devices[-1]}")
         return x._host
     if isinstance(x, np.ndarray):
         raise TypeError("Unsupported type <class 'numpy.ndarray'>")
@@ -44,6 +49,7 @@ def call(scope, name, function, args, kwargs, self=()):
     real_cupy.check_call(scope, name, (*self, *args), kwargs)
     kwargs = {key: unwrap(value) for key, value in kwargs.items() if key != "blocking"}
     with np.errstate(all="ignore"):  # a GPU does not warn
+        unwrap(self)
         return wrap(function(*unwrap(args), **kwargs))
 
 
@@ -110,6 +116,7 @@ class ndarray:
         if owner is host:
             _owners[id(host)] = self
         self.base = None if owner is host else wrap(owner)  # a view holds what it is a view of
+        self._device = devices[-1] if self.base is None else self.base._device
 
     @classmethod
     def _of(cls, host):
@@ -183,6 +190,8 @@ class ndarray:
     def __array_function__(self, function, types, args, kwargs):
         if not real_cupy.has("cupy", function.__name__):
             return NotImplemented
+        if function in (np.shape, np.ndim, np.size):  # which ask no GPU
+            return function(args[0]._host, *args[1:], **kwargs)
         return call("cupy", function.__name__, function, args, kwargs)
 
     def __len__(self):
@@ -194,6 +203,8 @@ class ndarray:
     def __getitem__(self, index):
         index = unwrap(index)
         part = self._host[index]
+        if not np.may_share_memory(part, self._host):  # a view is made without a GPU
+            unwrap(self)
         if isinstance(part, np.generic):  # where NumPy gives a scalar, CuPy gives a view without axes
             part = self._host[(*index, ...) if isinstance(index, tuple) else (index, ...)]
         return wrap(part)
@@ -201,7 +212,7 @@ class ndarray:
     def __setitem__(self, index, value):
         if isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim):
             raise TypeError(f"Unsupported type {type(value)}")
-        self._host[unwrap(index)] = value if isinstance(value, np.ndarray) else unwrap(value)
+        unwrap(self)[unwrap(index)] = value if isinstance(value, np.ndarray) else unwrap(value)
 
     @property
     def shape(self):
@@ -228,7 +239,7 @@ class ndarray:
     def device(self):
         from .fake_cuda import Device
 
-        return Device(0)
+        return Device(self._device)
 
     @property
     def __cuda_array_interface__(self):
@@ -257,7 +268,7 @@ def _operator(name):
         # a 0-d host array is taken for a scalar, as by the real one
         others = [o if isinstance(o, np.ndarray) and not o.ndim else unwrap(o) for o in others]
         with np.errstate(all="ignore"):
-            result = numpys(self._host, *others)
+            result = numpys(unwrap(self), *others)
         return self if result is self._host else result if result is NotImplemented else wrap(result)
 
     return method

@@ -1,4 +1,4 @@
-"""cupy.cuda of the stand-in: one device that is never busy."""
+"""cupy.cuda of the stand-in: two devices that are never busy."""
 
 import time
 import types
@@ -13,19 +13,20 @@ class Device:
     attributes = {"MultiProcessorCount": 108, "MaxSharedMemoryPerBlockOptin": 163 << 10}  # noqa: RUF012
 
     def __init__(self, device=None):
-        self.id = int(device or 0)
+        self.id = fake_array.devices[-1] if device is None else int(device)
 
     def __enter__(self):
+        fake_array.devices.append(self.id)
         return self
 
     def __exit__(self, *error):
-        pass
+        fake_array.devices.pop()
 
     def __eq__(self, other):  # and so, like CuPy's, not hashable
         return self.id == other.id
 
     def use(self):
-        pass
+        fake_array.devices[-1] = self.id
 
     def synchronize(self):
         fake_array.stats["syncs"] += 1
@@ -36,6 +37,7 @@ class Stream:
 
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         self._postponed = []
+        self._device = None if null else fake_array.devices[-1]  # each device has a null stream
 
     def _postpone(self, copy):
         if self is Stream.null:
@@ -66,7 +68,7 @@ class Stream:
         self.record()._happen()
 
 
-Stream.null = Stream()
+Stream.null = Stream(null=True)
 
 
 class Event:
@@ -74,11 +76,14 @@ class Event:
 
     def __init__(self, block=False, disable_timing=False, interprocess=False):
         self._postponed, self.time = [], None
+        self._device = fake_array.devices[-1]
 
     def record(self, stream=None):
+        stream = stream or Stream.null
+        if self._device != (fake_array.devices[-1] if stream is Stream.null else stream._device):
+            raise RuntimeError("cudaErrorInvalidResourceHandle: the event and the stream are of different devices")
         self.time = time.perf_counter()
-        self._postponed = (stream or Stream.null)._postponed  # all that was put off on it before, and only that
-        (stream or Stream.null)._postponed = []
+        self._postponed, stream._postponed = stream._postponed, []  # all that was put off on it before, and only that
 
     def _happen(self):
         for copy in self._postponed:
@@ -108,8 +113,8 @@ def is_available():
 
 runtime = types.SimpleNamespace(
     deviceSynchronize=Device().synchronize,
-    getDeviceCount=lambda: 1,
-    getDevice=lambda: 0,
+    getDeviceCount=lambda: 2,
+    getDevice=lambda: fake_array.devices[-1],
     getDeviceProperties=lambda device: {"name": b"emulated"},
     driverGetVersion=lambda: 13000,
     runtimeGetVersion=lambda: 13000,

@@ -36,12 +36,13 @@ def array(obj, dtype=None, copy=True, order="K", subok=False, ndmin=0, *, blocki
         stats["host_to_device"] += obj.nbytes
         host = obj
     else:
-        host = fake_array.unwrap(obj)
+        host = obj._host if isinstance(obj, ndarray) else fake_array.unwrap(obj)  # from any device
     return ndarray._of(np.array(host, dtype=dtype, order=order, ndmin=ndmin))
 
 
 def asarray(a, dtype=None, order=None, *, copy=None, blocking=False):
-    if isinstance(a, ndarray) and dtype in (None, a.dtype) and order in (None, "K"):
+    here = isinstance(a, ndarray) and a.device == cuda.Device()
+    if here and dtype in (None, a.dtype) and order in (None, "K"):
         return a
     return array(a, dtype, order=order or "K")
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from . import emulator, fake_cuda
-from .fake_array import allocations, ndarray, stats
+from .fake_array import allocations, ndarray, stats, unwrap
 
 MODE = os.environ.get("MINIGEN_EMULATION_MODE", "check")
 UNASKED_SHARED = 48 << 10  # bytes of shared memory that a block may have unasked
@@ -103,7 +103,7 @@ def _argument(what, value):
     if isinstance(value, ndarray):
         if not value.flags.c_contiguous:
             raise ValueError(f"{what} is not contiguous, and a kernel sees only its address")
-        return value._host
+        return unwrap(value)
     if isinstance(value, np.ndarray) and value.dtype.names is None:
         raise TypeError(f"{what} is a host array")
     if type(value) in (int, float, bool, complex):
