@@ -4,6 +4,7 @@ The GPU of the tests is emulated (see tests/cuda/emulation), or, with --device c
 """
 
 import os
+import shutil
 
 import pytest
 from hypothesis import settings
@@ -38,6 +39,8 @@ def cupy(request):
         if request.config.getoption("--device") == "cuda":
             yield __import__("cupy")
         else:
+            if shutil.which("g++") is None:
+                pytest.fail("the tests of the GPU half compile CUDA kernels with g++ (11 or later): it is not installed")
             from tests.cuda.emulation import fake_cupy
 
             yield fake_cupy.install()
