@@ -40,7 +40,7 @@ def cupy(request):
             yield __import__("cupy")
         else:
             if shutil.which("g++") is None:
-                pytest.fail("the tests of the GPU half compile CUDA kernels with g++ (11 or later): it is not installed")
+                pytest.fail("the tests of the GPU half compile CUDA kernels with g++ (11 or later), which is missing")
             from tests.cuda.emulation import fake_cupy
 
             yield fake_cupy.install()
