@@ -141,6 +141,15 @@ def test_launches_are_recorded_and_checked():
     assert launch.moved == 4 * (x.size + y.size)
 
 
+def test_arrays_behind_a_table_of_addresses_are_counted():
+    with recording(80) as (cupy, launches):
+        arrays, targets = ([cupy.empty((n,), "float32") for n in (10, 5000)] for _ in range(2))
+        cuda.lerp_(arrays, targets, 0.5)
+    (launch,) = launches
+    table = 4 * 2 * 8  # four rows of a number for each array
+    assert launch.moved == 2 * 4 * 5010 + table
+
+
 def test_the_kind_of_gpu_decides_what_is_launched():
     seventy, eighty = ({v.kernel for v in gate.variants([arch])} for arch in (70, 80))
     assert not any("tensor_core" in kernel for kernel in seventy)

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Launch(NamedTuple):
     grid: tuple[int, ...]
     threads: int  # of a block
     shared: int  # bytes of dynamic shared memory of a block
-    moved: int  # bytes of all arrays that it was given
+    moved: int  # bytes of all arrays that it was given, also through a table of addresses
 
 
 @contextmanager
@@ -64,7 +65,12 @@ class Recorder:
         self.source, self.kernel, self.launches = source, kernel, launches
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int], values: Sequence[Any], shared_mem: int) -> None:
-        moved = sum(value.nbytes for value in values if isinstance(value, Array))
+        moved = 0
+        for parameter, value in zip(self.source.signature(self.kernel).parameters, values):
+            if isinstance(value, Array):
+                moved += value.nbytes
+                if parameter.ctype == "unsigned long long":  # a table of addresses: what lies there is given, too
+                    moved += sum(_memory[at].nbytes for at in value.get().ravel().tolist() if at in _memory)
         self.launches.append(Launch(self.source.path.name, self.kernel, grid, block[0], shared_mem, moved))
 
 
@@ -90,11 +96,16 @@ class Device:
         pass
 
 
+_memory: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()  # by address, while it lives
+
+
 class Array(np.lib.mixins.NDArrayOperatorsMixin):
     """A CuPy array of zeros. They lie in a NumPy array that the system gives no memory until someone touches it."""
 
     def __init__(self, numbers: np.ndarray, device: Device):
         self._numbers, self.device = numbers, device
+        if numbers.base is None and numbers.size:
+            _memory[numbers.ctypes.data] = numbers
 
     @property
     def data(self) -> SimpleNamespace:

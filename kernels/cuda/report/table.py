@@ -37,13 +37,15 @@ def of_instances(instances: Iterable[Instance]) -> Table:
 
 
 def of_rows(rows: Iterable[Row]) -> Table:
-    """One line for a row; the blocks of its launches, one after another."""
-    lines = [["row", "launches", "blocks", "MB", "GFLOP", "FLOP/byte", *[f"{gpu.name}, at least" for gpu in GPUS]]]
+    """One line for a row; the blocks of its launches and the bytes of their arrays, one after another."""
+    titles = ["row", "launches", "blocks", "MB of their arrays", "MB", "GFLOP", "FLOP/byte"]
+    lines = [[*titles, *[f"{gpu.name}, at least" for gpu in GPUS]]]
     for row in rows:
         blocks = " + ".join(str(math.prod(launch.grid)) for launch in row.launches)
+        arrays = " + ".join(f"{launch.moved / 1e6:.1f}" for launch in row.launches)
         bounds = [f"{quantity(seconds, 's')} ({what})" for seconds, what in map(row.bound, GPUS)]
         work = f"{row.moved / 1e6:.1f}", f"{row.flops / 1e9:.2f}", f"{row.intensity:.1f}"
-        lines.append([row.name, str(len(row.launches)) if row.launches else "CuPy's", blocks, *work, *bounds])
+        lines.append([row.name, str(len(row.launches)) if row.launches else "CuPy's", blocks, arrays, *work, *bounds])
     return lines
 
 
