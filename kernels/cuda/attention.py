@@ -8,8 +8,7 @@ import numpy as np
 
 from kernels import checks
 from kernels.cuda.arrays import contiguous, empty, with_strides
-from kernels.cuda.launch import Source, compute_capability, ctype
-from kernels.precision import tf32_allowed
+from kernels.cuda.launch import Source, ctype, on_tensor_cores
 
 Array = Any  # cupy.ndarray
 
@@ -90,7 +89,7 @@ def _launch(kernel: str, args: tuple, heads: int, rows: int, columns: int, own_t
     """
     array, shape = args[0], args[-1]
     widest, size = max(shape["d"], shape["e"]), array.dtype.itemsize
-    if _on_tensor_cores(array) and widest <= HEADS[-1]:
+    if on_tensor_cores(array) and widest <= HEADS[-1]:
         head = next(h for h in HEADS if h >= widest)
         own, others = own_tiles * WARP_ROWS * tall, 16 if head > 64 else 32
         _tensor_core.launch(
@@ -112,11 +111,6 @@ def _launch(kernel: str, args: tuple, heads: int, rows: int, columns: int, own_t
             threads=256,
             shared=sums.itemsize * SIDE * (2 * 9 * width + SIDE + width),  # struct Exact
         )
-
-
-def _on_tensor_cores(array: Array) -> bool:
-    rounded = array.dtype == np.float16 or (array.dtype == np.float32 and tf32_allowed())
-    return rounded and compute_capability(array) >= 80
 
 
 def _inputs(

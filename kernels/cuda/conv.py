@@ -14,8 +14,15 @@ import numpy as np
 from kernels import checks
 from kernels.checks import HALF_TOO, IntOrInts, Ints
 from kernels.cuda.arrays import contiguous, empty, zeros
-from kernels.cuda.launch import Source, attribute, compute_capability, ctype, shared_memory, vector_width
-from kernels.precision import tf32_allowed
+from kernels.cuda.launch import (
+    Source,
+    attribute,
+    compute_capability,
+    ctype,
+    on_tensor_cores,
+    shared_memory,
+    vector_width,
+)
 
 Array = Any  # cupy.ndarray
 
@@ -221,10 +228,7 @@ def tile_for(x: Array, rows: int, columns: int, times: int) -> Tile:
 
 def exactly(x: Array) -> str:
     """Whether products are taken in the array's own arithmetic, rather than on tensor cores: as C++ has it."""
-    on_tensor_cores = compute_capability(x) >= 80 and (
-        x.dtype == np.float16 or (x.dtype == np.float32 and tf32_allowed())
-    )
-    return "false" if on_tensor_cores else "true"
+    return "false" if on_tensor_cores(x) else "true"
 
 
 def ceil_div(a: int, b: int) -> int:

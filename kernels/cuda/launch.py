@@ -31,6 +31,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernels.precision import tf32_allowed
+
 FOLDER = Path(__file__).parent
 OPTIONS = ("--std=c++17",)
 LARGEST_GRID = (2**31 - 1, 65535, 65535)
@@ -304,6 +306,12 @@ def attribute(array: Any, name: str) -> int:
 def shared_memory(array: Any) -> int:
     """How many bytes of shared memory a block may have, static and dynamic, if it asks for them."""
     return attribute(array, "MaxSharedMemoryPerBlockOptin")
+
+
+def on_tensor_cores(array: Any) -> bool:
+    """Whether products of this array's numbers are taken on tensor cores, rather than in its own arithmetic."""
+    rounded = array.dtype == np.float16 or (array.dtype == np.float32 and tf32_allowed())
+    return rounded and compute_capability(array) >= 80
 
 
 def vector_width(length: int, *arrays: Any) -> int:

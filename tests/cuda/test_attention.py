@@ -32,7 +32,7 @@ E = (1, 8, 16, 31, 32)
 def way(request, monkeypatch):
     """(dtype, tolerance)."""
     dtype, precision, capability = request.param
-    monkeypatch.setattr(import_module("kernels.cuda.attention"), "compute_capability", lambda array: capability)
+    monkeypatch.setattr(import_module("kernels.cuda.launch"), "compute_capability", lambda array: capability)
     with float32_matmul_precision(precision):
         yield dtype, WAYS[request.param]
 
