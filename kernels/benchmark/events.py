@@ -12,9 +12,8 @@ of the second-level cache: each run finds its inputs in memory, as in a network,
 from __future__ import annotations
 
 import gc
-import time
 
-from kernels.benchmark.row import Run
+from kernels.benchmark.row import Run, in_turn
 
 FLUSHED = 2**29  # bytes: ten times an H100's second-level cache, a quarter of a millisecond
 WARM_UP = 3  # runs before the first that counts: kernels are compiled, and cuDNN tries its algorithms
@@ -31,12 +30,8 @@ def alternate(runs: dict[str, Run], rounds: int, seconds: float = 1.0) -> dict[s
         for _ in range(WARM_UP):
             run()
     times: dict[str, list[float]] = {name: [] for name in runs}
-    started = time.perf_counter()
-    for i in range(MOST_ROUNDS):
-        if i >= rounds and time.perf_counter() - started > seconds:
-            break
-        for name, run in reversed(runs.items()) if i % 2 else runs.items():
-            times[name].append(timed(run, buffer))
+    for name, run in in_turn(runs, rounds, seconds, MOST_ROUNDS):
+        times[name].append(timed(run, buffer))
     return times
 
 

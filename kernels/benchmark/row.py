@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -55,3 +56,13 @@ class Measured:
 
 def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def in_turn(runs: dict[str, Run], rounds: int, seconds: float, most: int) -> Iterator[tuple[str, Run]]:
+    """All runs in every round, in the other direction every other one. At least `rounds` rounds, and up to `most` while
+    they fit into `seconds`."""
+    started = time.perf_counter()
+    for i in range(most):
+        if i >= rounds and time.perf_counter() - started > seconds:
+            break
+        yield from reversed(runs.items()) if i % 2 else runs.items()

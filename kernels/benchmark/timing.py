@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kernels import cpu
-from kernels.benchmark.row import Comparison, Run
+from kernels.benchmark.row import Comparison, Run, in_turn
 from kernels.cpu.jit import get_num_threads, parallel_kernel, share
 from kernels.cpu.vector import lanes, load, store
 
@@ -30,13 +30,9 @@ def alternate(runs: dict[str, Run], rounds: int, seconds: float = 1.0) -> dict[s
         run()
     repeats = {name: math.ceil(SAMPLE / max(timed(run, 1), 1e-7)) for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
-    started = time.perf_counter()
-    for i in range(MOST_ROUNDS):
-        if i >= rounds and time.perf_counter() - started > seconds:
-            break
-        for name, run in reversed(runs.items()) if i % 2 else runs.items():
-            time.sleep(PAUSE)
-            times[name].append(timed(run, repeats[name]))
+    for name, run in in_turn(runs, rounds, seconds, MOST_ROUNDS):
+        time.sleep(PAUSE)
+        times[name].append(timed(run, repeats[name]))
     return times
 
 
