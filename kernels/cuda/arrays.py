@@ -8,6 +8,11 @@ from typing import Any
 Array = Any  # cupy.ndarray
 
 
+def on_gpu(value: Any) -> bool:
+    """Whether it is a CuPy array."""
+    return hasattr(type(value), "__cuda_array_interface__")
+
+
 def empty(shape: Sequence[int], like: Array, dtype: Any = None) -> Array:
     """An array with no values yet on the device of `like`, and of its dtype unless another is given."""
     import cupy

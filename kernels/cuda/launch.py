@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernels.cuda.arrays import on_gpu
 from kernels.precision import tf32_allowed
 
 FOLDER = Path(__file__).parent
@@ -235,7 +236,7 @@ def _signatures_of(path: Path) -> dict[str, Signature]:
 
 def _checked_array(what: str, parameter: Parameter, array: Any, aligned: int) -> Any:
     dtype = _dtype(what, parameter.ctype)
-    if isinstance(array, np.ndarray) or not hasattr(type(array), "__cuda_array_interface__"):
+    if not on_gpu(array):
         raise TypeError(f"{what} must be an array on the GPU, got {_told(array)}")
     if array.dtype != dtype:
         raise TypeError(f"{what} must be {dtype}, got {_told(array)}")

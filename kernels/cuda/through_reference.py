@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kernels import KERNELS, reference
+from kernels.cuda.arrays import on_gpu
 
 
 def _through_reference(name: str) -> Callable:
@@ -35,7 +36,7 @@ def _on_cpu(value: Any) -> Any:
     """`value` with every CuPy array in it, and in its lists and tuples, on the CPU."""
     if isinstance(value, (list, tuple)):
         return type(value)(_on_cpu(v) for v in value)
-    return value.get() if hasattr(type(value), "__cuda_array_interface__") else value
+    return value.get() if on_gpu(value) else value
 
 
 def _device_of(values: Any) -> Any:
@@ -43,7 +44,7 @@ def _device_of(values: Any) -> Any:
     import cupy
 
     arrays = (v for value in values for v in (value if isinstance(value, (list, tuple)) else [value]))
-    return next((a.device for a in arrays if hasattr(type(a), "__cuda_array_interface__")), cupy.cuda.Device())
+    return next((a.device for a in arrays if on_gpu(a)), cupy.cuda.Device())
 
 
 def _on_gpu(value: Any) -> Any:
@@ -61,7 +62,7 @@ def _take_over(given: Any, changed: Any) -> None:
     if isinstance(given, (list, tuple)):
         for one, other in zip(given, changed):
             _take_over(one, other)
-    elif hasattr(type(given), "__cuda_array_interface__"):
+    elif on_gpu(given):
         given[...] = cupy.asarray(changed)
 
 
