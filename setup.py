@@ -2,7 +2,16 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-EXAMPLES = ["mlxtend>=0.23", "scikit-learn>=1.4", "tqdm>=4.66", "matplotlib>=3.8", "Pillow>=10", "graphviz>=0.20"]
+EXAMPLES = [
+    "mlxtend>=0.23",
+    "scikit-learn>=1.4",
+    "scikit-image>=0.22",
+    "constriction>=0.4",
+    "tqdm>=4.66",
+    "matplotlib>=3.8",
+    "Pillow>=10",
+    "graphviz>=0.20",
+]
 # NVRTC for python -m kernels.cuda.report, which needs no GPU: CUDA 13 has dropped sm_70, which CUDA 12 still knows.
 REPORT = [
     "nvidia-cuda-nvrtc==13.5.*",

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 
 import minigen
+from minigen import Tensor
 from minigen.data import Dataset, load
 from minigen.serialization import CheckpointError
 from minigen.viz import save_curves, save_images
 
 SAVE_EVERY_SECONDS = 30
+FREE_TO_CHANGE = ("out", "device", "samples", "resume", "check")  # between a run and its continuation
 
 
 def arguments(name: str, description: str, steps: int, batch: int, samples: int, data: str = "digits") -> Any:
@@ -35,7 +37,9 @@ def arguments(name: str, description: str, steps: int, batch: int, samples: int,
         return whole_number
 
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--data", default=data, help="'digits', a folder of images, or an .npz, MNIST or CIFAR file")
+    parser.add_argument(
+        "--data", default=data, help="'digits', 'photos', 'shapes', a folder of images, or an .npz, MNIST or CIFAR file"
+    )
     parser.add_argument("--steps", type=at_least(1), default=steps, help="training steps")
     parser.add_argument("--batch", type=at_least(1), default=batch, help="images in a step")
     parser.add_argument("--seed", type=at_least(0), default=0)
@@ -66,21 +70,38 @@ def load_data(args: argparse.Namespace) -> Dataset:
     return data
 
 
+def held_out(data: Dataset, share: float = 0.2) -> tuple[Dataset, Dataset]:
+    """Training images, and that share of all images (at least one) which no network sees: the same for every seed."""
+    order = np.random.default_rng(0).permutation(len(data))
+    parts = np.split(order, [len(data) - max(1, round(share * len(data)))])
+    labels = [None if data.labels is None else data.labels[part] for part in parts]
+    training, test = (Dataset(data.images[p], y, data.name) for p, y in zip(parts, labels, strict=True))
+    return training, test
+
+
+def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str = "cpu", size: int = 250) -> np.ndarray:
+    """function(x) of many items, without a tape, `size` at a time: (N, ...) -> (N, ...), both NumPy."""
+    with minigen.no_grad():
+        return np.concatenate([function(Tensor(x[i : i + size]).to(device)).numpy() for i in range(0, len(x), size)])
+
+
 class Run:
     """A training run in a folder.
 
     `parts` are the things with a state (network, optimiser, ...). `steps()` counts the training steps, shows the
     progress bar and saves every part now and then, at the end, and on Ctrl-C: always between two steps, so that a
     run which was stopped, by whatever, and resumed ends with the same bits as one that was not.
+
+    `pictures` are the files that an example writes beyond those of all examples.
     """
 
-    def __init__(self, args: argparse.Namespace, **parts: Any):
-        self.args, self.parts = args, parts
+    def __init__(self, args: argparse.Namespace, pictures: tuple[str, ...] = (), **parts: Any):
+        self.args, self.parts, self.pictures = args, parts, pictures
         self.folder = args.out.resolve()
         self.path = self.folder / "checkpoint.safetensors"
         self.step, self.seconds = 0, 0.0
         self.curves: dict[str, list[float]] = {}
-        self.settings = {key: getattr(args, key) for key in ("data", "digest", "steps", "batch", "seed")}
+        self.settings = {key: value for key, value in vars(args).items() if key not in FREE_TO_CHANGE}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -102,7 +123,8 @@ class Run:
         while (kept := self.folder.with_name(f"{self.folder.name}.{number}")).exists():
             number += 1
         kept.mkdir()
-        for name in ("checkpoint.safetensors", "samples.png", "samples.npz", "curves.png", "metrics.json"):
+        files = ("checkpoint.safetensors", "samples.png", "samples.npz", "curves.png", "metrics.json")
+        for name in (*files, *self.pictures):
             if (self.folder / name).exists():
                 (self.folder / name).rename(kept / name)
         print(f"kept the earlier run as {kept}; --resume would have continued it")

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from minigen import Tensor, nn, ops
-from minigen.diffusion.unet import AttentionBlock, ResidualBlock, norm_silu, timestep_embedding
+from minigen.diffusion.unet import timestep_embedding
+from minigen.nn.blocks import AttentionBlock, ResidualBlock, norm_silu
 
 GROUPS = 8
 
@@ -27,7 +28,7 @@ class UNet(nn.Module):
         c, kept = channels, [channels]
 
         def block(inside: int, outside: int, attends: bool) -> nn.ModuleList:
-            parts = nn.ModuleList([ResidualBlock(inside, outside, embedding, GROUPS)])
+            parts = nn.ModuleList([ResidualBlock(inside, outside, GROUPS, embedding)])
             return parts.append(AttentionBlock(outside, heads, GROUPS)) if attends else parts
 
         for level, (m, attends) in enumerate(zip(multipliers, attention)):

@@ -10,6 +10,7 @@
 Everything is held in memory, channels last. Nothing is downloaded.
 """
 
+from .augment import warp
 from .base import Dataset
 from .datasets import digits, load
 from .formats import cifar, idx, image_folder, npz
@@ -26,4 +27,5 @@ __all__ = [
     "npz",
     "to_float",
     "to_uint8",
+    "warp",
 ]

@@ -80,20 +80,20 @@ class DataLoader:
         self._batch = batch
 
 
-def to_float(images: Array) -> Array:
-    """uint8 0..255 -> float32 in [-1, 1], the range that the models here work in. Any shape, NumPy or CuPy."""
+def to_float(images: Array, low: float = -1.0, high: float = 1.0) -> Array:
+    """uint8 0..255 -> float32 in [low, high]; most models here work in [-1, 1]. Any shape, NumPy or CuPy."""
     if images.dtype != np.uint8:
         raise TypeError(f"to_float: needs uint8 images, got {images.dtype}")
     with on_device_of(images):
-        return images.astype(np.float32) / np.float32(127.5) - np.float32(1)
+        return images.astype(np.float32) / np.float32(255 / (high - low)) + np.float32(low)
 
 
-def to_uint8(x: Array) -> Array:
-    """Floats in [-1, 1] -> uint8 0..255, rounded, clipped to the range. ValueError on NaN. Any shape."""
+def to_uint8(x: Array, low: float = -1.0, high: float = 1.0) -> Array:
+    """Floats in [low, high] -> uint8 0..255, rounded, clipped to the range. ValueError on NaN. Any shape."""
     if x.dtype.kind != "f":
-        raise TypeError(f"to_uint8: needs floating-point values in [-1, 1], got {x.dtype}")
+        raise TypeError(f"to_uint8: needs floating-point values in [{low:g}, {high:g}], got {x.dtype}")
     with on_device_of(x):
         missing = np.isnan(x)
         if missing.any():
             raise ValueError(f"to_uint8: {missing.sum()} of {x.size} values are NaN: did the model diverge?")
-        return np.rint((np.clip(x, -1, 1) + 1) * 127.5).astype(np.uint8)
+        return np.rint((np.clip(x, low, high) - low) * (255 / (high - low))).astype(np.uint8)

@@ -19,7 +19,8 @@ import numpy as np
 
 from .. import ops
 from ..backend import device_of, on_device_of, to_device
-from ..nn import Conv2d, GroupNorm, Linear, Module, ModuleList, init
+from ..nn import Conv2d, GroupNorm, Linear, Module, ModuleList
+from ..nn.blocks import AttentionBlock, ResidualBlock, depth_to_space, norm_silu, space_to_depth, zeroed
 from ..tensor import Tensor, array_of
 
 
@@ -30,56 +31,6 @@ def timestep_embedding(t: Any, dim: int) -> Tensor:
     with on_device_of(t):
         angles = t.astype(np.float64)[:, None] * frequencies
         return Tensor(np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32))
-
-
-class ResidualBlock(Module):
-    """(N, H, W, in), embedding (N, E) -> (N, H, W, out): two convolutions, the time added between them.
-
-    The last convolution starts at zero, so the block starts as the identity.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, embedding: int, num_groups: int):
-        super().__init__()
-        self.norm1 = GroupNorm(num_groups, in_channels)
-        self.conv1 = Conv2d(in_channels, out_channels, 3, padding=1)
-        self.time = Linear(embedding, out_channels)
-        self.norm2 = GroupNorm(num_groups, out_channels)
-        self.conv2 = zeroed(Conv2d(out_channels, out_channels, 3, padding=1))
-        self.skip = Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv1(norm_silu(self.norm1, x))
-        h = h + self.time(embedding).reshape(len(h), 1, 1, -1)
-        h = self.conv2(norm_silu(self.norm2, h))
-        return h + (x if self.skip is None else self.skip(x))
-
-
-class AttentionBlock(Module):
-    """(N, H, W, C) -> the same: every pixel looks at every other; a residual that starts at zero."""
-
-    def __init__(self, channels: int, heads: int, num_groups: int):
-        super().__init__()
-        self.heads = heads
-        self.norm = GroupNorm(num_groups, channels)
-        self.qkv = Linear(channels, 3 * channels)
-        self.out = zeroed(Linear(channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, h, w, c = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(n, h * w, 3, self.heads, c // self.heads)
-        attended = ops.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
-        return x + self.out(attended.reshape(n, h, w, c))
-
-
-def zeroed(layer: Module) -> Any:
-    """A layer that gives zeros until it learns."""
-    for p in layer.parameters():
-        init.zeros_(p)
-    return layer
-
-
-def norm_silu(norm: GroupNorm, x: Tensor) -> Tensor:
-    return ops.group_norm_silu(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
 
 
 class UNet(Module):
@@ -115,7 +66,7 @@ class UNet(Module):
         self.first = Conv2d(in_channels * patch**2, channels, 3, padding=1)
 
         def block(inside: int, outside: int, attends: bool) -> ModuleList:
-            parts = ModuleList([ResidualBlock(inside, outside, embedding, num_groups)])
+            parts = ModuleList([ResidualBlock(inside, outside, num_groups, embedding)])
             return parts.append(AttentionBlock(outside, heads, num_groups)) if attends else parts
 
         c, kept = channels, []
@@ -172,21 +123,3 @@ def run_block(block: ModuleList, x: Tensor, embedding: Tensor) -> Tensor:
     """A residual block and, if there is one, the attention after it."""
     x = block[0](x, embedding)
     return block[1](x) if len(block) > 1 else x
-
-
-def space_to_depth(x: Tensor, p: int) -> Tensor:
-    """(N, H, W, C) -> (N, H/p, W/p, p p C): the pixels of each p x p patch as channels of one pixel."""
-    if p == 1:
-        return x
-    n, h, w, c = x.shape
-    patches = x.reshape(n, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
-    return patches.reshape(n, h // p, w // p, p * p * c)
-
-
-def depth_to_space(x: Tensor, p: int) -> Tensor:
-    """(N, H, W, p p C) -> (N, H p, W p, C), the inverse of `space_to_depth`."""
-    if p == 1:
-        return x
-    n, h, w, c = x.shape
-    patches = x.reshape(n, h, w, p, p, c // p**2).transpose(0, 1, 3, 2, 4, 5)
-    return patches.reshape(n, h * p, w * p, c // p**2)

@@ -1,0 +1,123 @@
+"""Convolutional encoders and decoders, for codes that are feature maps or vectors.
+
+    encoder:  x -> patches -> blocks -> half -> blocks -> half -> ... -> code map       (N,H,W,C) -> (N,H/f,W/f,code)
+    decoder:  the same backwards                                                         (N,H/f,W/f,code) -> (N,H,W,C)
+
+with f = patch * 2^(levels - 1). A vector code has a linear layer between it and the map: see `CodeEncoder`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .. import ops
+from ..nn import Conv2d, GroupNorm, Linear, Module, ModuleList
+from ..nn.blocks import ResidualBlock, depth_to_space, norm_silu, space_to_depth
+from ..tensor import Tensor
+
+
+class Encoder(Module):
+    """(N, H, W, in_channels) -> (N, H/f, W/f, out_channels), f = patch * 2^(levels - 1).
+
+    Level i has channels * multipliers[i] channels and `blocks` residual blocks; a convolution of stride 2 leads to the
+    next. The first works on patch x patch pixels at a time, at 1/patch^2 of the cost.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        channels: int = 32,
+        multipliers: tuple[int, ...] = (1, 2),
+        blocks: int = 1,
+        patch: int = 1,
+        num_groups: int = 8,
+    ):
+        super().__init__()
+        self.patch, self.factor = patch, patch * 2 ** (len(multipliers) - 1)
+        widths = [channels * m for m in multipliers]
+        self.first = Conv2d(in_channels * patch**2, widths[0], 3, padding=1)
+        self.levels, self.halve = ModuleList(), ModuleList()
+        for width, after in zip(widths, [*widths[1:], None], strict=True):
+            self.levels.append(ModuleList([ResidualBlock(width, width, num_groups) for _ in range(blocks)]))
+            if after is not None:
+                self.halve.append(Conv2d(width, after, 3, stride=2, padding=1))
+        self.last_norm = GroupNorm(num_groups, widths[-1])
+        self.last = Conv2d(widths[-1], out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[1] % self.factor or x.shape[2] % self.factor:
+            raise ValueError(
+                f"Encoder: x must be (N, H, W, C) with H and W divisible by {self.factor}, got shape {x.shape}"
+            )
+        h = self.first(space_to_depth(x, self.patch))
+        for i, level in enumerate(self.levels):
+            for block in level:
+                h = block(h)
+            if i < len(self.halve):
+                h = self.halve[i](h)
+        return self.last(norm_silu(self.last_norm, h))
+
+
+class Decoder(Module):
+    """(N, h, w, in_channels) -> (N, h f, w f, out_channels): the mirror image of `Encoder`, with the same settings."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        channels: int = 32,
+        multipliers: tuple[int, ...] = (1, 2),
+        blocks: int = 1,
+        patch: int = 1,
+        num_groups: int = 8,
+    ):
+        super().__init__()
+        self.patch = patch
+        widths = [channels * m for m in reversed(multipliers)]
+        self.first = Conv2d(in_channels, widths[0], 3, padding=1)
+        self.levels, self.double = ModuleList(), ModuleList()
+        for width, after in zip(widths, [*widths[1:], None], strict=True):
+            self.levels.append(ModuleList([ResidualBlock(width, width, num_groups) for _ in range(blocks)]))
+            if after is not None:
+                self.double.append(Conv2d(width, after, 3, padding=1))
+        self.last_norm = GroupNorm(num_groups, widths[-1])
+        self.last = Conv2d(widths[-1], out_channels * patch**2, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.first(z)
+        for i, level in enumerate(self.levels):
+            for block in level:
+                h = block(h)
+            if i < len(self.double):
+                h = self.double[i](ops.interpolate(h, 2))
+        return depth_to_space(self.last(norm_silu(self.last_norm, h)), self.patch)
+
+
+class CodeEncoder(Module):
+    """(N, H, W, C) -> (N, code_size): an `Encoder` whose map of `map_channels` is flattened into a linear layer."""
+
+    def __init__(self, image_shape: tuple[int, int, int], code_size: int, map_channels: int = 16, **settings):
+        super().__init__()
+        height, width, channels = image_shape
+        self.encoder = Encoder(channels, map_channels, **settings)
+        side = self.encoder.factor
+        self.last = Linear(height // side * (width // side) * map_channels, code_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(ops.silu(self.encoder(x)).reshape(len(x), -1))
+
+
+class CodeDecoder(Module):
+    """(N, code_size) -> (N, H, W, C): the mirror image of `CodeEncoder`, with the same settings."""
+
+    def __init__(self, image_shape: tuple[int, int, int], code_size: int, map_channels: int = 16, **settings):
+        super().__init__()
+        height, width, channels = image_shape
+        side = settings.get("patch", 1) * 2 ** (len(settings.get("multipliers", (1, 2))) - 1)
+        self.map_shape = (height // side, width // side, map_channels)
+        self.first = Linear(code_size, math.prod(self.map_shape))
+        self.decoder = Decoder(map_channels, channels, **settings)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.decoder(ops.silu(self.first(z)).reshape(len(z), *self.map_shape))

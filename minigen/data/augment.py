@@ -1,0 +1,69 @@
+"""Random small deformations of images, by which a few thousand images go further (Simard et al. 2003)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..backend import Array, array_module, kernels_on, on_device_of
+from ..random import Generator
+
+_NODES = 4  # the smooth displacement is given by 4 x 4 random vectors
+
+
+def warp(
+    images: Array,
+    generator: Generator,
+    rotation: float = 10.0,
+    scale: float = 0.1,
+    shear: float = 0.1,
+    shift: float = 1.0,
+    elastic: float = 1.0,
+) -> Array:
+    """Each image turned, scaled, sheared, shifted and bent at random, bilinear, black beyond its edges.
+
+    images: uint8 or floats (N, H, W, C), NumPy or CuPy -> float32, in the same range
+    rotation, in degrees, scale and shear are the standard deviations of normal numbers; so are shift and elastic, in
+    pixels: of the whole image, and of a smooth field of displacements beyond that.
+    The random numbers are one draw of `generator`: image i of draw n is always deformed in the same way.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"warp: needs images (N, H, W, C), got shape {images.shape}")
+    n, height, width, channels = images.shape
+    count = 6 + 2 * _NODES * _NODES
+    normal = kernels_on("cpu").normal((n, count), generator.seed, generator.next_draw(), dtype=np.float32)
+    xp = array_module(images)
+    with on_device_of(images):
+        y, x = (a.reshape(n, -1) for a in _sources(normal, height, width, rotation, scale, shear, shift, elastic))
+        padded = xp.pad(images.astype(np.float32), [(0, 0), (1, 1), (1, 1), (0, 0)]).reshape(-1, channels)
+        y, x = xp.asarray(np.clip(y + 1, 0, height + 0.999)), xp.asarray(np.clip(x + 1, 0, width + 0.999))
+        top, left = y.astype(np.int64), x.astype(np.int64)
+        below, right = (y - top)[..., None], (x - left)[..., None]
+        first = top * (width + 2) + left + xp.arange(n)[:, None] * ((height + 2) * (width + 2))
+        upper = padded[first] * (1 - right) + padded[first + 1] * right
+        lower = padded[first + width + 2] * (1 - right) + padded[first + width + 3] * right
+        return (upper * (1 - below) + lower * below).reshape(images.shape)
+
+
+def _sources(normal, height, width, rotation, scale, shear, shift, elastic) -> tuple[np.ndarray, np.ndarray]:
+    """The rows and columns (N, H, W) of the points that each pixel is taken from."""
+    angle = np.deg2rad(rotation) * normal[:, 0]
+    stretch_y, stretch_x = np.exp(scale * normal[:, 1]), np.exp(scale * normal[:, 2])
+    slant = shear * normal[:, 3]
+    cos, sin = np.cos(angle), np.sin(angle)
+    # rotation @ [[1, 0], [slant, 1]] @ diag(stretch)
+    matrix = np.stack(
+        [(cos - sin * slant) * stretch_y, -sin * stretch_x, (sin + cos * slant) * stretch_y, cos * stretch_x], -1
+    ).reshape(-1, 2, 2)
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    centred = np.stack([rows.ravel() - (height - 1) / 2, columns.ravel() - (width - 1) / 2])  # (2, HW)
+    field = normal[:, 6:].reshape(-1, 2, _NODES, _NODES)
+    bend = _smooth(height) @ field @ _smooth(width).T  # (N, 2, H, W)
+    points = matrix @ centred + shift * normal[:, 4:6, None] + elastic * bend.reshape(len(normal), 2, -1)
+    return points[:, 0] + (height - 1) / 2, points[:, 1] + (width - 1) / 2
+
+
+def _smooth(side: int) -> np.ndarray:
+    """(side, nodes): bumps around nodes spread evenly over the side; a displacement has variance 1."""
+    position = np.arange(side)[:, None] / (side - 1) * (_NODES - 1) - np.arange(_NODES)
+    bumps = np.exp(-(position**2))
+    return (bumps / np.sqrt((bumps**2).sum(1, keepdims=True))).astype(np.float32)

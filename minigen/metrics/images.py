@@ -1,0 +1,22 @@
+"""How much two images differ."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def psnr(images: Any, originals: Any, peak: float = 255.0) -> float:
+    """Peak signal-to-noise ratio in dB, 10 log10(peak^2 / mean squared error) over all images; inf if they are equal.
+
+    `peak` is the width of the range: 255 for uint8 images, 1 for [0, 1], 2 for [-1, 1].
+    """
+    images, originals = np.asarray(images, np.float64), np.asarray(originals, np.float64)
+    if images.shape != originals.shape or not images.size:
+        raise ValueError(f"psnr: needs two sets of images of one shape, got {images.shape} and {originals.shape}")
+    if not peak > 0:
+        raise ValueError(f"psnr: peak must be positive, got {peak}")
+    error = np.mean((images - originals) ** 2)
+    return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
