@@ -25,7 +25,7 @@ def test_a_warp_is_float32_in_the_range_of_the_image():
     x = images()
     warped = warp(x, Generator(0))
     assert warped.dtype == np.float32 and warped.shape == x.shape
-    assert 0 <= warped.min() and warped.max() <= 255
+    assert warped.min() >= 0 and warped.max() <= 255
     assert np.abs(warped - x).max() > 1
 
 
