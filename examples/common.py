@@ -19,7 +19,7 @@ import minigen
 from minigen import Tensor
 from minigen.data import Dataset, load
 from minigen.serialization import CheckpointError
-from minigen.viz import save_curves, save_images
+from minigen.viz import save_curves, save_images, save_rows
 
 SAVE_EVERY_SECONDS = 30
 FREE_TO_CHANGE = ("out", "device", "samples", "resume", "check")  # between a run and its continuation
@@ -201,9 +201,12 @@ class Run:
         pool = cupy.get_default_memory_pool()
         return [f"{pool.used_bytes() / 2**20:.0f} of {pool.total_bytes() / 2**20:.0f} MiB"]
 
-    def write_samples(self, images: np.ndarray, **also: Any) -> None:
-        """Writes samples.png (the first 100), samples.npz (all, uint8, and `also`) and curves.png."""
-        save_images(images[:100], self.folder / "samples.png")
+    def write_samples(self, images: np.ndarray, rows: dict[str, np.ndarray] | None = None, **also: Any) -> None:
+        """Writes samples.png (the first 100, or named `rows`), samples.npz (all, uint8, and `also`) and curves.png."""
+        if rows is None:
+            save_images(images[:100], self.folder / "samples.png")
+        else:
+            save_rows(rows, self.folder / "samples.png")
         np.savez_compressed(self.folder / "samples.npz", images=images, **also)
         save_curves(self.curves, self.folder / "curves.png")
 

@@ -9,9 +9,10 @@ from .losses import (
     squared_error,
     standard_normal_log_prob,
 )
-from .networks import CodeDecoder, CodeEncoder, Decoder, Encoder
+from .networks import Autoencoder, CodeDecoder, CodeEncoder, Decoder, Encoder
 
 __all__ = [
+    "Autoencoder",
     "CodeDecoder",
     "CodeEncoder",
     "Decoder",
