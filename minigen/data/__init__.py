@@ -15,6 +15,7 @@ from .base import Dataset
 from .datasets import digits, load
 from .formats import cifar, idx, image_folder, npz
 from .loader import DataLoader, to_float, to_uint8
+from .photos import photograph, photos
 
 __all__ = [
     "DataLoader",
@@ -25,6 +26,8 @@ __all__ = [
     "image_folder",
     "load",
     "npz",
+    "photograph",
+    "photos",
     "to_float",
     "to_uint8",
     "warp",
