@@ -10,7 +10,7 @@
 Everything is held in memory, channels last. Nothing is downloaded.
 """
 
-from .augment import warp
+from .augment import binarise, warp
 from .base import Dataset
 from .datasets import digits, load
 from .formats import cifar, idx, image_folder, npz
@@ -20,6 +20,7 @@ from .photos import photograph, photos
 __all__ = [
     "DataLoader",
     "Dataset",
+    "binarise",
     "cifar",
     "digits",
     "idx",
