@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..backend import Array, array_module, kernels_on, on_device_of
@@ -36,9 +38,10 @@ def warp(
         y, x = (a.reshape(n, -1) for a in _sources(normal, height, width, rotation, scale, shear, shift, elastic))
         padded = xp.pad(images.astype(np.float32), [(0, 0), (1, 1), (1, 1), (0, 0)]).reshape(-1, channels)
         y, x = xp.asarray(np.clip(y + 1, 0, height + 0.999)), xp.asarray(np.clip(x + 1, 0, width + 0.999))
-        top, left = y.astype(np.int64), x.astype(np.int64)
+        top, left = xp.floor(y), xp.floor(x)
         below, right = (y - top)[..., None], (x - left)[..., None]
-        first = top * (width + 2) + left + xp.arange(n)[:, None] * ((height + 2) * (width + 2))
+        pixel = top.astype(np.int64) * (width + 2) + left.astype(np.int64)
+        first = pixel + xp.arange(n)[:, None] * ((height + 2) * (width + 2))
         upper = padded[first] * (1 - right) + padded[first + 1] * right
         lower = padded[first + width + 2] * (1 - right) + padded[first + width + 3] * right
         return (upper * (1 - below) + lower * below).reshape(images.shape)
@@ -46,7 +49,7 @@ def warp(
 
 def _sources(normal, height, width, rotation, scale, shear, shift, elastic) -> tuple[np.ndarray, np.ndarray]:
     """The rows and columns (N, H, W) of the points that each pixel is taken from."""
-    angle = np.deg2rad(rotation) * normal[:, 0]
+    angle = math.radians(rotation) * normal[:, 0]
     stretch_y, stretch_x = np.exp(scale * normal[:, 1]), np.exp(scale * normal[:, 2])
     slant = shear * normal[:, 3]
     cos, sin = np.cos(angle), np.sin(angle)
