@@ -15,8 +15,7 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, held_out, in_batches, load_data, report, run_main
-from tqdm import tqdm
+from common import Run, arguments, held_out, in_batches, load_data, run_main
 
 import minigen
 from minigen import F, Tensor, optim
@@ -29,11 +28,9 @@ from minigen.autoencoders import (
     dead_codes_notice,
     perplexity,
 )
-from minigen.data import DataLoader, Dataset, to_float, to_uint8, warp
-from minigen.metrics import Reader, psnr
+from minigen.data import DataLoader, Dataset, to_float, warp
+from minigen.metrics import psnr
 from minigen.nn import Module
-from minigen.random import Generator
-from minigen.viz import save_curves, save_images
 
 CODES, CODE_SIZE = 128, 16
 PATCH = 4  # one code for so many pixels, squared
@@ -71,7 +68,10 @@ def train(args: argparse.Namespace, training: Dataset, classes: int) -> tuple[Ru
     prior = CodePrior(CODES, height // PATCH * (width // PATCH), classes, **PRIOR).to(args.device)
     first = -int(-AUTOENCODER_SHARE * args.steps // 1)  # step of the prior
     ema = optim.EMA(prior, decay=0.99)
-    optimizers = [optim.Adam(network.parameters(), lr=2e-3), optim.AdamW(prior.parameters(), lr=1e-3, max_norm=1.0, ema=ema)]
+    optimizers = [
+        optim.Adam(network.parameters(), lr=2e-3),
+        optim.AdamW(prior.parameters(), lr=1e-3, max_norm=1.0, ema=ema),
+    ]
     phases = [first, max(1, args.steps - first)]
     schedules = [optim.CosineLR(o, n, min(100, n // 10)) for o, n in zip(optimizers, phases, strict=True)]
     batches = DataLoader(training.images, training.labels, batch_size=args.batch, seed=args.seed, device=args.device)
@@ -118,18 +118,36 @@ def main() -> None:
     x = to_float(test.images, 0, 1)
     codes = in_batches(network.encode, x)
     images = in_batches(lambda c: network.decode(c, 28, 28), codes)
-    print("psnr", psnr(images, x, 1), "ppl", perplexity(code_counts(codes, CODES)), dead_codes_notice(code_counts(codes, CODES)))
-    from sklearn.cluster import MiniBatchKMeans
+    print(
+        "psnr",
+        psnr(images, x, 1),
+        "ppl",
+        perplexity(code_counts(codes, CODES)),
+        dead_codes_notice(code_counts(codes, CODES)),
+    )
     import time
-    t=time.time()
-    def patches(im): 
-        n,h,w,c=im.shape
-        return im.reshape(n,h//4,4,w//4,4,c).transpose(0,1,3,2,4,5).reshape(-1,16*c)
-    km = MiniBatchKMeans(CODES, random_state=0, n_init=1).fit(patches(to_float(held_out(data)[0].images,0,1)))
-    p = patches(x); k = km.predict(p)
-    print("kmeans", 10*np.log10(1/np.mean((km.cluster_centers_[k]-p)**2)), perplexity(code_counts(k, CODES)), time.time()-t)
+
+    from sklearn.cluster import MiniBatchKMeans
+
+    t = time.time()
+
+    def patches(im):
+        n, h, w, c = im.shape
+        return im.reshape(n, h // 4, 4, w // 4, 4, c).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 16 * c)
+
+    km = MiniBatchKMeans(CODES, random_state=0, n_init=1).fit(patches(to_float(held_out(data)[0].images, 0, 1)))
+    p = patches(x)
+    k = km.predict(p)
+    print(
+        "kmeans",
+        10 * np.log10(1 / np.mean((km.cluster_centers_[k] - p) ** 2)),
+        perplexity(code_counts(k, CODES)),
+        time.time() - t,
+    )
     with ema.applied():
-        nats = np.concatenate([in_batches(lambda i: prior.loss(Tensor(codes)[i], test.labels[i.numpy()], "none"), np.arange(len(codes)))])
+        nats = np.concatenate(
+            [in_batches(lambda i: prior.loss(Tensor(codes)[i], test.labels[i.numpy()], "none"), np.arange(len(codes)))]
+        )
     print("prior", nats.mean(), "unigram", np.log(perplexity(code_counts(codes, CODES))))
 
 
