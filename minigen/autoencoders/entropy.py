@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..backend import array_module, on_device_of
 from ..data.base import require
 from ..nn import Module, Parameter
 from ..random import rand
 from ..tensor import Tensor
+from .quantize import straight_through
 
 TOTAL = 2**24  # the coder's probabilities are whole multiples of 2^-24
 LEAST = 1e-9  # a probability that underflowed costs 30 bits
@@ -29,6 +31,12 @@ LEAST = 1e-9  # a probability that underflowed costs 30 bits
 def add_uniform_noise(y: Tensor, generator: Any = None) -> Tensor:
     """y + u, u uniform in [-1/2, 1/2): what stands in for rounding."""
     return y + (rand(*y.shape, dtype=y.dtype, generator=generator, device=y.device) - 0.5)
+
+
+def round_straight_through(y: Tensor) -> Tensor:
+    """y rounded to whole numbers, with a gradient as if it were not."""
+    with on_device_of(y.data):
+        return straight_through(y, Tensor(array_module(y.data).rint(y.data)))
 
 
 class FactorizedPrior(Module):
@@ -50,15 +58,15 @@ class FactorizedPrior(Module):
         self.log_scale = Parameter(np.full(shape, math.log(0.25), np.float32))
 
     def bits(self, y: Tensor, level: Any) -> Tensor:
-        """-log2 p(y) of each code under the prior of its level: (N, size), whole numbers (N,) -> (N,)."""
+        """-log2 p(y) of each code: (N, size) and their level, a whole number or one for each, (N,) -> (N,)."""
         if y.ndim != 2 or y.shape[1] != self.mean.shape[-1]:
             raise ValueError(f"FactorizedPrior: codes must be (N, {self.mean.shape[-1]}), got shape {y.shape}")
-        weight = ops.softmax(self.logits[level], 1)  # (N, K, size)
+        weight = ops.softmax(self.logits[level], -2)  # (K, size) or (N, K, size)
         sharpness = ops.exp(-self.log_scale[level])
         # F(v + 1/2) - F(v - 1/2) is the same on both sides of the mean; on the left sigmoid keeps its digits
         v = -ops.abs(y.reshape(len(y), 1, -1) - self.mean[level])
         p = ops.sigmoid((v + 0.5) * sharpness) - ops.sigmoid((v - 0.5) * sharpness)
-        return ops.log((weight * p).sum(1) + LEAST).sum(-1) / -math.log(2)
+        return ops.log((weight * p).sum(-2) + LEAST).sum(-1) / -math.log(2)
 
     def tables(self, level: int, limit: int) -> CodingTables:
         """The prior of a level for the coder, on the numbers from -limit to limit; the outermost take in the tails."""

@@ -1,6 +1,7 @@
 """Figures that say how well a model works."""
 
 from .images import psnr
+from .rate_distortion import best_points, jpeg, png_bytes, psnr_gain
 from .reader import Reader
 
-__all__ = ["Reader", "psnr"]
+__all__ = ["Reader", "best_points", "jpeg", "png_bytes", "psnr", "psnr_gain"]

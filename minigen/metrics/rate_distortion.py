@@ -13,7 +13,6 @@ import numpy as np
 
 from ..data.base import require
 from ..viz import image_grid
-from .images import psnr
 
 
 def best_points(points: Sequence[tuple[float, float]]) -> np.ndarray:
@@ -52,12 +51,6 @@ def jpeg(images: np.ndarray, quality: int) -> tuple[float, np.ndarray]:
     rows, columns = sheet.shape[0] // height, sheet.shape[1] // width
     cells = sheet.reshape(rows, height, columns, width, channels).swapaxes(1, 2).reshape(-1, height, width, channels)
     return len(stream) / n, cells[:n]
-
-
-def jpeg_curve(images: np.ndarray, qualities: Sequence[int]) -> np.ndarray:
-    """JPEG's curve for a set of images."""
-    files = [jpeg(images, quality) for quality in qualities]
-    return best_points([(size, psnr(decoded, images)) for size, decoded in files])
 
 
 def _contact_sheet(images: np.ndarray, **settings) -> bytes:
