@@ -46,6 +46,7 @@ CODE_SIZE = 128
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2)
 PCA_SIZES, PCA_STEPS = (20, 40, 60, 80, 120, 160, 240, 320), np.geomspace(3, 0.3, 20)
 JPEG_QUALITIES = range(1, 60, 3)
+SHOWN = 3  # level of the images in samples.npz
 
 
 class Codec(nn.Module):
@@ -233,9 +234,38 @@ def main() -> None:
         curves[name] = best_points([(size, psnr(images, test)) for size, images in files])
     png = png_bytes(test)
     draw(run.folder / "rate_distortion.png", curves, png, pixels.shape[1])
-    for (size, quality), lam in zip(ours, LAMBDAS): print(f"{lam:.3g}: {size:.2f} bytes, {quality:.2f} dB")
-    print(curves["JPEG"][:5], png)
-    for n in ("PCA","JPEG"): print(n, psnr_gain(curves["ours"], curves[n]))
+    shown = test[: args.samples]
+    rows = {"original": shown[:10]}
+    for level in (0, 2, 4):
+        size, _ = ours[level]
+        rival = min(by_pca, key=lambda file: (abs(np.log(file[0] / size)) > 0.05, -psnr(file[1], test)))
+        rows[f"ours, {size:.1f} bytes"] = decoded[level][: len(shown[:10])]
+        rows[f"PCA, {rival[0]:.1f} bytes"] = rival[1][: len(shown[:10])]
+    smallest = min(by_jpeg, key=lambda file: file[0])
+    rows[f"JPEG, {smallest[0]:.1f} bytes"] = smallest[1][: len(shown[:10])]
+    run.write_samples(decoded[SHOWN][: args.samples], rows, originals=shown)
+
+    gains = {name: psnr_gain(curves["ours"], curves[name]) for name in ("PCA", "JPEG")}
+    run.write_metrics(
+        {
+            "held_out_images": len(test),
+            "curves_bytes_psnr": {name: curve.round(3).tolist() for name, curve in curves.items()},
+            "levels_bytes_psnr": ours,
+            "png_bytes": png,
+            "gain_least_mean": gains,
+            "model_bytes_not_counted": (run.folder / "model.safetensors").stat().st_size,
+        }
+    )
+    print("\n".join(f"level {i}: {size:.2f} bytes an image, {quality:.2f} dB" for i, (size, quality) in enumerate(ours)))
+    low, high = curves["ours"][[0, -1], 0]
+    between = f"at {low:.0f} to {high:.0f} bytes an image"
+    report(
+        [
+            (f"least dB above PCA {between}", gains["PCA"][0], ">=", 1.0, f"mean {gains['PCA'][1]:.3g}"),
+            ("least dB above JPEG at equal bytes", gains["JPEG"][0], ">=", 0.0, f"mean {gains['JPEG'][1]:.3g}"),
+        ],
+        args.check,
+    )
 
 
 if __name__ == "__main__":

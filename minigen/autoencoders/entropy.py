@@ -76,7 +76,7 @@ class FactorizedPrior(Module):
         weight = np.exp(logits) / np.exp(logits).sum(0)
         edges = np.arange(-limit, limit) + 0.5
         inner = weight * 0.5 * (1 + np.tanh((edges - mean) * np.exp(-log_scale) / 2))  # F, (K, size, 2 limit)
-        return CodingTables.from_probabilities(np.diff(inner.sum(0), prepend=0, append=1))
+        return CodingTables.from_probabilities(np.diff(inner.sum(0), prepend=0, append=1).clip(0))
 
 
 class CodingTables:
@@ -86,9 +86,10 @@ class CodingTables:
     """
 
     def __init__(self, counts: np.ndarray):
-        if counts.ndim != 2 or counts.shape[1] % 2 == 0 or (counts < 1).any() or (counts.sum(1) != TOTAL).any():
+        fits = counts.ndim == 2 and counts.shape[1] >= 3 and counts.shape[1] % 2 == 1
+        if not fits or (counts < 1).any() or (counts.sum(1) != TOTAL).any():
             raise ValueError(
-                "CodingTables: counts must be (size, 2 limit + 1), at least 1, and add up to 2^24 in each row"
+                "CodingTables: counts must be (size, 2 limit + 1), limit and counts at least 1, and add up to 2^24 in each row"
             )
         self.counts, self.limit = counts.astype(np.int32), counts.shape[1] // 2
 
