@@ -89,7 +89,8 @@ class CodingTables:
         fits = counts.ndim == 2 and counts.shape[1] >= 3 and counts.shape[1] % 2 == 1
         if not fits or (counts < 1).any() or (counts.sum(1) != TOTAL).any():
             raise ValueError(
-                "CodingTables: counts must be (size, 2 limit + 1), limit and counts at least 1, and add up to 2^24 in each row"
+                "CodingTables: counts must be (size, 2 limit + 1), limit and counts at least 1, "
+                "and add up to 2^24 in each row"
             )
         self.counts, self.limit = counts.astype(np.int32), counts.shape[1] // 2
 

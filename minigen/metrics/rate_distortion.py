@@ -56,7 +56,8 @@ def jpeg(images: np.ndarray, quality: int) -> tuple[float, np.ndarray]:
 def _contact_sheet(images: np.ndarray, **settings) -> bytes:
     """A file with the images side by side, as many in a row as make it about square."""
     sheet = image_grid(images, padding=0)
+    if sheet.shape[-1] == 1:
+        sheet = sheet.squeeze(-1)
     file = io.BytesIO()
-    image = require("PIL.Image", "Pillow", "a contact sheet").fromarray(sheet.squeeze(-1) if sheet.shape[-1] == 1 else sheet)
-    image.save(file, **settings)
+    require("PIL.Image", "Pillow", "a contact sheet").fromarray(sheet).save(file, **settings)
     return file.getvalue()

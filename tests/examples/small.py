@@ -10,7 +10,16 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "common")
 # For each example: its arguments, and what to set in it, so that it takes seconds on the emulator.
 SMALL = {
-    "compression": (["--steps", "2", "--batch", "4"], {"PCA_SIZES": (4, 8), "PCA_STEPS": (1.0, 0.5)}),
+    "compression": (
+        ["--steps", "2", "--batch", "4"],
+        {
+            "LAMBDAS": (2.5, 25),
+            "PICTURED": (0, 1),
+            "PCA_SIZES": (4, 8),
+            "PCA_STEPS": (1.0, 0.5),
+            "NETWORK": {"channels": 8, "patch": 2},
+        },
+    ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
 }
 START = """
