@@ -85,8 +85,7 @@ class Codec(nn.Module):
 def train(args: argparse.Namespace, images: np.ndarray, codec: Codec, generator: Any) -> tuple[Run, optim.EMA]:
     lambdas = Tensor(np.array(LAMBDAS, np.float32)).to(args.device)
     ema = optim.EMA(codec, decay=0.998)
-    of_prior = {id(p) for p in codec.prior.parameters()}
-    transforms = [p for p in codec.parameters() if id(p) not in of_prior]
+    transforms = [p for name, p in codec.named_parameters() if not name.startswith("prior.")]
     optimizer = optim.Adam(transforms, lr=2e-3, betas=(0.9, 0.99), max_norm=5.0)
     prior_optimizer = optim.Adam(codec.prior.parameters(), lr=2e-2, betas=(0.9, 0.99))  # it has to follow the codes
     schedules = [optim.CosineLR(o, args.steps, min(100, args.steps // 10)) for o in (optimizer, prior_optimizer)]
