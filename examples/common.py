@@ -25,17 +25,19 @@ SAVE_EVERY_SECONDS = 30
 FREE_TO_CHANGE = ("out", "device", "samples", "resume", "check")  # between a run and its continuation
 
 
+def at_least(smallest: int) -> Callable[[str], int]:
+    """The type of a whole-number argument of a command line."""
+
+    def whole_number(text: str) -> int:
+        if int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"must be at least {smallest}, got {text}")
+        return int(text)
+
+    return whole_number
+
+
 def arguments(name: str, description: str, steps: int, batch: int, samples: int, data: str = "digits") -> Any:
     """The command line of every example, as an argparse parser; an example may add to it."""
-
-    def at_least(smallest: int):
-        def whole_number(text: str) -> int:
-            if int(text) < smallest:
-                raise argparse.ArgumentTypeError(f"must be at least {smallest}, got {text}")
-            return int(text)
-
-        return whole_number
-
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
         "--data", default=data, help="'digits', 'photos', 'shapes', a folder of images, or an .npz, MNIST or CIFAR file"
