@@ -75,10 +75,8 @@ def load_data(args: argparse.Namespace) -> Dataset:
 def held_out(data: Dataset, share: float = 0.2) -> tuple[Dataset, Dataset]:
     """Training images, and that share of all images (at least one) which no network sees: the same for every seed."""
     order = np.random.default_rng(0).permutation(len(data))
-    parts = np.split(order, [len(data) - max(1, round(share * len(data)))])
-    labels = [None if data.labels is None else data.labels[part] for part in parts]
-    training, test = (Dataset(data.images[p], y, data.name) for p, y in zip(parts, labels, strict=True))
-    return training, test
+    training, test = np.split(order, [len(data) - max(1, round(share * len(data)))])
+    return data.subset(training), data.subset(test)
 
 
 def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str = "cpu", size: int = 250) -> np.ndarray:

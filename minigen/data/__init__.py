@@ -2,7 +2,7 @@
 
     from minigen.data import DataLoader, load, to_float
 
-    dataset = load("digits")  # or a folder of images, an MNIST or CIFAR file, an .npz
+    dataset = load("digits")  # or "shapes", a folder of images, an MNIST or CIFAR file, an .npz
     batches = DataLoader(dataset.images, dataset.labels, batch_size=64, seed=0)
     images, labels = next(batches)  # uint8 (64, 28, 28, 1), int64 (64,)
     x = to_float(images)  # float32 in [-1, 1]
@@ -10,21 +10,27 @@
 Everything is held in memory, channels last. Nothing is downloaded.
 """
 
-from .augment import warp
+from .augment import binarise, warp
 from .base import Dataset
 from .datasets import digits, load
 from .formats import cifar, idx, image_folder, npz
 from .loader import DataLoader, to_float, to_uint8
+from .photos import photograph, photos
+from .shapes import shapes
 
 __all__ = [
     "DataLoader",
     "Dataset",
+    "binarise",
     "cifar",
     "digits",
     "idx",
     "image_folder",
     "load",
     "npz",
+    "photograph",
+    "photos",
+    "shapes",
     "to_float",
     "to_uint8",
     "warp",

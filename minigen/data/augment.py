@@ -1,4 +1,4 @@
-"""Random small deformations of images, by which a few thousand images go further (Simard et al. 2003)."""
+"""Random changes of images, by which a few thousand go further."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ..backend import Array, array_module, kernels_on, on_device_of
-from ..random import Generator
+from ..backend import Array, array_module, device_of, kernels_on, on_device_of
+from ..random import Generator, rand
 
 _NODES = 4  # the smooth displacement is given by 4 x 4 random vectors
 
@@ -27,6 +27,7 @@ def warp(
     rotation, in degrees, scale and shear are the standard deviations of normal numbers; so are shift and elastic, in
     pixels: of the whole image, and of a smooth field of displacements beyond that.
     The random numbers are one draw of `generator`: image i of draw n is always deformed in the same way.
+    After Simard et al. (2003), who bent MNIST's digits.
     """
     if images.ndim != 4:
         raise ValueError(f"warp: needs images (N, H, W, C), got shape {images.shape}")
@@ -70,3 +71,13 @@ def _smooth(side: int) -> np.ndarray:
     position = np.arange(side)[:, None] / (side - 1) * (_NODES - 1) - np.arange(_NODES)
     bumps = np.exp(-(position**2))
     return (bumps / np.sqrt((bumps**2).sum(1, keepdims=True))).astype(np.float32)
+
+
+def binarise(intensities: Array, generator: Generator) -> Array:
+    """Each pixel 1 with probability its intensity in [0, 1], else 0: float32, any shape, NumPy or CuPy.
+
+    What models of black and white pixels are trained and tested on (Salakhutdinov & Murray 2008), anew at each step.
+    """
+    u = rand(*intensities.shape, generator=generator, device=device_of(intensities)).data
+    with on_device_of(intensities):
+        return (u < intensities).astype(np.float32)

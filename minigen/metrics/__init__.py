@@ -2,5 +2,6 @@
 
 from .images import psnr
 from .probes import linear_probe, nearest_neighbours
+from .reader import Reader
 
-__all__ = ["linear_probe", "nearest_neighbours", "psnr"]
+__all__ = ["Reader", "linear_probe", "nearest_neighbours", "psnr"]

@@ -1,4 +1,4 @@
-"""examples/ddpm.py as a user runs it, beyond the contract of all examples: every kind of stop, damaged checkpoints, errors.
+"""examples/ddpm.py as a user runs it, beyond what all examples promise: each kind of stop, damaged checkpoints, errors.
 
 The runs are tiny (random 8 x 8 images, a few steps).
 """
