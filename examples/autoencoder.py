@@ -13,16 +13,14 @@ at every step, so that the networks learn digits and not these few images.
 from __future__ import annotations
 
 import argparse
-import sys
 
 import numpy as np
-from common import Run, arguments, at_least, held_out, in_batches, load_data, report, run_main
+from common import Run, arguments, at_least, in_batches, load_split, report, run_main
 
 import minigen
 from minigen import Tensor, optim
 from minigen.autoencoders import Autoencoder, squared_error
-from minigen.data import DataLoader, to_float, to_uint8
-from minigen.data.augment import warp
+from minigen.data import DataLoader, to_float, to_uint8, warp
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Autoencoder, optim.EMA]:
@@ -67,10 +65,7 @@ def main() -> None:
     parser = arguments("autoencoder", __doc__.split("\n")[0], steps=1200, batch=64, samples=20)
     parser.add_argument("--code-size", type=at_least(1), default=30, help="numbers that an image is squeezed into")
     args = parser.parse_args()
-    data = load_data(args)
-    if any(side % 4 for side in data.images.shape[1:3]):
-        sys.exit(f"--data: the sides of the images must be multiples of 4, got {data.images.shape[1:3]}")
-    training, test = held_out(data)
+    training, test = load_split(args, multiple_of=4)
     run, network, ema = train(args, training.images)
 
     x = to_float(test.images, 0, 1)

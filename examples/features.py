@@ -18,14 +18,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from common import Run, arguments, at_least, held_out, in_batches, load_data, report, run_main
+from common import Run, arguments, at_least, in_batches, load_split, report, run_main
 from tqdm import tqdm
 
 import minigen
 from minigen import Tensor, optim
 from minigen.autoencoders import Autoencoder, squared_error
-from minigen.data import DataLoader, to_float, to_uint8
-from minigen.data.augment import warp
+from minigen.data import DataLoader, to_float, to_uint8, warp
 from minigen.metrics import linear_probe, nearest_neighbours
 from minigen.random import Generator
 
@@ -112,10 +111,7 @@ def draw_features(path: Path, codes: dict[str, tuple], labels: np.ndarray, count
 
 def labelled_images(args: argparse.Namespace) -> list[np.ndarray]:
     """Training images, their labels, test images, their labels; what will not do ends the program with one sentence."""
-    data = load_data(args)
-    if any(side % 4 for side in data.images.shape[1:3]):
-        sys.exit(f"--data: the sides of the images must be multiples of 4, got {data.images.shape[1:3]}")
-    training, test = held_out(data)
+    training, test = load_split(args, multiple_of=4)
     if training.labels is None or test.labels is None:
         sys.exit(f"--data: {args.data} has no labels for the classifiers to learn")
     _, images_of_class = np.unique(training.labels, return_counts=True)
