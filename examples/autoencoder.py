@@ -2,7 +2,7 @@
 
     python examples/autoencoder.py                  # trains, then writes runs/autoencoder/samples.png
     python examples/autoencoder.py --code-size 10   # a narrower bottleneck
-    python examples/autoencoder.py --data photos    # other images
+    python examples/autoencoder.py --data my_images # a folder of images whose sides are multiples of 4
 
 The whole algorithm: an encoder turns an image x of 784 pixels into a code z of 30 numbers, a decoder turns z into an
 image again, and both descend on |decode(encode(x)) - x|^2. Principal component analysis is the same with two linear
