@@ -12,6 +12,7 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path
 SMALL = {
     "autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {}),
     "features": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 1}),
+    "anomaly": (["--steps", "2", "--batch", "4", "--samples", "1"], {"HIDDEN": 8, "CODE": 2}),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
 }
 START = """
