@@ -1,5 +1,6 @@
 """Autoencoders: losses, the Gaussian posterior of the variational kind, codebooks and their prior, and networks."""
 
+from .entropy import CodingTables, FactorizedPrior, add_uniform_noise, round_straight_through
 from .losses import (
     DiagonalGaussian,
     active_units,
@@ -18,17 +19,21 @@ __all__ = [
     "CodeDecoder",
     "CodeEncoder",
     "CodePrior",
+    "CodingTables",
     "Decoder",
     "DiagonalGaussian",
     "Encoder",
+    "FactorizedPrior",
     "VectorQuantizer",
     "active_units",
+    "add_uniform_noise",
     "bernoulli_nll",
     "code_counts",
     "collapse_notice",
     "dead_codes_notice",
     "importance_weighted_bound",
     "perplexity",
+    "round_straight_through",
     "squared_error",
     "standard_normal_log_prob",
     "straight_through",

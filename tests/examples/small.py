@@ -13,6 +13,16 @@ SMALL = {
     "autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {}),
     "features": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 1}),
     "anomaly": (["--steps", "2", "--batch", "4", "--samples", "1"], {"HIDDEN": 8, "CODE": 2}),
+    "compression": (
+        ["--steps", "2", "--batch", "4"],
+        {
+            "LAMBDAS": (2.5, 25),
+            "PICTURED": (0, 1),
+            "PCA_SIZES": (4, 8),
+            "PCA_STEPS": (1.0, 0.5),
+            "NETWORK": {"channels": 8, "patch": 2},
+        },
+    ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
 }
 START = """
