@@ -73,6 +73,22 @@ def _smooth(side: int) -> np.ndarray:
     return (bumps / np.sqrt((bumps**2).sum(1, keepdims=True))).astype(np.float32)
 
 
+def symmetries(images: Array, generator: Generator) -> Array:
+    """Each image mirrored and turned by quarter turns at random: one of the 8 symmetries of a square, all as likely.
+
+    images: any dtype (N, H, W, C), NumPy or CuPy -> the same; those that are not square are not turned to their side
+    """
+    if images.ndim != 4:
+        raise ValueError(f"symmetries: needs images (N, H, W, C), got shape {images.shape}")
+    chosen = rand(3, len(images), 1, 1, 1, generator=generator, device=device_of(images)).data
+    with on_device_of(images):
+        xp = array_module(images)
+        upside_down, mirrored, transposed = chosen < 0.5
+        images = xp.where(upside_down, images[:, ::-1], images)
+        images = xp.where(mirrored, images[:, :, ::-1], images)
+        return xp.where(transposed, images.swapaxes(1, 2), images) if images.shape[1] == images.shape[2] else images
+
+
 def binarise(intensities: Array, generator: Generator) -> Array:
     """Each pixel 1 with probability its intensity in [0, 1], else 0: float32, any shape, NumPy or CuPy.
 
