@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..backend import Array, array_module, device_of, kernels_on, on_device_of
@@ -36,9 +38,9 @@ def warp(
     with on_device_of(images):
         y, x = (a.reshape(n, -1) for a in _sources(normal, height, width, rotation, scale, shear, shift, elastic))
         padded = xp.pad(images.astype(np.float32), [(0, 0), (1, 1), (1, 1), (0, 0)]).reshape(-1, channels)
-        y, x = xp.asarray(np.clip(y + 1, 0, height + 0.999)), xp.asarray(np.clip(x + 1, 0, width + 0.999))
-        top, left = y.astype(np.int64), x.astype(np.int64)
-        below, right = (y - top)[..., None], (x - left)[..., None]
+        y, x = xp.asarray(np.clip(y + 1, 0, height + 1)), xp.asarray(np.clip(x + 1, 0, width + 1))
+        top, left = np.minimum(y.astype(np.int64), height), np.minimum(x.astype(np.int64), width)
+        below, right = (a.astype(np.float32)[..., None] for a in (y - top, x - left))
         first = top * (width + 2) + left + xp.arange(n)[:, None] * ((height + 2) * (width + 2))
         upper = padded[first] * (1 - right) + padded[first + 1] * right
         lower = padded[first + width + 2] * (1 - right) + padded[first + width + 3] * right
@@ -47,7 +49,7 @@ def warp(
 
 def _sources(normal, height, width, rotation, scale, shear, shift, elastic) -> tuple[np.ndarray, np.ndarray]:
     """The rows and columns (N, H, W) of the points that each pixel is taken from."""
-    angle = np.deg2rad(rotation) * normal[:, 0]
+    angle = math.radians(rotation) * normal[:, 0]
     stretch_y, stretch_x = np.exp(scale * normal[:, 1]), np.exp(scale * normal[:, 2])
     slant = shear * normal[:, 3]
     cos, sin = np.cos(angle), np.sin(angle)
@@ -65,7 +67,7 @@ def _sources(normal, height, width, rotation, scale, shear, shift, elastic) -> t
 
 def _smooth(side: int) -> np.ndarray:
     """(side, nodes): bumps around nodes spread evenly over the side; a displacement has variance 1."""
-    position = np.arange(side)[:, None] / (side - 1) * (_NODES - 1) - np.arange(_NODES)
+    position = np.arange(side)[:, None] / max(side - 1, 1) * (_NODES - 1) - np.arange(_NODES)
     bumps = np.exp(-(position**2))
     return (bumps / np.sqrt((bumps**2).sum(1, keepdims=True))).astype(np.float32)
 
