@@ -19,7 +19,7 @@ import minigen
 from minigen import Tensor
 from minigen.data import Dataset, load
 from minigen.serialization import CheckpointError
-from minigen.viz import save_curves, save_images
+from minigen.viz import save_curves, save_images, save_rows
 
 SAVE_EVERY_SECONDS = 30
 FREE_TO_CHANGE = ("out", "device", "samples", "resume", "check")  # between a run and its continuation
@@ -73,10 +73,8 @@ def load_data(args: argparse.Namespace) -> Dataset:
 def held_out(data: Dataset, share: float = 0.2) -> tuple[Dataset, Dataset]:
     """Training images, and that share of all images (at least one) which no network sees: the same for every seed."""
     order = np.random.default_rng(0).permutation(len(data))
-    parts = np.split(order, [len(data) - max(1, round(share * len(data)))])
-    labels = [None if data.labels is None else data.labels[part] for part in parts]
-    training, test = (Dataset(data.images[p], y, data.name) for p, y in zip(parts, labels, strict=True))
-    return training, test
+    training, test = np.split(order, [len(data) - max(1, round(share * len(data)))])
+    return data.subset(training), data.subset(test)
 
 
 def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str = "cpu", size: int = 250) -> np.ndarray:
@@ -201,9 +199,12 @@ class Run:
         pool = cupy.get_default_memory_pool()
         return [f"{pool.used_bytes() / 2**20:.0f} of {pool.total_bytes() / 2**20:.0f} MiB"]
 
-    def write_samples(self, images: np.ndarray, **also: Any) -> None:
-        """Writes samples.png (the first 100), samples.npz (all, uint8, and `also`) and curves.png."""
-        save_images(images[:100], self.folder / "samples.png")
+    def write_samples(self, images: np.ndarray, rows: dict[str, np.ndarray] | None = None, **also: Any) -> None:
+        """Writes samples.png (the first 100, or named `rows`), samples.npz (all, uint8, and `also`) and curves.png."""
+        if rows is None:
+            save_images(images[:100], self.folder / "samples.png")
+        else:
+            save_rows(rows, self.folder / "samples.png")
         np.savez_compressed(self.folder / "samples.npz", images=images, **also)
         save_curves(self.curves, self.folder / "curves.png")
 

@@ -22,6 +22,7 @@ import minigen
 from minigen import Tensor, optim
 from minigen.data import DataLoader, to_float, to_uint8
 from minigen.diffusion import Diffusion, UNet
+from minigen.metrics import Reader
 
 SAMPLING_STEPS = 100
 SAMPLING_BATCH = 100
@@ -63,33 +64,6 @@ def sample(args: argparse.Namespace, network: UNet, diffusion: Diffusion, shape:
             images.append(to_uint8(x.numpy()))
             bar.update(n)
     return np.concatenate(images)
-
-
-class Reader:
-    """A classifier of the real images, to say whether a sample reads as one of their classes.
-
-    Logistic regression on pixels, fitted on four fifths of the real images; the rest gives the baseline.
-    """
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray):
-        from sklearn.linear_model import LogisticRegression
-
-        order = np.random.default_rng(0).permutation(len(images))
-        fitted, held_out = np.split(order, [len(images) * 4 // 5])
-        self.classes = len(np.unique(labels))
-        self.model = LogisticRegression(C=10, max_iter=1000).fit(self._pixels(images[fitted]), labels[fitted])
-        self.real = self.share_read(images[held_out])
-
-    @staticmethod
-    def _pixels(images: np.ndarray) -> np.ndarray:
-        return images.reshape(len(images), -1) / 255
-
-    def share_read(self, images: np.ndarray, confidence: float = 0.8) -> float:
-        """The share of images whose most likely class has more than this probability."""
-        return float((self.model.predict_proba(self._pixels(images)).max(1) > confidence).mean())
-
-    def histogram(self, images: np.ndarray) -> list[int]:
-        return np.bincount(self.model.predict(self._pixels(images)), minlength=self.classes).tolist()
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Pictures: grids of images, loss curves, and the autograd graph of a value.
 
     save_images(samples, "samples.png")  # uint8, or floats in [-1, 1]; (N, H, W, C)
+    save_rows({"originals": x, "reconstructions": y}, "rows.png")
     save_curves({"train": train_losses, "test": (steps, test_losses)}, "curves.png", title="VAE")
     graph(loss).save("loss.svg")  # or print(graph(loss).source), or .save("loss.dot")
 
@@ -64,6 +65,37 @@ def save_images(images: Any, path: str | os.PathLike, columns: int | None = None
     pillow = require("PIL.Image", "Pillow", "save_images")
     grid = image_grid(images, columns).repeat(scale, axis=0).repeat(scale, axis=1)
     pillow.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(path, format="PNG")
+
+
+def save_rows(rows: Mapping[str, Any], path: str | os.PathLike, columns: int = 10, scale: int = 2) -> None:
+    """Writes a PNG with a row of images for each entry of `rows` and its name beside it, to be compared by column.
+
+    rows: name -> images as in `image_grid`, equally many under every name. After `columns` images all the rows begin
+    again further down.
+    """
+    lengths = {name: len(images) for name, images in rows.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"save_rows: needs equally many images under each name, got {lengths}")
+    if columns < 1 or scale < 1:
+        raise ValueError(f"save_rows: needs columns >= 1 and scale >= 1, got {columns} and {scale}")
+    pillow = require("PIL.Image", "Pillow", "save_rows")
+    from PIL import ImageDraw, ImageFont
+
+    starts = range(0, next(iter(lengths.values())), columns)
+    blocks = [{name: image_grid(images[i : i + columns], columns) for name, images in rows.items()} for i in starts]
+    font = ImageFont.load_default(7 * scale)
+    margin = math.ceil(max(font.getlength(name) for name in rows)) + 4 * scale
+    height, width = (scale * size for size in next(iter(blocks[0].values())).shape[:2])
+    gap = 4 * scale  # between blocks
+    picture = pillow.new("RGB", (margin + width, len(blocks) * (len(rows) * height + gap) - gap), "white")
+    for b, block in enumerate(blocks):
+        for r, (name, row) in enumerate(block.items()):
+            top = b * (len(rows) * height + gap) + r * height
+            large = row.repeat(scale, axis=0).repeat(scale, axis=1)
+            picture.paste(pillow.fromarray(large.squeeze(-1) if large.shape[-1] == 1 else large), (margin, top))
+            middle = (margin - 2 * scale, top + height // 2)
+            ImageDraw.Draw(picture).text(middle, name, fill="black", anchor="rm", font=font)
+    picture.save(path, format="PNG")
 
 
 def save_curves(curves: Mapping[str, Any], path: str | os.PathLike, title: str | None = None) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigen
-from minigen.viz import Graph, graph, image_grid, save_curves, save_images
+from minigen.viz import Graph, graph, image_grid, save_curves, save_images, save_rows
 
 # Grids
 
@@ -86,6 +86,40 @@ def test_save_images_refuses(tmp_path):
         save_images(np.zeros((1, 2, 2)), tmp_path / "grid.jpg")
     with pytest.raises(ValueError, match="scale must be at least 1, got 0"):
         save_images(np.zeros((1, 2, 2)), tmp_path / "grid.png", scale=0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_named_rows_stand_below_each_other(tmp_path, channels):
+    pillow = pytest.importorskip("PIL.Image")
+    images = np.random.default_rng(0).integers(0, 255, (2, 5, 16, 12, channels)).astype(np.uint8)
+    rows = {"first": images[0], "second": images[1]}
+    save_rows(rows, tmp_path / "rows.png", columns=3, scale=2)
+    with pillow.open(tmp_path / "rows.png") as image:
+        pixels = np.asarray(image)[::2, ::2]
+    strips = [image_grid(row[i : i + 3], columns=3) for i in (0, 3) for row in rows.values()]
+    height, width = strips[0].shape[:2]
+    margin = pixels.shape[1] - width
+    for top, strip in zip((0, height, 2 * height + 4, 3 * height + 4), strips, strict=True):
+        shown = pixels[top : top + height, margin : margin + strip.shape[1]]
+        np.testing.assert_array_equal(shown, np.broadcast_to(strip, (*strip.shape[:2], 3)))
+        assert pixels[top : top + height, :margin].min() < 100  # its name
+    assert pixels.shape[0] == 4 * height + 4
+    assert (pixels[2 * height : 2 * height + 4] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "words"),
+    [
+        ({}, {}, r"equally many images under each name, got \{\}"),
+        ({"a": np.zeros((2, 4, 4)), "b": np.zeros((3, 4, 4))}, {}, "got {'a': 2, 'b': 3}"),
+        ({"a": np.zeros((2, 4, 4))}, {"columns": 0}, "needs columns >= 1 and scale >= 1, got 0 and 2"),
+        ({"a": np.zeros((2, 4, 4))}, {"scale": 0}, "needs columns >= 1 and scale >= 1, got 10 and 0"),
+    ],
+)
+def test_save_rows_refuses(tmp_path, rows, options, words):
+    with pytest.raises(ValueError, match=words):
+        save_rows(rows, tmp_path / "rows.png", **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -289,6 +323,7 @@ def test_a_missing_program_is_named_and_nothing_written(tmp_path, monkeypatch):
     ("module", "package", "call"),
     [
         ("PIL.Image", "Pillow", lambda path: save_images(np.zeros((1, 2, 2)), path)),
+        ("PIL.Image", "Pillow", lambda path: save_rows({"a": np.zeros((1, 2, 2))}, path)),
         ("matplotlib", "matplotlib", lambda path: save_curves({"a": [1.0]}, path)),
         ("graphviz", "graphviz", lambda path: Graph("digraph {}").save(path)),
     ],

@@ -1,4 +1,4 @@
-"""Autoencoders: losses, the Gaussian posterior of the variational kind, and convolutional networks."""
+"""Autoencoders: losses, the Gaussian posterior of the variational kind, codebooks and their prior, and networks."""
 
 from .losses import (
     DiagonalGaussian,
@@ -9,18 +9,27 @@ from .losses import (
     squared_error,
     standard_normal_log_prob,
 )
-from .networks import CodeDecoder, CodeEncoder, Decoder, Encoder
+from .networks import Autoencoder, CodeDecoder, CodeEncoder, Decoder, Encoder
+from .prior import CodePrior
+from .quantize import VectorQuantizer, code_counts, dead_codes_notice, perplexity, straight_through
 
 __all__ = [
+    "Autoencoder",
     "CodeDecoder",
     "CodeEncoder",
+    "CodePrior",
     "Decoder",
     "DiagonalGaussian",
     "Encoder",
+    "VectorQuantizer",
     "active_units",
     "bernoulli_nll",
+    "code_counts",
     "collapse_notice",
+    "dead_codes_notice",
     "importance_weighted_bound",
+    "perplexity",
     "squared_error",
     "standard_normal_log_prob",
+    "straight_through",
 ]

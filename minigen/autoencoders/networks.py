@@ -119,6 +119,29 @@ class CodeDecoder(Module):
         return self.decoder(ops.silu(self.first(z)).reshape(len(z), *self.map_shape))
 
 
+class Autoencoder(Module):
+    """x -> code -> x, for images in [0, 1]: (N, H, W, C) -> (N, H, W, C), by way of a `CodeEncoder` and `CodeDecoder`.
+
+    The code is `code_size` numbers of any size; a sigmoid keeps the pixels in [0, 1].
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], code_size: int, **settings):
+        super().__init__()
+        self.encoder = CodeEncoder(image_shape, code_size, **settings)
+        self.decoder = CodeDecoder(image_shape, code_size, **settings)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(N, H, W, C) -> (N, code_size)."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(N, code_size) -> (N, H, W, C), in [0, 1]."""
+        return ops.sigmoid(self.decoder(z))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
 def _map_shape(
     whose: str, image_shape: tuple[int, int, int], map_channels: int, patch: int = 1, multipliers=(1, 2), **_
 ) -> tuple[int, int, int]:

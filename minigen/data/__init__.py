@@ -2,7 +2,7 @@
 
     from minigen.data import DataLoader, load, to_float
 
-    dataset = load("digits")  # or a folder of images, an MNIST or CIFAR file, an .npz
+    dataset = load("digits")  # or "shapes", a folder of images, an MNIST or CIFAR file, an .npz
     batches = DataLoader(dataset.images, dataset.labels, batch_size=64, seed=0)
     images, labels = next(batches)  # uint8 (64, 28, 28, 1), int64 (64,)
     x = to_float(images)  # float32 in [-1, 1]
@@ -15,6 +15,8 @@ from .base import Dataset
 from .datasets import digits, load
 from .formats import cifar, idx, image_folder, npz
 from .loader import DataLoader, to_float, to_uint8
+from .photos import photograph, photos
+from .shapes import shapes
 
 __all__ = [
     "DataLoader",
@@ -26,6 +28,9 @@ __all__ = [
     "image_folder",
     "load",
     "npz",
+    "photograph",
+    "photos",
+    "shapes",
     "to_float",
     "to_uint8",
     "warp",

@@ -39,9 +39,10 @@ def warp(
         y, x = (a.reshape(n, -1) for a in _sources(normal, height, width, rotation, scale, shear, shift, elastic))
         padded = xp.pad(images.astype(np.float32), [(0, 0), (1, 1), (1, 1), (0, 0)]).reshape(-1, channels)
         y, x = xp.asarray(np.clip(y + 1, 0, height + 1)), xp.asarray(np.clip(x + 1, 0, width + 1))
-        top, left = np.minimum(y.astype(np.int64), height), np.minimum(x.astype(np.int64), width)
-        below, right = (a.astype(np.float32)[..., None] for a in (y - top, x - left))
-        first = top * (width + 2) + left + xp.arange(n)[:, None] * ((height + 2) * (width + 2))
+        top, left = xp.minimum(xp.floor(y), height), xp.minimum(xp.floor(x), width)
+        below, right = (y - top)[..., None], (x - left)[..., None]
+        pixel = top.astype(np.int64) * (width + 2) + left.astype(np.int64)
+        first = pixel + xp.arange(n)[:, None] * ((height + 2) * (width + 2))
         upper = padded[first] * (1 - right) + padded[first + 1] * right
         lower = padded[first + width + 2] * (1 - right) + padded[first + width + 3] * right
         return (upper * (1 - below) + lower * below).reshape(images.shape)

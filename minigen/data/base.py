@@ -13,9 +13,11 @@ import numpy as np
 class Dataset:
     """Images in memory.
 
-    images: uint8 (N, H, W, C), N >= 1
-    labels: int64 (N,), or None
-    name:   what to call it in messages and titles
+    images:     uint8 (N, H, W, C), N >= 1
+    labels:     int64 (N,), or None
+    name:       what to call it in messages and titles
+    captions:   N strings, or None
+    attributes: name -> int64 (N,), or None
 
     TypeError or ValueError if the arrays are anything else.
     """
@@ -23,19 +25,40 @@ class Dataset:
     images: np.ndarray
     labels: np.ndarray | None = None
     name: str = "dataset"
+    captions: list[str] | None = None
+    attributes: dict[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         _check_array(self.name, "images", self.images, np.uint8, "(N, H, W, C)")
         if 0 in self.images.shape:
             raise ValueError(f"Dataset {self.name!r}: holds no pixels, images have shape {self.images.shape}")
-        if self.labels is None:
-            return
-        _check_array(self.name, "labels", self.labels, np.int64, "(N,)")
-        if len(self.labels) != len(self.images):
-            raise ValueError(f"Dataset {self.name!r}: {len(self.images)} images but {len(self.labels)} labels")
+        named = {f"attribute {name!r}": values for name, values in (self.attributes or {}).items()}
+        if self.labels is not None:
+            named["labels"] = self.labels
+        for field, values in named.items():
+            _check_array(self.name, field, values, np.int64, "(N,)")
+            self._check_length(field, values)
+        if self.captions is not None:
+            if not isinstance(self.captions, list) or not all(isinstance(c, str) for c in self.captions):
+                raise TypeError(f"Dataset {self.name!r}: captions must be a list of strings")
+            self._check_length("captions", self.captions)
+
+    def _check_length(self, field: str, values: Any) -> None:
+        if len(values) != len(self.images):
+            raise ValueError(f"Dataset {self.name!r}: {len(self.images)} images but {len(values)} {field}")
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def subset(self, indices: np.ndarray) -> Dataset:
+        """The items at these indices, with all that belongs to them."""
+        return Dataset(
+            self.images[indices],
+            None if self.labels is None else self.labels[indices],
+            self.name,
+            None if self.captions is None else [self.captions[i] for i in indices],
+            None if self.attributes is None else {name: a[indices] for name, a in self.attributes.items()},
+        )
 
 
 def _check_array(name: str, field: str, value: Any, dtype: type, shape: str) -> None:

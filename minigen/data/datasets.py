@@ -1,4 +1,4 @@
-"""The built-in data set, and `load`, which takes what a user types after `--data`."""
+"""The built-in data sets by name, and `load`, which takes what a user types after `--data`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import numpy as np
 
 from .base import Dataset, require
 from .formats import GZIP_MAGIC, IMAGE_SUFFIXES, cifar, idx, image_folder, npz
+from .photos import photos
+from .shapes import shapes
 
 ACCEPTED = (
-    "'digits' (5,000 MNIST digits), or the path of: "
+    "'digits' (5,000 MNIST digits), 'shapes' (10,000 drawn by the computer, with captions), 'photos' (patches of "
+    "colour photographs), or the path of: "
     f"a folder of images ({', '.join(IMAGE_SUFFIXES)}), a folder of CIFAR .bin files, a CIFAR .bin file, "
     "an MNIST idx file of images (gzipped or not), or an .npz file with the array `images`"
 )
@@ -30,12 +33,17 @@ def digits() -> Dataset:
 
 
 def load(spec: str | os.PathLike, size: int = 32) -> Dataset:
-    """The data set that `spec` names: 'digits', or a path in any format that `minigen.data` reads.
+    """The data set that `spec` names: 'digits', 'shapes', 'photos' (for training), or a path in any format read here.
 
-    `size` is the side in pixels to which a folder of images is resized; the other formats keep theirs.
+    `size` is the side in pixels of the patches of photos, and that to which a folder of images is resized; the other
+    formats keep theirs.
     """
     if spec == "digits":
         return digits()
+    if spec == "photos":
+        return photos(size)
+    if spec == "shapes":
+        return shapes()
     path = Path(spec).expanduser()
     if not path.exists():
         raise FileNotFoundError(f"load: {str(spec)!r} is no known data set and no existing path; give {ACCEPTED}")

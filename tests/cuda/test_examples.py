@@ -1,71 +1,46 @@
-"""Every example with --device cuda, at small sizes: it trains, resumes, samples, and gives the CPU's numbers."""
+"""Every example with --device cuda, at small sizes: it trains, samples, and gives the CPU's numbers."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minigen
+from tests.examples.small import EXAMPLES, run_script, write_data
 
-for module in ("tqdm", "matplotlib", "PIL", "sklearn"):
+for module in ("tqdm", "matplotlib", "PIL", "sklearn", "skimage", "constriction"):
     pytest.importorskip(module)
 
-ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "common")
-# For each example: its arguments, and what to set in it, so that it takes seconds on the emulator.
-SMALL = {
-    "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
-}
-RUN = """
+EMULATE = f"""
 import sys
-sys.path[:0] = [{root!r}, {examples!r}]
-if {emulated}:
-    from tests.cuda.emulation import fake_cupy
-    fake_cupy.install()
-import minigen
-if {exact}:
-    minigen.float32_matmul_precision = lambda precision: None
-import {name} as example
-for key, value in {settings}.items():
-    setattr(example, key, value)
-example.main()
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from tests.cuda.emulation import fake_cupy
+fake_cupy.install()
+"""
+SCRIPT = """
+from pathlib import Path
+out = Path({out!r})
+assert run(out / "cpu") == 0
+assert run(out / "tensor cores", "--device", "cuda") == 0
+minigen.float32_matmul_precision("highest")
+minigen.float32_matmul_precision = lambda precision: None
+assert run(out / "exact", "--device", "cuda") == 0
 """
 
 
-def run(name, data, out, device, exact=False, emulated=False, more=()):
-    arguments, settings = SMALL[name]
-    code = RUN.format(
-        root=str(ROOT), examples=str(ROOT / "examples"), name=name, settings=settings, exact=exact, emulated=emulated
-    )
-    given = ["--data", str(data), "--out", str(out), "--device", device, *arguments, *more]
-    done = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done, minigen.load(out / "checkpoint.safetensors"), np.load(out / "samples.npz")["images"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    path = tmp_path_factory.mktemp("data") / "images.npz"
-    np.savez(path, images=rng.integers(0, 255, (12, 8, 8, 1)).astype(np.uint8), labels=np.arange(12) % 3)
-    return path
-
-
-def test_every_example_has_a_small_configuration():
-    assert set(EXAMPLES) == set(SMALL)
-
-
-@pytest.mark.parametrize("exact", [True, False], ids=["exact", "tensor cores"])
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_gives_the_numbers_of_the_cpu(request, name, exact, data, tmp_path):
+def test_gives_the_numbers_of_the_cpu(request, name, tmp_path):
     emulated = request.config.getoption("--device") == "emulated"
-    _, expected, expected_images = run(name, data, tmp_path / "cpu", "cpu")
-    done, state, images = run(name, data, tmp_path / "gpu", "cuda", exact, emulated)
+    done = run_script(name, write_data(tmp_path), SCRIPT.format(out=str(tmp_path)), EMULATE if emulated else "")
     assert "MiB" in done.stderr  # the memory pool's figures in the progress bar
-    tolerance = 2e-5 if exact else 2e-3
-    for curve, values in expected["curves"].items():
-        np.testing.assert_allclose(state["curves"][curve], values, rtol=tolerance, err_msg=curve)
-    assert images.shape == expected_images.shape
-    assert np.abs(images.astype(int) - expected_images).max() <= (1 if exact else 4)
+    expected, expected_images = results(tmp_path / "cpu")
+    for kind, tolerance, levels in (("exact", 2e-5, 1), ("tensor cores", 2e-3, 4)):
+        state, images = results(tmp_path / kind)
+        for curve, values in expected["curves"].items():
+            np.testing.assert_allclose(state["curves"][curve], values, rtol=tolerance, err_msg=f"{kind}: {curve}")
+        assert images.shape == expected_images.shape
+        assert np.abs(images.astype(int) - expected_images).max() <= levels
+
+
+def results(out):
+    return minigen.load(out / "checkpoint.safetensors"), np.load(out / "samples.npz")["images"]

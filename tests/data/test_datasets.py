@@ -53,6 +53,34 @@ def test_dataset_refuses(images, labels, error, words):
         Dataset(images, labels, "mine")
 
 
+@pytest.mark.parametrize(
+    ("captions", "attributes", "error", "words"),
+    [
+        (["one"], None, ValueError, "2 images but 1 captions"),
+        (("one", "two"), None, TypeError, "captions must be a list of strings"),
+        (["one", 2], None, TypeError, "captions must be a list of strings"),
+        (None, {"size": np.zeros(3, np.int64)}, ValueError, "2 images but 3 attribute 'size'"),
+        (None, {"size": [0, 1]}, TypeError, "attribute 'size' must be a NumPy array, got list"),
+        (None, {"size": np.zeros(2, np.int32)}, ValueError, "attribute 'size' must be int64 .* got int32"),
+    ],
+)
+def test_dataset_refuses_captions_and_attributes(captions, attributes, error, words):
+    with pytest.raises(error, match=f"'mine'.*{words}"):
+        Dataset(plain(0, (2, 4, 4, 1)), None, "mine", captions, attributes)
+
+
+def test_a_subset_keeps_what_belongs_to_its_items(rng):
+    images = rng.integers(0, 256, (3, 4, 4, 1)).astype(np.uint8)
+    whole = Dataset(images, np.array([5, 6, 7]), "mine", ["a", "b", "c"], {"size": np.array([1, 2, 3])})
+    part = whole.subset(np.array([2, 0]))
+    np.testing.assert_array_equal(part.images, images[[2, 0]])
+    assert part.labels.tolist() == [7, 5]
+    assert (part.name, part.captions) == ("mine", ["c", "a"])
+    assert part.attributes["size"].tolist() == [3, 1]
+    bare = Dataset(images).subset(np.array([1]))
+    assert (bare.labels, bare.captions, bare.attributes) == (None, None, None)
+
+
 def test_dataset_length():
     assert len(Dataset(np.zeros((7, 4, 4, 1), np.uint8))) == 7
 

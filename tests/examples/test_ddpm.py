@@ -1,6 +1,6 @@
-"""examples/ddpm.py as a user runs it: its files, resuming after every kind of stop, its exit codes.
+"""examples/ddpm.py as a user runs it, beyond what all examples promise: each kind of stop, damaged checkpoints, errors.
 
-The runs are tiny (random 8 x 8 images, a few steps): that the model learns is what `--check` says at full length.
+The runs are tiny (random 8 x 8 images, a few steps).
 """
 
 import json
@@ -72,12 +72,6 @@ def test_leaves_what_the_contract_names(finished):
         assert (out / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_check_exits_with_1_when_a_figure_falls_short(data, finished, tmp_path):
-    done = run(data, tmp_path / "short", "--check", steps=1)
-    assert "MISS" in done.stdout
-    assert done.returncode == 1
-
-
 def test_a_run_that_is_killed_and_resumed_ends_with_the_same_bits(data, finished, tmp_path):
     out = tmp_path / "killed"
     kill_after_step = f"""
@@ -124,15 +118,6 @@ def test_ctrl_c_saves_and_says_how_to_resume(data, tmp_path):
     assert process.returncode == 130
     assert "--resume" in stdout and "stopped and saved" in stdout
     assert weights(out)["step"] >= 1
-
-
-def test_an_earlier_run_is_kept(data, finished, tmp_path):
-    out = tmp_path / "again"
-    out.mkdir()
-    (out / "checkpoint.safetensors").write_bytes((finished[0] / "checkpoint.safetensors").read_bytes())
-    done = run(data, out, steps=1)
-    assert done.returncode == 0 and "kept the earlier run" in done.stdout
-    assert_same_state(weights(tmp_path / "again.1"), weights(finished[0]))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""Every example at a size that takes seconds, run in a process of its own: for the contract and the CUDA tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "common")
+# For each example: its arguments, and what to set in it, so that it takes seconds on the emulator.
+SMALL = {
+    "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
+    "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
+}
+START = """
+import sys
+sys.path[:0] = [{root!r}, {examples!r}]
+import minigen, common
+import {name} as example
+for key, value in {settings}.items():
+    setattr(example, key, value)
+
+def run(out, *more):
+    "The exit code of the example, called as from a command line."
+    sys.argv = ["{name}.py", *map(str, [*{fixed}, "--out", out, *more])]
+    try:
+        example.main()
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return 1
+        return end.code or 0
+    return 0
+"""
+
+
+def write_data(folder):
+    """12 images of 8 x 8 pixels in 3 classes."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (12, 8, 8, 1)).astype(np.uint8)
+    np.savez(folder / "images.npz", images=images, labels=np.arange(12) % 3)
+    return folder / "images.npz"
+
+
+def run_script(name, data, script, before=""):
+    """Runs Python code in which `run(out, *arguments)` runs the example `name`; `before` comes before all imports."""
+    arguments, settings = SMALL[name]
+    start = START.format(
+        root=str(ROOT),
+        examples=str(ROOT / "examples"),
+        name=name,
+        settings=settings,
+        fixed=["--data", str(data), *arguments],
+    )
+    done = subprocess.run([sys.executable, "-c", before + start + script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
