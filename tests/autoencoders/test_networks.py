@@ -20,6 +20,9 @@ def test_the_decoder_gives_images_of_the_shape_that_the_encoder_took(patch, mult
     x = minigen.randn(2, 2 * factor, factor, channels)
     encoder, decoder = Encoder(channels, 5, **settings), Decoder(5, channels, **settings)
     assert encoder.factor == factor
+    widths = [4 * m for m in multipliers]
+    assert [encoder.first.weight.shape[-1], encoder.last.weight.shape[-2]] == [widths[0], widths[-1]]
+    assert [decoder.first.weight.shape[-1], decoder.last.weight.shape[-2]] == [widths[-1], widths[0]]
     code = encoder(x)
     assert code.shape == (2, 2, 1, 5)
     assert decoder(code).shape == x.shape
