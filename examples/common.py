@@ -249,6 +249,6 @@ def report(figures: list[tuple[str, float, str, float, str]], check: bool) -> No
     for name, value, relation, bound, baseline in figures:
         met = value >= bound if relation == ">=" else value <= bound
         missed += not met
-        print(f"{'ok  ' if met else 'MISS'} {name}: {value:.3g} (asked: {relation} {bound:.3g}; {baseline})")
+        print(f"{'ok  ' if met else 'MISS'} {name}: {value:.4g} (asked: {relation} {bound:.4g}; {baseline})")
     if check and missed:
         sys.exit(1)
