@@ -11,6 +11,14 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path
 # For each example: its arguments, and what to set in it, so that it takes seconds on the emulator.
 SMALL = {
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
+    "vqvae": (
+        ["--steps", "4", "--batch", "4", "--samples", "6"],
+        {
+            "CODES": 8,
+            "NETWORK": {"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2},
+            "PRIOR": {"channels": 16, "heads": 2, "blocks": 1, "dropout": 0.1},
+        },
+    ),
 }
 START = """
 import sys
