@@ -25,6 +25,14 @@ SMALL = {
     ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
+    "vqvae": (
+        ["--steps", "4", "--batch", "4", "--samples", "6"],
+        {
+            "CODES": 8,
+            "NETWORK": {"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2},
+            "PRIOR": {"channels": 16, "heads": 2, "blocks": 1, "dropout": 0.1},
+        },
+    ),
 }
 START = """
 import sys
