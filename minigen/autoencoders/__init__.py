@@ -1,5 +1,6 @@
 """Autoencoders: losses, the Gaussian posterior of the variational kind, codebooks and their prior, and networks."""
 
+from .kl import KLAutoencoder
 from .losses import (
     DiagonalGaussian,
     active_units,
@@ -21,6 +22,7 @@ __all__ = [
     "Decoder",
     "DiagonalGaussian",
     "Encoder",
+    "KLAutoencoder",
     "VectorQuantizer",
     "active_units",
     "bernoulli_nll",
