@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
 import numpy as np
 
 from ..nn import Module
-from ..serialization import load, save
+from ..serialization import CheckpointError, load, save
 from ..tensor import Tensor, tensor
 from .losses import DiagonalGaussian
 from .networks import Decoder, Encoder
@@ -27,6 +28,9 @@ class KLAutoencoder(Module):
     settings: those of `Encoder` and `Decoder`.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, in_channels: int, latent_channels: int = 4, **settings: Any):
         super().__init__()
         self.arguments = {"in_channels": in_channels, "latent_channels": latent_channels, **settings}
@@ -43,7 +47,7 @@ class KLAutoencoder(Module):
         return self.decoder(z / self.scale + self.shift)
 
     def standardise(self, latents: np.ndarray) -> None:
-        """Sets shift and scale such that these latents (..., C), which `encode` gave, would have had mean 0 and std 1."""
+        """Sets shift and scale such that latents (..., C), as `encode` gave them, become of mean 0 and deviation 1."""
         z = latents.reshape(-1, latents.shape[-1]).astype(np.float64)
         shift, scale = self.shift.numpy() + z.mean(0) / self.scale.numpy(), self.scale.numpy() / z.std(0)
         for t, values in ((self.shift, shift), (self.scale, scale)):
@@ -51,12 +55,14 @@ class KLAutoencoder(Module):
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes all that `load` needs, in one safetensors file."""
-        save({"arguments": self.arguments, "state": self.state_dict()}, path)
+        save({"arguments": json.dumps(self.arguments), "state": self.state_dict()}, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> KLAutoencoder:
         """The autoencoder in a file that `save` wrote, on the CPU."""
         saved = load(path)
-        model = cls(**saved["arguments"])
+        if saved.keys() != {"arguments", "state"}:
+            raise CheckpointError(f"{path} holds no KLAutoencoder: it has {', '.join(sorted(saved))[:80]}")
+        model = cls(**json.loads(saved["arguments"]))
         model.load_state_dict(saved["state"])
         return model

@@ -8,11 +8,11 @@ from ..tensor import Tensor
 
 
 class PatchDiscriminator(Module):
-    """(N, H, W, in_channels) -> logits (N, H', W', 1), one for each overlapping patch (Isola et al. 2017, section 3.2.2).
+    """(N, H, W, in_channels) -> logits (N, H', W', 1), one for each of many overlapping patches.
 
     `halvings` convolutions of 4 x 4 with stride 2 and twice the channels each time, one more with stride 1, and one
     that gives the logits; leaky ReLU between them. H' = H / 2^halvings - 2. A logit sees a patch of 16 x 16 pixels with
-    one halving, of 34 x 34 with two, of 70 x 70 with three.
+    one halving, of 34 x 34 with two, of 70 x 70 with three (Isola et al. 2017, section 3.2.2).
     """
 
     def __init__(self, in_channels: int, channels: int = 32, halvings: int = 2):

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "common")
 # For each example: its arguments, and what to set in it, so that it takes seconds on the emulator.
 SMALL = {
+    "kl_autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {"NETWORK": {"channels": 8, "patch": 2}}),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
 }
 START = """
