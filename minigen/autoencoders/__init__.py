@@ -2,6 +2,7 @@
 
 from .entropy import CodingTables, FactorizedPrior, add_uniform_noise, round_straight_through
 from .corruption import gaussian_noise, masked, salt_and_pepper
+from .kl import KLAutoencoder
 from .losses import (
     DiagonalGaussian,
     active_units,
@@ -25,6 +26,7 @@ __all__ = [
     "DiagonalGaussian",
     "Encoder",
     "FactorizedPrior",
+    "KLAutoencoder",
     "VectorQuantizer",
     "active_units",
     "add_uniform_noise",

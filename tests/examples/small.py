@@ -23,6 +23,7 @@ SMALL = {
             "NETWORK": {"channels": 8, "patch": 2},
         },
     ),
+    "kl_autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {"NETWORK": {"channels": 8, "patch": 2}}),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
     "vqvae": (
