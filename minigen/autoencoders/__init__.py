@@ -1,7 +1,7 @@
 """Autoencoders: losses, noise, the Gaussian posterior of the variational kind, codebooks, their prior, and networks."""
 
-from .entropy import CodingTables, FactorizedPrior, add_uniform_noise, round_straight_through
 from .corruption import gaussian_noise, masked, salt_and_pepper
+from .entropy import CodingTables, FactorizedPrior, add_uniform_noise, round_straight_through
 from .kl import KLAutoencoder
 from .losses import (
     DiagonalGaussian,

@@ -6,6 +6,5 @@ from .reader import Reader
 
 __all__ = ["Reader", "linear_probe", "nearest_neighbours", "psnr"]
 from .rate_distortion import best_points, jpeg, png_bytes, psnr_gain
-from .reader import Reader
 
 __all__ = ["Reader", "best_points", "jpeg", "png_bytes", "psnr", "psnr_gain"]
