@@ -140,7 +140,9 @@ def compress(codec: Codec, tables: dict[int, CodingTables], images: np.ndarray, 
 
 def decompress(codec: Codec, tables: dict[int, CodingTables], stream: bytes, device: str) -> np.ndarray:
     """The images of `compress`, as good as its level makes them: uint8 (N, H, W, C)."""
-    level = stream[0]
+    level = stream[0] if stream else -1
+    if level not in tables:
+        raise ValueError("this is not a file of the model beside it")
     codes = tables[level].decode(stream[1:]).astype(np.float32)
     return to_uint8(in_batches(lambda y: codec.decode(y, level), codes, device), 0, 1)
 
@@ -190,9 +192,26 @@ class PCACodec:
         return len(stream) / len(test), to_uint8(decoded, 0, 1).reshape(-1, *self.shape)
 
 
-def measured(files: Iterable[tuple[float, np.ndarray]], test: np.ndarray) -> list[tuple[float, float]]:
-    """Bytes per image and PSNR."""
-    return [(size, psnr(images, test)) for size, images in files]
+def write_files(folder: Path, test: np.ndarray, device: str) -> list[tuple[float, np.ndarray]]:
+    """A file of all test images for each level: bytes per image, and the images that reading it gives."""
+    codec, tables = load_model(folder / "model.safetensors", device)
+    files = []
+    for level in tqdm(tables, unit="file", desc="our files"):
+        path = folder / f"level{level}.bin"
+        path.write_bytes(compress(codec, tables, test, level, device))
+        files.append((path.stat().st_size / len(test), decompress(codec, tables, path.read_bytes(), device)))
+    return files
+
+
+def side_by_side(ours: list[Any], by_pca: PCACodec, pca_points: dict[tuple[int, float], Any]) -> dict[str, np.ndarray]:
+    """Rows for samples.png: at some levels our images, and the best that PCA makes of as many bytes."""
+    rows = {}
+    for size, images in (ours[level] for level in PICTURED):
+        rows[f"ours, {size:.1f} bytes"] = images
+        affordable = [s for s, (other, _) in pca_points.items() if other <= 1.05 * size] or list(pca_points)
+        size, images = by_pca.file(*max(affordable, key=lambda s: pca_points[s][1]))
+        rows[f"PCA, {size:.1f} bytes"] = images
+    return rows
 
 
 def main() -> None:
@@ -214,48 +233,40 @@ def main() -> None:
     with ema.applied():
         save_model(run.folder / "model.safetensors", codec, tables_of(codec, training, args.device))
 
-    codec, tables = load_model(run.folder / "model.safetensors", args.device)
-    files = []  # from here on, the test images are known by what is on disk
-    for level in tqdm(tables, unit="file", desc="our files"):
-        path = run.folder / f"level{level}.bin"
-        path.write_bytes(compress(codec, tables, test, level, args.device))
-        files.append((path.stat().st_size / len(test), decompress(codec, tables, path.read_bytes(), args.device)))
-    by_pca = PCACodec(pca, training, test)
+    def points(files: Iterable[tuple[float, np.ndarray]]) -> list[tuple[float, float]]:
+        return [(size, psnr(images, test)) for size, images in files]
+
+    ours, by_pca = write_files(run.folder, test, args.device), PCACodec(pca, training, test)
     settings = [(size, step) for size in PCA_SIZES for step in PCA_STEPS]
-    points = {
-        "autoencoder": measured(files, test),
-        "PCA": measured((by_pca.file(*s) for s in tqdm(settings, unit="file", desc="PCA's files")), test),
-        "JPEG": measured((jpeg(test, q) for q in tqdm(JPEG_QUALITIES, unit="file", desc="JPEG's files")), test),
-    }
-    curves = {name: best_points(p) for name, p in points.items()}
+    pca_points = points(by_pca.file(*s) for s in tqdm(settings, unit="file", desc="PCA's files"))
+    by_jpeg = [jpeg(test, quality) for quality in JPEG_QUALITIES]
+    all_points = {"autoencoder": points(ours), "PCA": pca_points, "JPEG": points(by_jpeg)}
+    curves = {name: best_points(p) for name, p in all_points.items()}
     png = png_bytes(test)
     save_rate_distortion(curves, run.folder / "rate_distortion.png", pixels.shape[1], {"PNG, without loss": png})
 
-    rows = {"original": test}
-    for level in PICTURED:
-        size, images = files[level]
-        rows[f"ours, {size:.1f} bytes"] = images
-        near = [i for i, (other, _) in enumerate(points["PCA"]) if other <= 1.05 * size] or [0]
-        size, images = by_pca.file(*settings[max(near, key=lambda i: points["PCA"][i][1])])
-        rows[f"PCA, {size:.1f} bytes"] = images
-    size, images = min((jpeg(test, q) for q in JPEG_QUALITIES[:2]), key=lambda file: file[0])
-    rows[f"JPEG, {size:.1f} bytes"] = images
-    shown = min(10, args.samples)
-    rows = {name: images[:shown] for name, images in rows.items()}
-    run.write_samples(files[PICTURED[1]][1][: args.samples], rows, originals=test[: args.samples])
+    smallest, images = min(by_jpeg, key=lambda file: file[0])
+    rows = {
+        "original": test,
+        **side_by_side(ours, by_pca, dict(zip(settings, pca_points, strict=True))),
+        f"JPEG, {smallest:.1f} bytes": images,
+    }
+    shown, ten = slice(args.samples), slice(min(10, args.samples))
+    rows = {name: images[ten] for name, images in rows.items()}
+    run.write_samples(ours[PICTURED[1]][1][shown], rows, originals=test[shown])
 
     gains = {name: psnr_gain(curves["autoencoder"], curves[name]) for name in ("PCA", "JPEG")}
     run.write_metrics(
         {
             "held_out_images": len(test),
-            "levels_bytes_psnr": points["autoencoder"],
+            "levels_bytes_psnr": all_points["autoencoder"],
             "curves_bytes_psnr": {name: curve.tolist() for name, curve in curves.items()},
             "png_bytes": png,
             "gain_least_and_mean": gains,
             "model_bytes_not_counted": (run.folder / "model.safetensors").stat().st_size,
         }
     )
-    for level, (size, quality) in enumerate(points["autoencoder"]):
+    for level, (size, quality) in enumerate(all_points["autoencoder"]):
         print(f"level {level}: {size:.1f} bytes an image, {quality:.1f} dB")
     low, high = curves["autoencoder"][[0, -1], 0]
     (least, mean), (least_jpeg, mean_jpeg) = gains.values()
