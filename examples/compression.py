@@ -1,7 +1,8 @@
 """Image compression with a learned code (Balle et al. 2017, 2018): digits to bytes in a file, and back.
 
-    python examples/compression.py                                    # trains, writes runs/compression/level*.bin
-    python examples/compression.py --decode runs/compression/level3.bin    # the file back to images: level3.png
+    python examples/compression.py                                       # trains, writes runs/compression/level*.bin
+    python examples/compression.py --decode runs/compression/level3.bin  # the file back to images: level3.png
+    python examples/compression.py --data my_images                      # any images whose sides are multiples of 4
 
 The whole algorithm: an encoder makes numbers of the image; they are rounded; an entropy coder writes them, by a prior
 that says how probable each number is in its place; the decoder makes the image of them. All of it descends on
@@ -11,6 +12,9 @@ that says how probable each number is in its place; the decoder makes the image 
 One network serves several lambdas, its levels: each scales the numbers in its own way before they are rounded, and back
 afterwards (gain units, Cui et al. 2021). The encoder starts as PCA, and so as the baseline, which is the best that a
 linear code can do.
+
+What counts is the size of the file in which all held-out images are, without the model: it has to be there already, as
+PCA's has. JPEG and PNG, too, get one file of all images side by side, so that their headers weigh nothing.
 """
 
 from __future__ import annotations
