@@ -5,9 +5,9 @@
 
 The whole algorithm: for each class train an autoencoder on images of that class alone, which have been given noise to
 take away (Vincent et al. 2008), so that it moves whatever it is shown towards its class. What it changes is what is
-anomalous. The score of an image is the squared error of its reconstruction, blurred, since a stroke that is half a pixel
-off says nothing, and relative to the image, since where there is more ink there is more to get wrong. The figure is the
-AUROC: how often an anomalous image has a higher score than a normal one.
+anomalous. The score of an image is the squared error of its reconstruction: blurred, since a stroke that is half a
+pixel off says nothing, and relative to the image, since where there is more ink there is more to get wrong. The figure
+is the AUROC: how often an anomalous image has a higher score than a normal one.
 
 The autoencoders are small, so all of them are trained at once: every layer has a weight matrix for each.
 """
