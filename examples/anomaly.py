@@ -72,7 +72,8 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Autoencode
     """`images` as from `by_class`."""
     generator = minigen.manual_seed(args.seed)
     models, shape = images.shape[1], images.shape[2:]
-    network = Autoencoders(models, math.prod(shape)).to(args.device)
+    network = Autoencoders(models, math.prod(shape))
+    network.to(args.device)
     ema = optim.EMA(network, decay=0.995)
     optimizer = optim.Adam(network.parameters(), lr=2e-3, ema=ema)  # each weight by itself: no model touches another
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(50, args.steps // 10))
@@ -179,9 +180,9 @@ def draw_auroc(bars: dict[str, list[float]], classes: np.ndarray, path: Path) ->
 def main() -> None:
     args = arguments("anomaly", __doc__.split("\n")[0], steps=1800, batch=320, samples=100).parse_args()
     data = load_data(args)
-    if data.labels is None:
-        raise SystemExit(f"--data {args.data}: needs labels, which say what is normal")
     training, test = held_out(data)
+    if training.labels is None or test.labels is None:
+        raise SystemExit(f"--data {args.data}: needs labels, which say what is normal")
     classes = np.intersect1d(training.labels, test.labels)
     if len(classes) < 2:
         raise SystemExit(f"--data {args.data}: needs held-out images of at least two classes, got {len(classes)}")
