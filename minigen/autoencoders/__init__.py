@@ -10,7 +10,7 @@ from .losses import (
     squared_error,
     standard_normal_log_prob,
 )
-from .networks import Autoencoder, CodeDecoder, CodeEncoder, Decoder, Encoder
+from .networks import Autoencoder, CodeDecoder, CodeEncoder, Decoder, Encoder, ResidualDenoiser
 from .prior import CodePrior
 from .quantize import VectorQuantizer, code_counts, dead_codes_notice, perplexity, straight_through
 
@@ -22,6 +22,7 @@ __all__ = [
     "Decoder",
     "DiagonalGaussian",
     "Encoder",
+    "ResidualDenoiser",
     "VectorQuantizer",
     "active_units",
     "bernoulli_nll",
