@@ -152,7 +152,7 @@ def evaluate(task: Task, kind: str, device: str) -> dict[str, list[np.ndarray]]:
         return [noise(Tensor(x[None]), generator).numpy()[0] for x in images]
 
     noisy = corrupted(task.test)
-    outputs = {f"{kind} noise": noisy}
+    outputs = {"noisy": noisy}
     tuning = to_float(task.images[:: -(-len(task.images) // TUNING_IMAGES)], 0, 1)
     noisy_tuning = corrupted(tuning)
     for name in RIGHT_FILTERS[kind]:
@@ -162,14 +162,14 @@ def evaluate(task: Task, kind: str, device: str) -> dict[str, list[np.ndarray]]:
     return {**outputs, "network": network}
 
 
-def pieces(images: list[np.ndarray], count: int, side: int = 96) -> np.ndarray:
-    """Pictures to look at, uint8: the first images, or squares from the middle of large ones."""
-    squares = []
-    for image in images:
-        large = image.shape[0] > 2 * side
-        top, left = (s // 4 if large else 0 for s in image.shape[:2])
-        squares.append(image[top : top + side, left : left + side])
-    return to_uint8(np.stack(squares[:count]), 0, 1)
+def squares(images: list[np.ndarray], count: int, side: int = 80) -> np.ndarray:
+    """Pictures to look at, uint8 (count, side, side, C): small images whole, large ones cut up; some from all over."""
+    side = min(side, *(min(image.shape[:2]) for image in images))
+    cut = []
+    for x in images:
+        for i in range(0, x.shape[0] - side + 1, side):
+            cut += [x[i : i + side, j : j + side] for j in range(0, x.shape[1] - side + 1, side)]
+    return to_uint8(np.stack(cut[:: max(1, len(cut) // count)][:count]), 0, 1)
 
 
 def main() -> None:
@@ -177,17 +177,28 @@ def main() -> None:
     generator = minigen.manual_seed(args.seed)
     tasks = load_tasks(args)
     run, emas = train(args, tasks, generator)
-    figures, metrics = [], {}
-    for task, ema in zip(tasks, emas):
-        rows = {}
+    figures, psnr, rows = [], {}, {}
+    for task, ema in zip(tasks, emas, strict=True):
+        rows[task.name] = {"clean": squares(task.test, args.samples)}
         for kind in task.noises:
             with ema.applied():
                 outputs = evaluate(task, kind, args.device)
-            psnr = {name: mean_psnr(images, task.test) for name, images in outputs.items()}
-            print(task.name, kind, psnr)
-            baseline = max(RIGHT_FILTERS[kind], key=lambda name: psnr[name])
-            metrics[f"{task.name} {kind}"] = psnr
-    run.write_metrics(metrics)
+            found = {name: mean_psnr(images, task.test) for name, images in outputs.items()}
+            best = max(RIGHT_FILTERS[kind], key=lambda name: found[name])
+            psnr[f"{task.name}, {kind}"] = found
+            for name in ("noisy", best, "network"):
+                rows[task.name][f"{kind}: {name}"] = squares(outputs[name], args.samples)
+            if kind == "Gaussian":
+                baseline = f"dB: {best} {found[best]:.4g}, network {found['network']:.4g}"
+                figures.append((f"gain on {task.name}", found["network"] - found[best], ">=", task.asked, baseline))
+    first, *others = rows.values()
+    arrays = {f"{task}, {name}": images for task, named in rows.items() for name, images in named.items()}
+    run.write_samples(first["Gaussian: network"], first, **arrays)
+    for named in others:
+        save_rows(named, run.folder / "photos.png")
+    run.write_metrics({"psnr": psnr})
+    for name, found in psnr.items():
+        print(f"{name}: " + ", ".join(f"{method} {value:.2f} dB" for method, value in found.items()))
     report(figures, args.check)
 
 
