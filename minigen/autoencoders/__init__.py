@@ -1,6 +1,9 @@
 """Autoencoders: losses, noise, the Gaussian posterior of the variational kind, codebooks, their prior, and networks."""
 
 from .corruption import gaussian_noise, masked, salt_and_pepper
+from .entropy import CodingTables, FactorizedPrior, add_uniform_noise, round_straight_through
+from .kl import KLAutoencoder
+from .denoiser import ResidualDenoiser
 from .losses import (
     DiagonalGaussian,
     active_units,
@@ -10,7 +13,7 @@ from .losses import (
     squared_error,
     standard_normal_log_prob,
 )
-from .networks import Autoencoder, CodeDecoder, CodeEncoder, Decoder, Encoder, ResidualDenoiser
+from .networks import Autoencoder, CodeDecoder, CodeEncoder, Decoder, Encoder
 from .prior import CodePrior
 from .quantize import VectorQuantizer, code_counts, dead_codes_notice, perplexity, straight_through
 
@@ -19,12 +22,16 @@ __all__ = [
     "CodeDecoder",
     "CodeEncoder",
     "CodePrior",
+    "CodingTables",
     "Decoder",
     "DiagonalGaussian",
     "Encoder",
     "ResidualDenoiser",
+    "FactorizedPrior",
+    "KLAutoencoder",
     "VectorQuantizer",
     "active_units",
+    "add_uniform_noise",
     "bernoulli_nll",
     "code_counts",
     "collapse_notice",
@@ -33,6 +40,7 @@ __all__ = [
     "importance_weighted_bound",
     "masked",
     "perplexity",
+    "round_straight_through",
     "salt_and_pepper",
     "squared_error",
     "standard_normal_log_prob",

@@ -12,7 +12,7 @@ import math
 
 from .. import ops
 from ..nn import Conv2d, GroupNorm, Linear, Module, ModuleList
-from ..nn.blocks import ResidualBlock, depth_to_space, norm_silu, space_to_depth, zeroed
+from ..nn.blocks import ResidualBlock, depth_to_space, norm_silu, space_to_depth
 from ..tensor import Tensor
 
 
@@ -99,10 +99,8 @@ class CodeEncoder(Module):
 
     def __init__(self, image_shape: tuple[int, int, int], code_size: int, map_channels: int = 16, **settings):
         super().__init__()
-        height, width, channels = image_shape
-        self.encoder = Encoder(channels, map_channels, **settings)
-        side = self.encoder.factor
-        self.last = Linear(height // side * (width // side) * map_channels, code_size)
+        self.encoder = Encoder(image_shape[-1], map_channels, **settings)
+        self.last = Linear(math.prod(_map_shape("CodeEncoder", image_shape, map_channels, **settings)), code_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(ops.silu(self.encoder(x)).reshape(len(x), -1))
@@ -113,11 +111,9 @@ class CodeDecoder(Module):
 
     def __init__(self, image_shape: tuple[int, int, int], code_size: int, map_channels: int = 16, **settings):
         super().__init__()
-        height, width, channels = image_shape
-        side = settings.get("patch", 1) * 2 ** (len(settings.get("multipliers", (1, 2))) - 1)
-        self.map_shape = (height // side, width // side, map_channels)
+        self.map_shape = _map_shape("CodeDecoder", image_shape, map_channels, **settings)
         self.first = Linear(code_size, math.prod(self.map_shape))
-        self.decoder = Decoder(map_channels, channels, **settings)
+        self.decoder = Decoder(map_channels, image_shape[-1], **settings)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.decoder(ops.silu(self.first(z)).reshape(len(z), *self.map_shape))
@@ -146,39 +142,14 @@ class Autoencoder(Module):
         return self.decode(self.encode(x))
 
 
-class ResidualDenoiser(Module):
-    """x plus a correction that takes the noise out: (N, H, W, C) -> the same, for images of any size.
-
-    Residual learning is DnCNN's (Zhang et al. 2017). Nothing in it is normalised over the image, so that a network
-    trained on small pieces does the same to a large one. It works on patch x patch pixels at a time, as FFDNet does
-    (Zhang et al. 2018): the sides of the images must be multiples of `patch`.
-    """
-
-    def __init__(self, image_channels: int, channels: int = 32, blocks: int = 4, patch: int = 2):
-        super().__init__()
-        self.patch = patch
-        self.first = Conv2d(image_channels * patch**2, channels, 3, padding=1)
-        self.blocks = ModuleList([_PlainBlock(channels) for _ in range(blocks)])
-        self.last = zeroed(Conv2d(channels, image_channels * patch**2, 3, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 4 or x.shape[1] % self.patch or x.shape[2] % self.patch:
-            raise ValueError(
-                f"ResidualDenoiser: x must be (N, H, W, C) with H and W divisible by {self.patch}, got shape {x.shape}"
-            )
-        h = self.first(space_to_depth(x, self.patch))
-        for block in self.blocks:
-            h = block(h)
-        return x + depth_to_space(self.last(h), self.patch)
-
-
-class _PlainBlock(Module):
-    """(N, H, W, C) -> the same: a residual block with no norm, the identity until it learns."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.conv1 = Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = zeroed(Conv2d(channels, channels, 3, padding=1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(ops.silu(self.conv1(x)))
+def _map_shape(
+    whose: str, image_shape: tuple[int, int, int], map_channels: int, patch: int = 1, multipliers=(1, 2), **_
+) -> tuple[int, int, int]:
+    """(H/f, W/f, map_channels): what the settings make of an image."""
+    height, width, _channels = image_shape
+    factor = patch * 2 ** (len(multipliers) - 1)
+    if height % factor or width % factor:
+        raise ValueError(
+            f"{whose}: the height and width of image_shape must be divisible by {factor}, got {image_shape}"
+        )
+    return height // factor, width // factor, map_channels
