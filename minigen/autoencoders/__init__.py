@@ -1,9 +1,9 @@
 """Autoencoders: losses, noise, the Gaussian posterior of the variational kind, codebooks, their prior, and networks."""
 
 from .corruption import gaussian_noise, masked, salt_and_pepper
+from .denoiser import ResidualDenoiser
 from .entropy import CodingTables, FactorizedPrior, add_uniform_noise, round_straight_through
 from .kl import KLAutoencoder
-from .denoiser import ResidualDenoiser
 from .losses import (
     DiagonalGaussian,
     active_units,
@@ -26,9 +26,9 @@ __all__ = [
     "Decoder",
     "DiagonalGaussian",
     "Encoder",
-    "ResidualDenoiser",
     "FactorizedPrior",
     "KLAutoencoder",
+    "ResidualDenoiser",
     "VectorQuantizer",
     "active_units",
     "add_uniform_noise",
