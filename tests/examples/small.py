@@ -24,6 +24,13 @@ SMALL = {
         },
     ),
     "kl_autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {"NETWORK": {"channels": 8, "patch": 2}}),
+    "denoising": (
+        ["--steps", "3", "--batch", "4", "--samples", "2"],
+        {
+            "AUTOENCODER": {"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2},
+            "TUNING_IMAGES": 1,
+        },
+    ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
     "vqvae": (
