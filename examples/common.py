@@ -84,9 +84,9 @@ def held_out(data: Dataset, share: float = 0.2) -> tuple[Dataset, Dataset]:
     return data.subset(training), data.subset(test)
 
 
-def load_split(args: argparse.Namespace, multiple_of: int = 1) -> tuple[Dataset, Dataset]:
-    """`held_out(load_data(args, multiple_of))`, with enough training images for a batch."""
-    training, test = held_out(load_data(args, multiple_of))
+def load_split(args: argparse.Namespace, multiple_of: int = 1, share: float = 0.2) -> tuple[Dataset, Dataset]:
+    """`held_out(load_data(args, multiple_of), share)`, with enough training images for a batch."""
+    training, test = held_out(load_data(args, multiple_of), share)
     if args.batch > len(training):
         sys.exit(f"--batch {args.batch} is more than the {len(training)} images of {args.data} to train on")
     return training, test
