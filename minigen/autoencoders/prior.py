@@ -18,9 +18,8 @@ import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
-from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList
+from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, init
 from ..nn import functional as F
-from ..nn import init
 from ..nn.blocks import zeroed
 from ..tensor import Tensor
 
