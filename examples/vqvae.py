@@ -150,12 +150,7 @@ def code_pictures(codes: np.ndarray, images: np.ndarray) -> np.ndarray:
 
 
 def evaluate(
-    args: argparse.Namespace,
-    vqvae: VQVAE,
-    prior: CodePrior,
-    training: np.ndarray,
-    test: np.ndarray,
-    classes: np.ndarray,
+    device: str, vqvae: VQVAE, prior: CodePrior, training: np.ndarray, test: np.ndarray, classes: np.ndarray
 ) -> tuple[dict[str, Any], np.ndarray, dict[str, np.ndarray]]:
     """What held-out images, `test`, say beside baselines; their codes; and pictures of them, uint8."""
     x = to_float(test, 0, 1)
