@@ -30,7 +30,7 @@ from minigen.random import Generator
 
 LATENT_CHANNELS = 4
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2)
-KL_WEIGHT = 1e-6
+KL_WEIGHT = 2.5e-4  # of nats in a latent's average number; 1e-6 of an image's at 8 x 8 x 4
 ADVERSARIAL_WEIGHT = 0.5
 WARM_UP = 0.5  # the share of the training without a discriminator
 
@@ -65,9 +65,9 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, KLAutoenco
         posterior = autoencoder.encode(x)
         y = autoencoder.decode(posterior.sample(generator))
         reconstruction = F.mse_loss(y, x) + 0.2 * F.l1_loss(y, x)
-        kl = posterior.kl().mean()
+        kl = posterior.kl().mean() / posterior.mean[0].size  # nats in each number
         loss = reconstruction + KL_WEIGHT * kl
-        weight, judgement = 0.0, 2.0  # of a discriminator that says nothing
+        judgement = 2.0  # of a discriminator that says nothing
         adversarial = step >= WARM_UP * args.steps
         if adversarial:
             discriminator.requires_grad_(False)
@@ -79,7 +79,7 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, KLAutoenco
         if adversarial:
             discriminator.requires_grad_(True)
             judgement = descend(critic, hinge_discriminator(discriminator(x), discriminator(y.detach())))
-        run.log(reconstruction=reconstruction.item(), kl=kl.item(), discriminator=judgement, weight=weight)
+        run.log(reconstruction=reconstruction.item(), kl=kl.item(), discriminator=judgement)
     return run, autoencoder, ema, generator
 
 
