@@ -25,17 +25,19 @@ SAVE_EVERY_SECONDS = 30
 FREE_TO_CHANGE = ("out", "device", "samples", "resume", "check")  # between a run and its continuation
 
 
+def at_least(smallest: int) -> Callable[[str], int]:
+    """The type of a whole-number argument of a command line."""
+
+    def whole_number(text: str) -> int:
+        if int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"must be at least {smallest}, got {text}")
+        return int(text)
+
+    return whole_number
+
+
 def arguments(name: str, description: str, steps: int, batch: int, samples: int, data: str = "digits") -> Any:
     """The command line of every example, as an argparse parser; an example may add to it."""
-
-    def at_least(smallest: int):
-        def whole_number(text: str) -> int:
-            if int(text) < smallest:
-                raise argparse.ArgumentTypeError(f"must be at least {smallest}, got {text}")
-            return int(text)
-
-        return whole_number
-
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument(
         "--data", default=data, help="'digits', 'photos', 'shapes', a folder of images, or an .npz, MNIST or CIFAR file"
@@ -51,8 +53,10 @@ def arguments(name: str, description: str, steps: int, batch: int, samples: int,
     return parser
 
 
-def load_data(args: argparse.Namespace) -> Dataset:
-    """The images that --data names; bad input, or a --device that is not there, ends the program with one sentence.
+def load_data(args: argparse.Namespace, multiple_of: int = 1) -> Dataset:
+    """The images that --data names, whose sides must be multiples of that.
+
+    Bad input, or a --device that is not there, ends the program with one sentence.
 
     Adds `args.digest`, which tells whether a run is resumed on the same images.
     """
@@ -66,6 +70,9 @@ def load_data(args: argparse.Namespace) -> Dataset:
         sys.exit(str(error))
     if args.batch > len(data):
         sys.exit(f"--batch {args.batch} is more than the {len(data)} images of {args.data}")
+    if any(side % multiple_of for side in data.images.shape[1:3]):
+        sides = data.images.shape[1:3]
+        sys.exit(f"--data: the sides of the images must be multiples of {multiple_of}, got {sides}")
     args.digest = f"{zlib.crc32(data.images.tobytes()):08x}"
     return data
 
@@ -75,6 +82,14 @@ def held_out(data: Dataset, share: float = 0.2) -> tuple[Dataset, Dataset]:
     order = np.random.default_rng(0).permutation(len(data))
     training, test = np.split(order, [len(data) - max(1, round(share * len(data)))])
     return data.subset(training), data.subset(test)
+
+
+def load_split(args: argparse.Namespace, multiple_of: int = 1) -> tuple[Dataset, Dataset]:
+    """`held_out(load_data(args, multiple_of))`, with enough training images for a batch."""
+    training, test = held_out(load_data(args, multiple_of))
+    if args.batch > len(training):
+        sys.exit(f"--batch {args.batch} is more than the {len(training)} images of {args.data} to train on")
+    return training, test
 
 
 def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str = "cpu", size: int = 250) -> np.ndarray:
@@ -234,6 +249,6 @@ def report(figures: list[tuple[str, float, str, float, str]], check: bool) -> No
     for name, value, relation, bound, baseline in figures:
         met = value >= bound if relation == ">=" else value <= bound
         missed += not met
-        print(f"{'ok  ' if met else 'MISS'} {name}: {value:.3g} (asked: {relation} {bound:.3g}; {baseline})")
+        print(f"{'ok  ' if met else 'MISS'} {name}: {value:.4g} (asked: {relation} {bound:.4g}; {baseline})")
     if check and missed:
         sys.exit(1)

@@ -68,9 +68,7 @@ def sample(args: argparse.Namespace, network: UNet, diffusion: Diffusion, shape:
 
 def main() -> None:
     args = arguments("ddpm", __doc__.split("\n")[0], steps=2200, batch=64, samples=300).parse_args()
-    data = load_data(args)
-    if any(side % 4 for side in data.images.shape[1:3]):
-        raise SystemExit(f"--data: the sides of the images must be multiples of 4, got {data.images.shape[1:3]}")
+    data = load_data(args, multiple_of=4)
     run, network, diffusion, ema = train(args, data.images)
     started = time.monotonic()
     with ema.applied():

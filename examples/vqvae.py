@@ -1,21 +1,23 @@
-"""A VQ-VAE (van den Oord et al. 2017) of handwritten digits: images as 7 x 7 whole numbers, and a model that writes them.
+"""A VQ-VAE (van den Oord et al. 2017) of handwritten digits: images as 7 x 7 whole numbers, and new ones from a prior.
 
-    python examples/vqvae.py                    # trains, then draws digits of each class to runs/vqvae/samples.png
-    python examples/vqvae.py --steps 6000       # better ones
-    python examples/vqvae.py --data my_images   # any images whose sides are multiples of 4, with classes or without
+    python examples/vqvae.py                            # trains, then draws new digits to runs/vqvae/samples.png
+    python examples/vqvae.py --resume --samples 1000    # more of them
+    python examples/vqvae.py --data my_images           # a folder of images, with classes or without
 
-The whole algorithm, in two phases. An encoder gives a vector for each 4 x 4 pixels; the nearest code of a codebook takes
-its place; a decoder makes the image of the codes. Then a transformer learns which codes follow which: it is shown the
-class and the codes so far, and says how probable each next one is. New images: draw codes from it, and decode them.
+The whole algorithm, in two phases. An encoder gives a vector for each 4 x 4 pixels, the nearest code of a codebook
+takes its place, and a decoder makes the image of the codes. Then a transformer learns which codes follow which: it sees
+the image's class and its codes so far, and says how probable each next one is. New images: draw codes, and decode them.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, held_out, in_batches, load_data, run_main
+from common import Run, arguments, held_out, in_batches, load_data, report, run_main
+from tqdm import tqdm
 
 import minigen
 from minigen import F, Tensor, optim
@@ -28,127 +30,197 @@ from minigen.autoencoders import (
     dead_codes_notice,
     perplexity,
 )
-from minigen.data import DataLoader, Dataset, to_float, warp
-from minigen.metrics import psnr
-from minigen.nn import Module
+from minigen.data import DataLoader, Dataset, to_float, to_uint8, warp
+from minigen.metrics import Reader, psnr
+from minigen.nn.blocks import depth_to_space, space_to_depth
+from minigen.viz import save_curves, save_images, save_rows
 
 CODES, CODE_SIZE = 128, 16
-PATCH = 4  # one code for so many pixels, squared
+PATCH = 4  # the side of the pixels that share a code
 COMMITMENT = 0.25  # beta
-AUTOENCODER_SHARE = 0.6  # of all steps; the rest trains the prior
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2)
-PRIOR: dict[str, Any] = dict(channels=128, heads=4, blocks=3)
+PRIOR: dict[str, Any] = dict(channels=128, heads=4, blocks=3, dropout=0.1)
+AUTOENCODER_SHARE = 0.6  # of all steps; the prior has the rest
+SAMPLING_BATCH = 100
+PICTURES = ("reconstructions.png", "codebook.png")
 
 
-class VQVAE(Module):
-    def __init__(self, channels: int):
+class VQVAE(minigen.nn.Module):
+    def __init__(self, image_shape: tuple[int, int, int]):
         super().__init__()
+        height, width, channels = image_shape
+        self.map = (height // PATCH, width // PATCH)
         self.encoder = Encoder(channels, CODE_SIZE, **NETWORK)
         self.quantizer = VectorQuantizer(CODES, CODE_SIZE)
         self.decoder = Decoder(CODE_SIZE, channels, **NETWORK)
 
-    def loss(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """log p(x | z_q) as a squared error, and |z - sg(z_q)|^2 (eq. 3 without its second term: the codebook's)."""
+    def losses(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The squared error of the image, and of the encoder's vectors to their codes."""
         z = self.encoder(x)
-        quantized, _ = self.quantizer(z)
+        quantized, _ = self.quantizer(z)  # moves the codebook, too
         return F.mse_loss(self.decoder(quantized), x), F.mse_loss(z, quantized.detach())
 
     def encode(self, x: Tensor) -> Tensor:
-        """(N, H, W, C) -> (N, L)."""
+        """(N, H, W, C) -> (N, L), whole numbers."""
         return self.quantizer.nearest(self.encoder(x)).reshape(len(x), -1)
 
-    def decode(self, codes: Tensor, height: int, width: int) -> Tensor:
-        return self.decoder(self.quantizer.embed(codes.reshape(-1, height // PATCH, width // PATCH)))
+    def decode(self, codes: Tensor) -> Tensor:
+        """(N, L) -> (N, H, W, C)."""
+        return self.decoder(self.quantizer.embed(codes.reshape(-1, *self.map)))
 
 
-def train(args: argparse.Namespace, training: Dataset, classes: int) -> tuple[Run, VQVAE, CodePrior, optim.EMA]:
+def train(args: argparse.Namespace, data: Dataset, classes: int) -> tuple[Run, VQVAE, CodePrior, optim.EMA, int]:
+    if args.device == "cuda":
+        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
-    height, width, channels = training.images.shape[1:]
-    network = VQVAE(channels).to(args.device)
-    prior = CodePrior(CODES, height // PATCH * (width // PATCH), classes, **PRIOR).to(args.device)
-    first = -int(-AUTOENCODER_SHARE * args.steps // 1)  # step of the prior
+    vqvae = VQVAE(data.images.shape[1:])
+    prior = CodePrior(CODES, vqvae.map[0] * vqvae.map[1], classes, **PRIOR)
+    vqvae.to(args.device), prior.to(args.device)
+    first = round(AUTOENCODER_SHARE * args.steps)  # step of the second phase
     ema = optim.EMA(prior, decay=0.99)
-    optimizers = [
-        optim.Adam(network.parameters(), lr=2e-3),
-        optim.AdamW(prior.parameters(), lr=1e-3, max_norm=1.0, ema=ema),
-    ]
-    phases = [first, max(1, args.steps - first)]
-    schedules = [optim.CosineLR(o, n, min(100, n // 10)) for o, n in zip(optimizers, phases, strict=True)]
-    batches = DataLoader(training.images, training.labels, batch_size=args.batch, seed=args.seed, device=args.device)
-    run = Run(
-        args,
-        pictures=("reconstructions.png", "codebook.png"),
-        network=network,
-        prior=prior,
-        ema=ema,
-        optimizer=optimizers[0],
-        prior_optimizer=optimizers[1],
-        schedule=schedules[0],
-        prior_schedule=schedules[1],
-        batches=batches,
-        generator=generator,
-    )
+    vqvae_optimizer = optim.Adam(vqvae.parameters(), lr=4e-3)
+    prior_optimizer = optim.AdamW(prior.parameters(), lr=2e-3, max_norm=1.0, ema=ema)
+    vqvae_schedule = optim.CosineLR(vqvae_optimizer, max(1, first), warmup_steps=min(100, first // 10))
+    prior_schedule = optim.CosineLR(prior_optimizer, args.steps - first, warmup_steps=min(100, first // 10))
+    batches = DataLoader(data.images, data.labels, batch_size=args.batch, seed=args.seed, device=args.device)
+    parts = dict(vqvae=vqvae, vqvae_optimizer=vqvae_optimizer, vqvae_schedule=vqvae_schedule)
+    parts |= dict(prior=prior, ema=ema, prior_optimizer=prior_optimizer, prior_schedule=prior_schedule)
+    run = Run(args, PICTURES, batches=batches, generator=generator, **parts)
+
     for step in run.steps():
-        phase = int(step >= first)
         images, labels = next(batches)
-        x = Tensor(warp(to_float(images, 0, 1), generator))
-        if phase == 0:
-            reconstruction, commitment = network.loss(x)
-            run.log(reconstruction=reconstruction.item(), commitment=commitment.item())
+        x = Tensor(warp(images, generator) / 255)
+        if step < first:
+            reconstruction, commitment = vqvae.losses(x)
             loss = reconstruction + COMMITMENT * commitment
+            run.log(reconstruction=reconstruction.item(), commitment=commitment.item())
+            optimizer, schedule = vqvae_optimizer, vqvae_schedule
         else:
-            network.eval()  # the codebook stays as it is
             with minigen.no_grad():
-                codes = network.encode(x)
+                codes = vqvae.encode(x)
             loss = prior.loss(codes, labels)
             run.log(prior=loss.item())
-        optimizers[phase].zero_grad()
+            optimizer, schedule = prior_optimizer, prior_schedule
+        optimizer.zero_grad()
         loss.backward()
-        optimizers[phase].step()
-        schedules[phase].step()
-    network.eval()
-    return run, network, prior, ema
+        optimizer.step()
+        schedule.step()
+    return run, vqvae.eval(), prior.eval(), ema, first
+
+
+def sample(args: argparse.Namespace, vqvae: VQVAE, prior: CodePrior, classes: np.ndarray) -> np.ndarray:
+    """An image of each of the `classes` (N,), uint8: codes drawn from the prior, decoded."""
+    uniform = minigen.rand(len(classes), prior.length).numpy()
+    images = []
+    with tqdm(total=len(classes), unit="image", desc="sampling") as bar:
+        for i in range(0, len(classes), SAMPLING_BATCH):
+            codes = prior.sample(classes[i : i + SAMPLING_BATCH], uniform[i : i + SAMPLING_BATCH])
+            images.append(to_uint8(in_batches(vqvae.decode, codes, args.device), 0, 1))
+            bar.update(len(codes))
+    return np.concatenate(images)
+
+
+def kmeans_codec(training: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Vector quantisation of the pixels: each patch becomes the nearest of CODES k-means centres.
+
+    The classical counterpart: an image is as many numbers from 1 to CODES as that of a VQ-VAE.
+    """
+    from sklearn.cluster import KMeans
+
+    known, patches = (space_to_depth(Tensor(x), PATCH).numpy() for x in (training, images))
+    known, vectors = known.reshape(-1, known.shape[-1]), patches.reshape(-1, patches.shape[-1])
+    kmeans = KMeans(min(CODES, len(np.unique(known, axis=0))), n_init=1, random_state=0).fit(known)
+    nearest = kmeans.cluster_centers_[kmeans.predict(vectors)]
+    return depth_to_space(Tensor(nearest.reshape(patches.shape)), PATCH).numpy()
+
+
+def code_pictures(codes: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """What each code stands for: the mean 3 x 3 patches around the places that have it; the most used codes first."""
+    padded = np.pad(images, [(0, 0), (PATCH, PATCH), (PATCH, PATCH), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3 * PATCH, 3 * PATCH), axis=(1, 2))
+    windows = windows[:, ::PATCH, ::PATCH].reshape(codes.size, images.shape[-1], 3 * PATCH, 3 * PATCH)
+    used, counts = np.unique(codes, return_counts=True)
+    means = [windows[codes.ravel() == k].mean(0) for k in used[np.argsort(-counts)]]
+    return np.stack(means).transpose(0, 2, 3, 1).astype(np.uint8)
+
+
+def evaluate(
+    args: argparse.Namespace, vqvae: VQVAE, prior: CodePrior, training: Dataset, test: Dataset
+) -> tuple[dict[str, Any], np.ndarray, dict[str, np.ndarray]]:
+    """What held-out images say, beside baselines; their codes; and pictures of them, uint8."""
+    x = to_float(test.images, 0, 1)
+    codes = in_batches(vqvae.encode, x, args.device)
+    shuffled = np.random.default_rng(0).permuted(codes, axis=0)  # each place has its codes, but of different images
+    pictures = {
+        "originals": test.images,
+        "VQ-VAE": to_uint8(in_batches(vqvae.decode, codes, args.device), 0, 1),
+        "k-means": to_uint8(kmeans_codec(to_float(training.images, 0, 1), x), 0, 1),
+        "shuffled codes": to_uint8(in_batches(vqvae.decode, shuffled, args.device), 0, 1),
+    }
+    with_classes = np.column_stack([test.labels, codes])
+    nats = in_batches(lambda both: prior.loss(both[:, 1:], both[:, 0], "none"), with_classes, args.device)
+    counts = code_counts(codes, CODES)
+    if notice := dead_codes_notice(counts):
+        print(notice)
+    metrics = {
+        "bits_per_image": codes.shape[1] * math.log2(CODES),
+        "perplexity": perplexity(counts),
+        "dead_codes": int((counts == 0).sum()),
+        "psnr": psnr(pictures["VQ-VAE"], test.images),
+        "psnr_kmeans": psnr(pictures["k-means"], test.images),
+        "prior_nats_per_code": float(nats.mean()),
+        # the entropy at each place: no model that draws the codes independently does better
+        "independent_nats_per_code": float(np.mean([np.log(perplexity(code_counts(c, CODES))) for c in codes.T])),
+    }
+    return metrics, codes, pictures
 
 
 def main() -> None:
     args = arguments("vqvae", __doc__.split("\n")[0], steps=2000, batch=64, samples=300).parse_args()
     data = load_data(args)
-    run, network, prior, ema = train(args, *held_out(data)[:1], 10)
-    _, test = held_out(data)
-    x = to_float(test.images, 0, 1)
-    codes = in_batches(network.encode, x)
-    images = in_batches(lambda c: network.decode(c, 28, 28), codes)
-    print(
-        "psnr",
-        psnr(images, x, 1),
-        "ppl",
-        perplexity(code_counts(codes, CODES)),
-        dead_codes_notice(code_counts(codes, CODES)),
-    )
-    import time
+    if any(side % PATCH for side in data.images.shape[1:3]):
+        raise SystemExit(f"--data: the sides of the images must be multiples of {PATCH}, got {data.images.shape[1:3]}")
+    names, classes = np.unique(np.zeros(len(data)) if data.labels is None else data.labels, return_inverse=True)
+    training, test = held_out(Dataset(data.images, classes))
+    run, vqvae, prior, ema, first = train(args, training, len(names))
 
-    from sklearn.cluster import MiniBatchKMeans
-
-    t = time.time()
-
-    def patches(im):
-        n, h, w, c = im.shape
-        return im.reshape(n, h // 4, 4, w // 4, 4, c).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 16 * c)
-
-    km = MiniBatchKMeans(CODES, random_state=0, n_init=1).fit(patches(to_float(held_out(data)[0].images, 0, 1)))
-    p = patches(x)
-    k = km.predict(p)
-    print(
-        "kmeans",
-        10 * np.log10(1 / np.mean((km.cluster_centers_[k] - p) ** 2)),
-        perplexity(code_counts(k, CODES)),
-        time.time() - t,
-    )
+    wanted = np.arange(args.samples) % len(names)
     with ema.applied():
-        nats = np.concatenate(
-            [in_batches(lambda i: prior.loss(Tensor(codes)[i], test.labels[i.numpy()], "none"), np.arange(len(codes)))]
-        )
-    print("prior", nats.mean(), "unigram", np.log(perplexity(code_counts(codes, CODES))))
+        images = sample(args, vqvae, prior, wanted)
+        metrics, codes, pictures = evaluate(args, vqvae, prior, training, test)
+    m = metrics
+    figures = [
+        ("perplexity of the codebook", m["perplexity"], ">=", 32, f"{CODES} codes, {m['dead_codes']} of them dead"),
+        ("PSNR in dB", m["psnr"], ">=", m["psnr_kmeans"] + 0.5, f"k-means: {m['psnr_kmeans']:.4g}, as many bits"),
+        (
+            "nats per code of the prior",
+            m["prior_nats_per_code"],
+            "<=",
+            m["independent_nats_per_code"] - 0.8,
+            f"independent codes: {m['independent_nats_per_code']:.3g}",
+        ),
+    ]
+    rows = None
+    if len(names) > 1:
+        reader = Reader(data.images, classes)
+        metrics["read"] = reader.share_read(images)
+        for name, shown in pictures.items():
+            metrics[f"read_{name}"] = reader.share_read(shown)
+        own = metrics["read_as_their_class"] = float((reader.read(images) == wanted).mean())
+        real = metrics["read_as_their_class_originals"] = float((reader.read(test.images) == test.labels).mean())
+        figures.append(("samples that read as their class", own, ">=", 0.5, f"real images: {real:.3g}"))
+        each = args.samples // len(names)
+        if each:
+            rows = {str(name): images[wanted == c][: min(each, 10)] for c, name in enumerate(names)}
+    run.write_samples(images, rows, **({} if data.labels is None else {"labels": names[wanted]}))
+    starts = {"prior": first}
+    curves = {name: (np.arange(len(values)) + starts.get(name, 0), values) for name, values in run.curves.items()}
+    save_curves(curves, run.folder / "curves.png")
+    shown = {name: pictures[name][:20] for name in ("originals", "VQ-VAE", "k-means")}
+    save_rows(shown, run.folder / "reconstructions.png")
+    save_images(code_pictures(codes, pictures["VQ-VAE"]), run.folder / "codebook.png", columns=16, scale=4)
+    run.write_metrics(metrics)
+    report(figures, args.check)
 
 
 if __name__ == "__main__":

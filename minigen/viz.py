@@ -150,6 +150,42 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return np.where(count > 0.5, total / np.maximum(count, 1), np.nan)
 
 
+def save_rate_distortion(
+    curves: Mapping[str, Any],
+    path: str | os.PathLike,
+    pixels: int,
+    lossless: Mapping[str, float] | None = None,
+) -> None:
+    """Draws PSNR over bytes per image, and over bits per pixel.
+
+    curves:   name -> (points, 2): bytes per image, PSNR in dB; as `minigen.metrics.best_points` gives
+    pixels:   of an image
+    lossless: name -> bytes per image of a file that loses nothing, drawn as a vertical line
+    """
+    if not curves:
+        raise ValueError("save_rate_distortion: needs at least one curve, got none")
+    require("matplotlib", "matplotlib", "save_rate_distortion")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xscale="log", xlabel="bytes per image", ylabel="PSNR in dB")
+    for name, curve in curves.items():
+        axes.plot(*np.asarray(curve).T, marker="o" if len(curve) <= 20 else "", markersize=4, label=name)
+    for i, (name, size) in enumerate((lossless or {}).items()):
+        axes.axvline(size, color="black", linestyle=(0, (i + 1, 2)), label=name)
+    top = axes.secondary_xaxis(
+        "top", functions=(lambda size: np.multiply(size, 8 / pixels), lambda bits: np.multiply(bits, pixels / 8))
+    )
+    top.set_xlabel("bits per pixel")
+    for axis in (axes.xaxis, top.xaxis):
+        axis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
 @dataclass(frozen=True)
 class Graph:
     """A drawing: `source` is its text in Graphviz' DOT language."""

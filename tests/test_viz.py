@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigen
-from minigen.viz import Graph, graph, image_grid, save_curves, save_images, save_rows
+from minigen.viz import Graph, graph, image_grid, save_curves, save_images, save_rate_distortion, save_rows
 
 # Grids
 
@@ -333,3 +333,12 @@ def test_a_missing_package_is_named_with_the_mend(tmp_path, monkeypatch, module,
     with pytest.raises(ImportError, match=rf"needs the package {package}: pip install minigen\[examples\]"):
         call(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_save_rate_distortion_draws_curves(tmp_path):
+    pytest.importorskip("matplotlib")
+    curves = {"ours": np.array([(5, 18.0), (20, 24.0)]), "JPEG": np.array([(30, 19.0), (60, 22.0)])}
+    save_rate_distortion(curves, tmp_path / "curves.png", pixels=784, lossless={"PNG": 166.0})
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="needs at least one curve"):
+        save_rate_distortion({}, tmp_path / "none.png", pixels=784)

@@ -1,5 +1,7 @@
-"""Autoencoders: losses, the Gaussian posterior of the variational kind, codebooks and their prior, and networks."""
+"""Autoencoders: losses, noise, the Gaussian posterior of the variational kind, codebooks, their prior, and networks."""
 
+from .corruption import gaussian_noise, masked, salt_and_pepper
+from .entropy import CodingTables, FactorizedPrior, add_uniform_noise, round_straight_through
 from .kl import KLAutoencoder
 from .losses import (
     DiagonalGaussian,
@@ -19,18 +21,25 @@ __all__ = [
     "CodeDecoder",
     "CodeEncoder",
     "CodePrior",
+    "CodingTables",
     "Decoder",
     "DiagonalGaussian",
     "Encoder",
+    "FactorizedPrior",
     "KLAutoencoder",
     "VectorQuantizer",
     "active_units",
+    "add_uniform_noise",
     "bernoulli_nll",
     "code_counts",
     "collapse_notice",
     "dead_codes_notice",
+    "gaussian_noise",
     "importance_weighted_bound",
+    "masked",
     "perplexity",
+    "round_straight_through",
+    "salt_and_pepper",
     "squared_error",
     "standard_normal_log_prob",
     "straight_through",

@@ -99,10 +99,8 @@ class CodeEncoder(Module):
 
     def __init__(self, image_shape: tuple[int, int, int], code_size: int, map_channels: int = 16, **settings):
         super().__init__()
-        height, width, channels = image_shape
-        self.encoder = Encoder(channels, map_channels, **settings)
-        side = self.encoder.factor
-        self.last = Linear(height // side * (width // side) * map_channels, code_size)
+        self.encoder = Encoder(image_shape[-1], map_channels, **settings)
+        self.last = Linear(math.prod(_map_shape("CodeEncoder", image_shape, map_channels, **settings)), code_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(ops.silu(self.encoder(x)).reshape(len(x), -1))
@@ -113,11 +111,9 @@ class CodeDecoder(Module):
 
     def __init__(self, image_shape: tuple[int, int, int], code_size: int, map_channels: int = 16, **settings):
         super().__init__()
-        height, width, channels = image_shape
-        side = settings.get("patch", 1) * 2 ** (len(settings.get("multipliers", (1, 2))) - 1)
-        self.map_shape = (height // side, width // side, map_channels)
+        self.map_shape = _map_shape("CodeDecoder", image_shape, map_channels, **settings)
         self.first = Linear(code_size, math.prod(self.map_shape))
-        self.decoder = Decoder(map_channels, channels, **settings)
+        self.decoder = Decoder(map_channels, image_shape[-1], **settings)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.decoder(ops.silu(self.first(z)).reshape(len(z), *self.map_shape))
@@ -144,3 +140,16 @@ class Autoencoder(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decode(self.encode(x))
+
+
+def _map_shape(
+    whose: str, image_shape: tuple[int, int, int], map_channels: int, patch: int = 1, multipliers=(1, 2), **_
+) -> tuple[int, int, int]:
+    """(H/f, W/f, map_channels): what the settings make of an image."""
+    height, width, _channels = image_shape
+    factor = patch * 2 ** (len(multipliers) - 1)
+    if height % factor or width % factor:
+        raise ValueError(
+            f"{whose}: the height and width of image_shape must be divisible by {factor}, got {image_shape}"
+        )
+    return height // factor, width // factor, map_channels

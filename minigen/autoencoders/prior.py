@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
-from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList
+from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, init
 from ..nn import functional as F
 from ..nn.blocks import zeroed
 from ..tensor import Tensor
@@ -65,6 +65,8 @@ class CodePrior(Module):
         self.length = length
         self.code, self.label = Embedding(num_codes, channels), Embedding(num_classes, channels)
         self.position = Embedding(length, channels)
+        for table in (self.code, self.label, self.position):
+            init.normal_(table.weight, std=0.05)  # small, so that what the blocks add is soon heard above them
         self.blocks = ModuleList([TransformerBlock(channels, heads, dropout) for _ in range(blocks)])
         self.last_norm = LayerNorm(channels)
         self.last = zeroed(Linear(channels, num_codes))

@@ -103,6 +103,8 @@ def perplexity(counts: Any) -> float:
     counts (num_codes,): how often each code was used.
     """
     counts = array_of(counts)
+    if not counts.sum() > 0:
+        raise ValueError("perplexity: no code was used")
     p = counts / counts.sum()
     return float(np.exp(-(p * np.log(np.where(p > 0, p, 1))).sum()))
 

@@ -10,7 +10,7 @@
 Everything is held in memory, channels last. Nothing is downloaded.
 """
 
-from .augment import binarise, warp
+from .augment import binarise, symmetries, warp
 from .base import Dataset
 from .datasets import digits, load
 from .formats import cifar, idx, image_folder, npz
@@ -31,6 +31,7 @@ __all__ = [
     "photograph",
     "photos",
     "shapes",
+    "symmetries",
     "to_float",
     "to_uint8",
     "warp",

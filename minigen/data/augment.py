@@ -38,8 +38,8 @@ def warp(
     with on_device_of(images):
         y, x = (a.reshape(n, -1) for a in _sources(normal, height, width, rotation, scale, shear, shift, elastic))
         padded = xp.pad(images.astype(np.float32), [(0, 0), (1, 1), (1, 1), (0, 0)]).reshape(-1, channels)
-        y, x = xp.asarray(np.clip(y + 1, 0, height + 0.999)), xp.asarray(np.clip(x + 1, 0, width + 0.999))
-        top, left = xp.floor(y), xp.floor(x)
+        y, x = xp.asarray(np.clip(y + 1, 0, height + 1)), xp.asarray(np.clip(x + 1, 0, width + 1))
+        top, left = xp.minimum(xp.floor(y), height), xp.minimum(xp.floor(x), width)
         below, right = (y - top)[..., None], (x - left)[..., None]
         pixel = top.astype(np.int64) * (width + 2) + left.astype(np.int64)
         first = pixel + xp.arange(n)[:, None] * ((height + 2) * (width + 2))
@@ -68,9 +68,25 @@ def _sources(normal, height, width, rotation, scale, shear, shift, elastic) -> t
 
 def _smooth(side: int) -> np.ndarray:
     """(side, nodes): bumps around nodes spread evenly over the side; a displacement has variance 1."""
-    position = np.arange(side)[:, None] / (side - 1) * (_NODES - 1) - np.arange(_NODES)
+    position = np.arange(side)[:, None] / max(side - 1, 1) * (_NODES - 1) - np.arange(_NODES)
     bumps = np.exp(-(position**2))
     return (bumps / np.sqrt((bumps**2).sum(1, keepdims=True))).astype(np.float32)
+
+
+def symmetries(images: Array, generator: Generator) -> Array:
+    """Each image mirrored and turned by quarter turns at random: one of the 8 symmetries of a square, all as likely.
+
+    images: any dtype (N, H, W, C), NumPy or CuPy -> the same; those that are not square are not turned to their side
+    """
+    if images.ndim != 4:
+        raise ValueError(f"symmetries: needs images (N, H, W, C), got shape {images.shape}")
+    chosen = rand(3, len(images), 1, 1, 1, generator=generator, device=device_of(images)).data
+    with on_device_of(images):
+        xp = array_module(images)
+        upside_down, mirrored, transposed = chosen < 0.5
+        images = xp.where(upside_down, images[:, ::-1], images)
+        images = xp.where(mirrored, images[:, :, ::-1], images)
+        return xp.where(transposed, images.swapaxes(1, 2), images) if images.shape[1] == images.shape[2] else images
 
 
 def binarise(intensities: Array, generator: Generator) -> Array:

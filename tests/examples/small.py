@@ -10,8 +10,30 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "common")
 # For each example: its arguments, and what to set in it, so that it takes seconds on the emulator.
 SMALL = {
+    "autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {}),
+    "features": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 1}),
+    "anomaly": (["--steps", "2", "--batch", "4", "--samples", "1"], {"HIDDEN": 8, "CODE": 2}),
+    "compression": (
+        ["--steps", "2", "--batch", "4"],
+        {
+            "LAMBDAS": (2.5, 25),
+            "PICTURED": (0, 1),
+            "PCA_SIZES": (4, 8),
+            "PCA_STEPS": (1.0, 0.5),
+            "NETWORK": {"channels": 8, "patch": 2},
+        },
+    ),
     "kl_autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {"NETWORK": {"channels": 8, "patch": 2}}),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
+    "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
+    "vqvae": (
+        ["--steps", "4", "--batch", "4", "--samples", "6"],
+        {
+            "CODES": 8,
+            "NETWORK": {"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2},
+            "PRIOR": {"channels": 16, "heads": 2, "blocks": 1, "dropout": 0.1},
+        },
+    ),
 }
 START = """
 import sys
