@@ -17,7 +17,7 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, held_out, in_batches, load_data, report, run_main
+from common import Run, arguments, held_out, in_batches, load_data, report, run_main, through_pca
 
 import minigen
 from minigen import Tensor, optim
@@ -90,15 +90,6 @@ def descend(optimizer: optim.Optimizer, loss: Tensor) -> float:
     return loss.item()
 
 
-def pca(training: np.ndarray, test: np.ndarray, numbers: int) -> np.ndarray:
-    """The test images from their first principal components, as many as a latent has numbers."""
-    from sklearn.decomposition import PCA
-
-    rows = [to_float(images).reshape(len(images), -1) for images in (training, test)]
-    model = PCA(min(numbers, *rows[0].shape), svd_solver="randomized", random_state=0).fit(rows[0])
-    return to_uint8(model.inverse_transform(model.transform(rows[1])).reshape(test.shape))
-
-
 def bicubic(images: np.ndarray, numbers: int) -> np.ndarray:
     """The images made smaller, to as many numbers as a latent has at most, and large again."""
     from PIL import Image
@@ -138,7 +129,8 @@ def main() -> None:
         ours = to_uint8(in_batches(autoencoder.decode, means, args.device))
         drawn = to_uint8(in_batches(autoencoder.decode, z, args.device))
     numbers = z[0].size
-    theirs, blurred = pca(training.images, test.images, numbers), bicubic(test.images, numbers)
+    theirs = to_uint8(through_pca(to_float(training.images), to_float(test.images), numbers))
+    blurred = bicubic(test.images, numbers)
     captions = {} if test.captions is None else {"captions": test.captions[: args.samples]}
     rows = {"original": test.images, "KL autoencoder": ours, f"PCA, {numbers} numbers": theirs, "bicubic": blurred}
     run.write_samples(ours[: args.samples], {name: images[:30] for name, images in rows.items()}, **captions)
