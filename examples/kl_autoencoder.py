@@ -17,7 +17,7 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, held_out, in_batches, load_data, report, run_main, through_pca
+from common import Run, arguments, in_batches, load_split, report, run_main, through_pca
 
 import minigen
 from minigen import Tensor, optim
@@ -110,12 +110,11 @@ def bicubic(images: np.ndarray, numbers: int) -> np.ndarray:
 
 def main() -> None:
     args = arguments("kl_autoencoder", __doc__.split("\n")[0], 4000, 32, samples=100, data="shapes").parse_args()
-    data = load_data(args)
-    if any(side % 4 or side < 8 for side in data.images.shape[1:3]):
+    training, test = load_split(args, multiple_of=4)
+    if min(test.images.shape[1:3]) < 8:
         raise SystemExit(
-            f"--data: the sides of the images must be multiples of 4, at least 8; got {data.images.shape[1:3]}"
+            f"--data: the discriminator needs images of at least 8 x 8 pixels, got {test.images.shape[1:3]}"
         )
-    training, test = held_out(data)
     run, autoencoder, ema, generator = train(args, training.images)
 
     def latents(images: np.ndarray) -> np.ndarray:
