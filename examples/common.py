@@ -98,6 +98,15 @@ def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str 
         return np.concatenate([function(Tensor(x[i : i + size]).to(device)).numpy() for i in range(0, len(x), size)])
 
 
+def through_pca(training: np.ndarray, x: np.ndarray, components: int) -> np.ndarray:
+    """x (N, H, W, C), squeezed into that many numbers and back by the linear maps that are best on `training`."""
+    from sklearn.decomposition import PCA
+
+    flat = training.reshape(len(training), -1)
+    pca = PCA(min(components, *flat.shape), random_state=0).fit(flat)
+    return pca.inverse_transform(pca.transform(x.reshape(len(x), -1))).reshape(x.shape)
+
+
 class Run:
     """A training run in a folder.
 
