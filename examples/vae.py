@@ -19,7 +19,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, held_out, in_batches, load_data, report, run_main
+from common import Run, arguments, in_batches, load_split, report, run_main
 from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 from tqdm import tqdm
@@ -172,10 +172,7 @@ def main() -> None:
     args = parser.parse_args()
     if not 0 <= args.beta < np.inf:
         parser.error(f"argument --beta: must be a number from 0, got {args.beta}")
-    data = load_data(args)
-    if any(side % 4 for side in data.images.shape[1:3]):
-        raise SystemExit(f"--data: the sides of the images must be multiples of 4, got {data.images.shape[1:3]}")
-    training, test = held_out(data, 0.1)
+    training, test = load_split(args, multiple_of=4, share=0.1)
     run, vae, ema, generator = train(args, training.images)
 
     images = to_float(test.images, 0, 1)
