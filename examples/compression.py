@@ -10,8 +10,8 @@ that says how probable each number is in its place; the decoder makes the image 
     rate + lambda distortion = -log2 p(q) + lambda |x - decoder(q)|^2,    q = round(encoder(x))
 
 One network serves several lambdas, its levels: each scales the numbers in its own way before they are rounded, and back
-afterwards (gain units, Cui et al. 2021). The encoder starts as PCA, which is the
-baseline; what it learns from there is what a linear code cannot do.
+afterwards (gain units, Cui et al. 2021). The encoder starts as PCA, which is the baseline;
+what it learns from there is what a linear code cannot do.
 
 What counts is the size of the file in which all held-out images are, without the model: it has to be there already, as
 PCA's has. JPEG and PNG, too, get one file of all images side by side, so that their headers weigh nothing.
