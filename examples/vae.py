@@ -40,7 +40,7 @@ from minigen.data import DataLoader, binarise, to_float, to_uint8, warp
 from minigen.random import Generator, randn
 from minigen.viz import save_images, save_rows
 
-CODE = 50  # numbers in a code
+CODE = 24  # numbers in a code
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1,), blocks=2, patch=4)
 DRAWS = 20  # of pixels and codes, for each held-out image's -ELBO
 BOUND_SAMPLES, BOUND_IMAGES = 5000, 100  # codes for each image's importance-weighted bound, and images that get one
