@@ -68,7 +68,7 @@ def test_images_in_colour_without_classes(example, monkeypatch, tmp_path):
     samples = np.load(tmp_path / "out" / "samples.npz")
     assert samples["images"].shape == (6, 8, 12, 3) and "labels" not in samples
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert metrics["bits_per_image"] == 6 * 3 and "read" not in metrics
+    assert metrics["bits_per_image"] == 6 * 3 and "read" not in metrics and "of_their_class" not in metrics
     for name in ("samples", "reconstructions", "codebook", "curves"):
         assert (tmp_path / "out" / f"{name}.png").exists()
 
