@@ -8,8 +8,9 @@ The whole algorithm: add noise to an image, give it to the network, descend on t
 and the image as it was. The network that does it best gives the mean of all images that the noisy one can have been.
 
 Digits lose so much to their noise (half of the pixels, or a sigma of 0.5) that the network has to know what digits look
-like: it is an autoencoder with a narrow code. A photograph loses little (sigma 25/255): its network says only what to
-add to it (Zhang et al. 2017), and is used on whole photographs that it has not seen, of any size.
+like: it is an autoencoder, which sees the whole image at once and makes it anew. A photograph loses little (sigma
+25/255): its network looks around each pixel and says what to add to it (Zhang et al. 2017), and is used on whole
+photographs that it has not seen.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ RIGHT_FILTERS = {  # for each kind of noise those that are made for it
 
 
 class DenoisingAutoencoder(nn.Module):
-    """Noisy (N, H, W, C) -> clean (N, H, W, C) in [0, 1], by way of a code of a quarter of the height and width."""
+    """Noisy (N, H, W, C) -> clean (N, H, W, C) in [0, 1], by way of a code (N, H/4, W/4, 32)."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -68,8 +69,10 @@ class Task:
 
 def heavy_noise(data: Dataset) -> Task:
     """Half of the pixels lost, or a sigma of half the range: one network for all three kinds."""
+    sides, channels = data.images.shape[1:3], data.images.shape[3]
+    if any(side % 4 for side in sides):
+        raise SystemExit(f"--data: the sides of the images must be multiples of 4, got {sides}")
     training, test = held_out(data)
-    channels = data.images.shape[-1]
     noises = {"Gaussian": gaussian_noise, "salt and pepper": salt_and_pepper, "masked": masked}
     augment = warp if channels == 1 else symmetries
     test_images = list(to_float(test.images[:TEST_IMAGES], 0, 1))
@@ -173,7 +176,7 @@ def squares(images: list[np.ndarray], count: int, side: int = 80) -> np.ndarray:
 
 
 def main() -> None:
-    args = arguments("denoising", __doc__.split("\n")[0], steps=3000, batch=32, samples=10, data="both").parse_args()
+    args = arguments("denoising", __doc__.split("\n")[0], steps=4000, batch=32, samples=10, data="both").parse_args()
     generator = minigen.manual_seed(args.seed)
     tasks = load_tasks(args)
     run, emas = train(args, tasks, generator)
