@@ -32,7 +32,7 @@ LATENT_CHANNELS = 4
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2)
 KL_WEIGHT = 2.5e-4  # of nats in a latent's average number; 1e-6 of an image's at 8 x 8 x 4
 ADVERSARIAL_WEIGHT = 0.5
-WARM_UP = 0.5  # the share of the training without a discriminator
+LEARN_FROM, HEED_FROM = 0.5, 0.55  # the shares of the training after which the discriminator learns, and counts
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, KLAutoencoder, optim.EMA, Generator]:
@@ -44,9 +44,9 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, KLAutoenco
     autoencoder.to(args.device)
     discriminator.to(args.device)
     ema = optim.EMA(autoencoder, decay=0.998)
-    optimizer = optim.Adam(autoencoder.parameters(), lr=2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
+    optimizer = optim.Adam(autoencoder.parameters(), lr=3e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
-    critic = optim.Adam(discriminator.parameters(), lr=5e-4, betas=(0.5, 0.9))
+    critic = optim.Adam(discriminator.parameters(), lr=2e-3, betas=(0.5, 0.9))
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed, device=args.device)
     run = Run(
         args,
@@ -67,16 +67,15 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, KLAutoenco
         reconstruction = F.mse_loss(y, x) + 0.2 * F.l1_loss(y, x)
         kl = posterior.kl().mean() / posterior.mean[0].size  # nats in each number
         loss = reconstruction + KL_WEIGHT * kl
-        judgement = 2.0  # of a discriminator that says nothing
-        adversarial = step >= WARM_UP * args.steps
-        if adversarial:
+        if step >= HEED_FROM * args.steps:
             discriminator.requires_grad_(False)
             deception = hinge_generator(discriminator(y))
             weight = adaptive_weight(reconstruction, deception, autoencoder.decoder.last.weight)
             loss = loss + ADVERSARIAL_WEIGHT * weight * deception
         descend(optimizer, loss)
         schedule.step()
-        if adversarial:
+        judgement = 2.0  # of a discriminator that says nothing
+        if step >= LEARN_FROM * args.steps:
             discriminator.requires_grad_(True)
             judgement = descend(critic, hinge_discriminator(discriminator(x), discriminator(y.detach())))
         run.log(reconstruction=reconstruction.item(), kl=kl.item(), discriminator=judgement)
@@ -109,7 +108,7 @@ def bicubic(images: np.ndarray, numbers: int) -> np.ndarray:
 
 
 def main() -> None:
-    args = arguments("kl_autoencoder", __doc__.split("\n")[0], 4000, 32, samples=100, data="shapes").parse_args()
+    args = arguments("kl_autoencoder", __doc__.split("\n")[0], 10_000, 16, samples=100, data="shapes").parse_args()
     training, test = load_split(args, multiple_of=4)
     if min(test.images.shape[1:3]) < 8:
         raise SystemExit(
