@@ -98,8 +98,6 @@ def corrupt(x: Tensor, noises: dict[str, Callable], generator: Generator) -> Ten
 
 
 def train(args: argparse.Namespace, tasks: list[Task], generator: Generator) -> tuple[Run, list[optim.EMA]]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     trainers, parts, steps = [], {}, -(-args.steps // len(tasks))
     for task in tasks:
         task.network.to(args.device)

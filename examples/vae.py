@@ -59,8 +59,6 @@ class VAE(minigen.nn.Module):
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, VAE, optim.EMA, Generator]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     vae = VAE(images.shape[1:])
     vae.to(args.device)

@@ -75,8 +75,6 @@ class VQVAE(minigen.nn.Module):
 def train(
     args: argparse.Namespace, images: np.ndarray, labels: np.ndarray, classes: int
 ) -> tuple[Run, VQVAE, CodePrior, optim.EMA]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     vqvae = VQVAE(images.shape[1:])
     prior = CodePrior(CODES, vqvae.map[0] * vqvae.map[1], classes, **PRIOR)
