@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from common import Run, arguments, at_least, in_batches, load_split, report, run_main
+from common import Run, arguments, at_least, in_batches, load_split, report, run_main, through_pca
 
 import minigen
 from minigen import Tensor, optim
@@ -24,8 +24,6 @@ from minigen.data import DataLoader, to_float, to_uint8, warp
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Autoencoder, optim.EMA]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     network = Autoencoder(images.shape[1:], args.code_size, channels=32, multipliers=(1, 2), patch=2)
     network.to(args.device)
@@ -47,15 +45,6 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Autoencode
         schedule.step()
         run.log(squared_error=loss.item())
     return run, network, ema
-
-
-def through_pca(training: np.ndarray, x: np.ndarray, components: int) -> np.ndarray:
-    """x (N, H, W, C), squeezed into that many numbers and back by the linear maps that are best on `training`."""
-    from sklearn.decomposition import PCA
-
-    flat = training.reshape(len(training), -1)
-    pca = PCA(min(components, *flat.shape), random_state=0).fit(flat)
-    return pca.inverse_transform(pca.transform(x.reshape(len(x), -1))).reshape(x.shape)
 
 
 def error_per_image(reconstructions: np.ndarray, x: np.ndarray) -> float:

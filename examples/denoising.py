@@ -112,8 +112,6 @@ def corrupt(x: Tensor, noises: dict[str, Callable], generator: Generator) -> Ten
 
 
 def train(args: argparse.Namespace, tasks: list[Task], generator: Generator) -> Run:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     parts: dict[str, Any] = {"generator": generator}
     for task in tasks:
         own = task.prepare(args, steps=-(-args.steps // len(tasks)))

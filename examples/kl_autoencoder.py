@@ -17,7 +17,7 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, held_out, in_batches, load_data, report, run_main
+from common import Run, arguments, in_batches, load_split, report, run_main, through_pca
 
 import minigen
 from minigen import Tensor, optim
@@ -30,23 +30,21 @@ from minigen.random import Generator
 
 LATENT_CHANNELS = 4
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2)
-KL_WEIGHT = 1e-6
+KL_WEIGHT = 2.5e-4  # of nats in a latent's average number; 1e-6 of an image's at 8 x 8 x 4
 ADVERSARIAL_WEIGHT = 0.5
-WARM_UP = 0.5  # the share of the training without a discriminator
+LEARN_FROM, HEED_FROM = 0.5, 0.55  # the shares of the training after which the discriminator learns, and counts
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, KLAutoencoder, optim.EMA, Generator]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     autoencoder = KLAutoencoder(images.shape[-1], LATENT_CHANNELS, **NETWORK)
     discriminator = PatchDiscriminator(images.shape[-1], channels=32, halvings=1)
     autoencoder.to(args.device)
     discriminator.to(args.device)
     ema = optim.EMA(autoencoder, decay=0.998)
-    optimizer = optim.Adam(autoencoder.parameters(), lr=2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
+    optimizer = optim.Adam(autoencoder.parameters(), lr=3e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
-    critic = optim.Adam(discriminator.parameters(), lr=5e-4, betas=(0.5, 0.9))
+    critic = optim.Adam(discriminator.parameters(), lr=2e-3, betas=(0.5, 0.9))
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed, device=args.device)
     run = Run(
         args,
@@ -65,21 +63,20 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, KLAutoenco
         posterior = autoencoder.encode(x)
         y = autoencoder.decode(posterior.sample(generator))
         reconstruction = F.mse_loss(y, x) + 0.2 * F.l1_loss(y, x)
-        kl = posterior.kl().mean()
+        kl = posterior.kl().mean() / posterior.mean[0].size  # nats in each number
         loss = reconstruction + KL_WEIGHT * kl
-        weight, judgement = 0.0, 2.0  # of a discriminator that says nothing
-        adversarial = step >= WARM_UP * args.steps
-        if adversarial:
+        if step >= HEED_FROM * args.steps:
             discriminator.requires_grad_(False)
             deception = hinge_generator(discriminator(y))
             weight = adaptive_weight(reconstruction, deception, autoencoder.decoder.last.weight)
             loss = loss + ADVERSARIAL_WEIGHT * weight * deception
         descend(optimizer, loss)
         schedule.step()
-        if adversarial:
+        judgement = 2.0  # of a discriminator that says nothing
+        if step >= LEARN_FROM * args.steps:
             discriminator.requires_grad_(True)
             judgement = descend(critic, hinge_discriminator(discriminator(x), discriminator(y.detach())))
-        run.log(reconstruction=reconstruction.item(), kl=kl.item(), discriminator=judgement, weight=weight)
+        run.log(reconstruction=reconstruction.item(), kl=kl.item(), discriminator=judgement)
     return run, autoencoder, ema, generator
 
 
@@ -88,15 +85,6 @@ def descend(optimizer: optim.Optimizer, loss: Tensor) -> float:
     loss.backward()
     optimizer.step()
     return loss.item()
-
-
-def pca(training: np.ndarray, test: np.ndarray, numbers: int) -> np.ndarray:
-    """The test images from their first principal components, as many as a latent has numbers."""
-    from sklearn.decomposition import PCA
-
-    rows = [to_float(images).reshape(len(images), -1) for images in (training, test)]
-    model = PCA(min(numbers, *rows[0].shape), svd_solver="randomized", random_state=0).fit(rows[0])
-    return to_uint8(model.inverse_transform(model.transform(rows[1])).reshape(test.shape))
 
 
 def bicubic(images: np.ndarray, numbers: int) -> np.ndarray:
@@ -118,13 +106,12 @@ def bicubic(images: np.ndarray, numbers: int) -> np.ndarray:
 
 
 def main() -> None:
-    args = arguments("kl_autoencoder", __doc__.split("\n")[0], 4000, 32, samples=100, data="shapes").parse_args()
-    data = load_data(args)
-    if any(side % 4 or side < 8 for side in data.images.shape[1:3]):
+    args = arguments("kl_autoencoder", __doc__.split("\n")[0], 10_000, 16, samples=100, data="shapes").parse_args()
+    training, test = load_split(args, multiple_of=4)
+    if min(test.images.shape[1:3]) < 8:
         raise SystemExit(
-            f"--data: the sides of the images must be multiples of 4, at least 8; got {data.images.shape[1:3]}"
+            f"--data: the discriminator needs images of at least 8 x 8 pixels, got {test.images.shape[1:3]}"
         )
-    training, test = held_out(data)
     run, autoencoder, ema, generator = train(args, training.images)
 
     def latents(images: np.ndarray) -> np.ndarray:
@@ -138,7 +125,8 @@ def main() -> None:
         ours = to_uint8(in_batches(autoencoder.decode, means, args.device))
         drawn = to_uint8(in_batches(autoencoder.decode, z, args.device))
     numbers = z[0].size
-    theirs, blurred = pca(training.images, test.images, numbers), bicubic(test.images, numbers)
+    theirs = to_uint8(through_pca(to_float(training.images), to_float(test.images), numbers))
+    blurred = bicubic(test.images, numbers)
     captions = {} if test.captions is None else {"captions": test.captions[: args.samples]}
     rows = {"original": test.images, "KL autoencoder": ours, f"PCA, {numbers} numbers": theirs, "bicubic": blurred}
     run.write_samples(ours[: args.samples], {name: images[:30] for name, images in rows.items()}, **captions)

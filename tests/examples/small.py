@@ -37,8 +37,9 @@ SMALL = {
         ["--steps", "4", "--batch", "4", "--samples", "6"],
         {
             "CODES": 8,
-            "NETWORK": {"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2},
-            "PRIOR": {"channels": 16, "heads": 2, "blocks": 1, "dropout": 0.1},
+            "ENCODER": {"channels": 8, "multipliers": (1, 2), "blocks": 0, "patch": 2},
+            "DECODER": {"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2},
+            "PRIOR": {"channels": 16, "heads": 2, "blocks": 1},
         },
     ),
 }
