@@ -27,7 +27,7 @@ from tqdm import tqdm
 import minigen
 from minigen import F, Tensor, nn, optim
 from minigen.autoencoders import Decoder, Encoder, ResidualDenoiser, gaussian_noise, masked, salt_and_pepper
-from minigen.data import DataLoader, Dataset, photograph, photos, symmetries, to_float, to_uint8, warp
+from minigen.data import DataLoader, Dataset, photograph, photos, symmetries, to_float, to_uint8
 from minigen.data.photos import HELD_OUT
 from minigen.metrics import FILTERS, mean_psnr
 from minigen.random import Generator
@@ -58,25 +58,39 @@ class DenoisingAutoencoder(nn.Module):
 
 @dataclass
 class Task:
+    """Images, what is done to them, and a network that is to undo it."""
+
     name: str
     images: np.ndarray  # to train on, uint8 (N, H, W, C)
-    augment: Callable  # (images, generator) -> images, changed at random
+    augment: Callable  # (images, generator) -> images
     noises: dict[str, Callable]  # kind -> (x, generator) -> noisy x
     network: nn.Module
     test: list[np.ndarray]  # (H, W, C) each, in [0, 1]
     asked: float  # dB above the best filter, where the noise is Gaussian
 
+    def prepare(self, args: argparse.Namespace, steps: int) -> dict[str, Any]:
+        """What trains the network: gives all parts that have a state."""
+        self.network.to(args.device)
+        self.ema = optim.EMA(self.network, decay=0.995)
+        self.optimizer = optim.Adam(self.network.parameters(), 2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=self.ema)
+        self.schedule = optim.CosineLR(self.optimizer, steps, warmup_steps=min(50, steps // 10))
+        self.batches = DataLoader(self.images, batch_size=args.batch, seed=args.seed, device=args.device)
+        return {name: getattr(self, name) for name in ("network", "ema", "optimizer", "schedule", "batches")}
+
 
 def heavy_noise(data: Dataset) -> Task:
-    """Half of the pixels lost, or a sigma of half the range: one network for all three kinds."""
+    """Half of the pixels lost, or a sigma of half the range: one network for all three kinds.
+
+    The images are not augmented: turned or bent ones are smoother than real ones, and teach a network to be too smooth.
+    """
     sides, channels = data.images.shape[1:3], data.images.shape[3]
     if any(side % 4 for side in sides):
         raise SystemExit(f"--data: the sides of the images must be multiples of 4, got {sides}")
     training, test = held_out(data)
     noises = {"Gaussian": gaussian_noise, "salt and pepper": salt_and_pepper, "masked": masked}
-    augment = warp if channels == 1 else symmetries
     test_images = list(to_float(test.images[:TEST_IMAGES], 0, 1))
-    return Task(data.name, training.images, augment, noises, DenoisingAutoencoder(channels), test_images, asked=3.0)
+    network = DenoisingAutoencoder(channels)
+    return Task(data.name, training.images, lambda images, generator: images, noises, network, test_images, asked=3.0)
 
 
 def light_noise() -> Task:
@@ -97,28 +111,22 @@ def corrupt(x: Tensor, noises: dict[str, Callable], generator: Generator) -> Ten
     return minigen.concatenate([noise(part, generator) for noise, part in parts])
 
 
-def train(args: argparse.Namespace, tasks: list[Task], generator: Generator) -> tuple[Run, list[optim.EMA]]:
-    trainers, parts, steps = [], {}, -(-args.steps // len(tasks))
+def train(args: argparse.Namespace, tasks: list[Task], generator: Generator) -> Run:
+    parts: dict[str, Any] = {"generator": generator}
     for task in tasks:
-        task.network.to(args.device)
-        ema = optim.EMA(task.network, decay=0.995)
-        optimizer = optim.Adam(task.network.parameters(), lr=2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
-        schedule = optim.CosineLR(optimizer, steps, warmup_steps=min(50, steps // 10))
-        batches = DataLoader(task.images, batch_size=args.batch, seed=args.seed, device=args.device)
-        own = dict(network=task.network, ema=ema, optimizer=optimizer, schedule=schedule, batches=batches)
+        own = task.prepare(args, steps=-(-args.steps // len(tasks)))
         parts.update({f"{task.name} {name}": part for name, part in own.items()})
-        trainers.append((ema, optimizer, schedule, batches))
-    run = Run(args, ("photos.png",), generator=generator, **parts)
+    run = Run(args, ("photos.png",), **parts)
     for step in run.steps():
-        task, (_, optimizer, schedule, batches) = tasks[step % len(tasks)], trainers[step % len(tasks)]  # in turns
-        x = Tensor(task.augment(to_float(next(batches), 0, 1), generator))
+        task = tasks[step % len(tasks)]  # in turns
+        x = Tensor(to_float(task.augment(next(task.batches), generator), 0, 1))
         loss = F.mse_loss(task.network(corrupt(x, task.noises, generator)), x)
-        optimizer.zero_grad()
+        task.optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        schedule.step()
+        task.optimizer.step()
+        task.schedule.step()
         run.log(**{task.name: loss.item()})
-    return run, [ema for ema, *_ in trainers]
+    return run
 
 
 def load_tasks(args: argparse.Namespace) -> list[Task]:
@@ -177,12 +185,12 @@ def main() -> None:
     args = arguments("denoising", __doc__.split("\n")[0], steps=4000, batch=32, samples=10, data="both").parse_args()
     generator = minigen.manual_seed(args.seed)
     tasks = load_tasks(args)
-    run, emas = train(args, tasks, generator)
+    run = train(args, tasks, generator)
     figures, psnr, rows = [], {}, {}
-    for task, ema in zip(tasks, emas, strict=True):
+    for task in tasks:
         rows[task.name] = {"clean": squares(task.test, args.samples)}
         for kind in task.noises:
-            with ema.applied():
+            with task.ema.applied():
                 outputs = evaluate(task, kind, args.device)
             found = {name: mean_psnr(images, task.test) for name, images in outputs.items()}
             best = max(RIGHT_FILTERS[kind], key=lambda name: found[name])
