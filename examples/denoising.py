@@ -137,6 +137,8 @@ def load_tasks(args: argparse.Namespace) -> list[Task]:
         data = load_data(own)
         digests.append(own.digest)
         tasks.append(light_noise() if name == "photos" else heavy_noise(data))
+        if args.batch > len(tasks[-1].images):
+            raise SystemExit(f"--batch {args.batch} is more than the {len(tasks[-1].images)} images to train on")
     args.digest = " ".join(digests)
     return tasks
 
