@@ -11,6 +11,8 @@ Digits lose so much to their noise (half of the pixels, or a sigma of 0.5) that 
 like: it is an autoencoder, which sees the whole image at once and makes it anew. A photograph loses little (sigma
 25/255): its network looks around each pixel and says what to add to it (Zhang et al. 2017), and is used on whole
 photographs that it has not seen.
+
+All PSNRs are means over the test images of 10 log10(1 / mean squared error), in dB, of images clipped to [0, 1].
 """
 
 from __future__ import annotations
