@@ -42,6 +42,12 @@ def test_the_class_changes_all_logits():
     assert (np.abs(old - new).max(-1) > 1e-4).all()
 
 
+def test_every_place_has_an_embedding_of_its_own():
+    made = prior()
+    made.loss(codes(2), np.zeros(2, int)).backward()
+    assert (np.abs(made.position.weight.grad.numpy()).max(1) > 0).all()
+
+
 def test_logits_of_a_beginning_are_those_of_the_whole():
     made, whole = prior(), codes(4, 5)
     expected = made(whole, np.zeros(4, int)).numpy()
