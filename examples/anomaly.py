@@ -5,8 +5,9 @@
 
 The whole algorithm: for each class train an autoencoder on images of that class alone, which have been given noise to
 take away (Vincent et al. 2008), so that it moves whatever it is shown towards its class. What it changes is what is
-anomalous: the score of an image is the relative error of its reconstruction, both blurred, since strokes that are half
-a pixel off say nothing. The figure is the AUROC: how often an anomalous image has a higher score than a normal one.
+anomalous. The score of an image is the squared error of its reconstruction: blurred, since a stroke that is half a
+pixel off says nothing, and relative to the image, since where there is more ink there is more to get wrong. The figure
+is the AUROC: how often an anomalous image has a higher score than a normal one.
 
 The autoencoders are small, so all of them are trained at once: every layer has a weight matrix for each.
 """
@@ -29,7 +30,7 @@ from minigen.nn import Module, Parameter, init
 
 HIDDEN, CODE = 256, 32  # the layers: pixels, HIDDEN, CODE, HIDDEN, pixels
 NOISE = 0.5  # standard deviation, of pixels in [0, 1]
-BLUR = 1.0  # standard deviation of the blur, in pixels
+BLUR = 1.3  # standard deviation, in pixels
 COMPONENTS = 30  # of the baseline, PCA
 
 
@@ -71,7 +72,8 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Autoencode
     """`images` as from `by_class`."""
     generator = minigen.manual_seed(args.seed)
     models, shape = images.shape[1], images.shape[2:]
-    network = Autoencoders(models, math.prod(shape)).to(args.device)
+    network = Autoencoders(models, math.prod(shape))
+    network.to(args.device)
     ema = optim.EMA(network, decay=0.995)
     optimizer = optim.Adam(network.parameters(), lr=2e-3, ema=ema)  # each weight by itself: no model touches another
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(50, args.steps // 10))
@@ -90,7 +92,7 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Autoencode
         x = warp(to_float(next(batches), 0, 1).reshape(-1, *shape), generator, 7.0, 0.07, 0.07, 0.7, 0.7)
         x = Tensor(x).reshape(-1, models, math.prod(shape)).transpose(1, 0, 2)  # (M, N, pixels)
         noisy = x + NOISE * minigen.randn(*x.shape, generator=generator, device=args.device)
-        loss = squared_error(network(noisy), x).sum() / args.batch
+        loss = squared_error(network(noisy), x).mean() / x.shape[1]  # of each image
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -117,9 +119,9 @@ def blurred(images: np.ndarray) -> np.ndarray:
 
 
 def relative_error(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarray:
-    """|G (y - x)|^2 / |G x|^2 with a Gaussian blur G: (N, H, W, C), (M, N, H, W, C) -> (M, N)."""
-    error, energy = blurred(reconstructions - images) ** 2, blurred(images) ** 2
-    return error.sum((-3, -2, -1)) / np.maximum(energy.sum((-3, -2, -1)), 1e-6)
+    """The score, |G (y - x)|^2 / |x|^2 with a Gaussian blur G: (N, H, W, C), (M, N, H, W, C) -> (M, N)."""
+    error = (blurred(reconstructions - images) ** 2).sum((2, 3, 4))
+    return error / np.maximum((images**2).sum((1, 2, 3)), 1e-6)
 
 
 def pca_reconstruct(training: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -178,9 +180,9 @@ def draw_auroc(bars: dict[str, list[float]], classes: np.ndarray, path: Path) ->
 def main() -> None:
     args = arguments("anomaly", __doc__.split("\n")[0], steps=1800, batch=320, samples=100).parse_args()
     data = load_data(args)
-    if data.labels is None:
-        raise SystemExit(f"--data {args.data}: needs labels, which say what is normal")
     training, test = held_out(data)
+    if training.labels is None or test.labels is None:
+        raise SystemExit(f"--data {args.data}: needs labels, which say what is normal")
     classes = np.intersect1d(training.labels, test.labels)
     if len(classes) < 2:
         raise SystemExit(f"--data {args.data}: needs held-out images of at least two classes, got {len(classes)}")
@@ -204,17 +206,11 @@ def main() -> None:
     metrics = {"auroc": ours, "auroc_pca": baseline, "auroc_pca_relative_error": baseline_relative}
     means = {f"mean_{name}": float(np.mean(values)) for name, values in metrics.items()}
     run.write_metrics({"classes": classes.tolist(), **metrics, **means})
-    mean, of_pca = means["mean_auroc"], means["mean_auroc_pca"]
+    mean, of_pca, relative = means.values()
     report(
         [
             (f"mean AUROC of {len(classes)} classes", mean, ">=", 0.955, "Deep SVDD, 6,000 training images: 0.948"),
-            (
-                f"against PCA-{COMPONENTS}",
-                mean,
-                ">=",
-                of_pca,
-                f"its squared error; its relative error: {means['mean_auroc_pca_relative_error']:.3g}",
-            ),
+            (f"against PCA-{COMPONENTS}", mean, ">=", of_pca, f"squared error; by our score {relative:.3g}"),
         ],
         args.check,
     )

@@ -24,8 +24,6 @@ from minigen.data import DataLoader, to_float, to_uint8, warp
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Autoencoder, optim.EMA]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     network = Autoencoder(images.shape[1:], args.code_size, channels=32, multipliers=(1, 2), patch=2)
     network.to(args.device)

@@ -56,14 +56,15 @@ def arguments(name: str, description: str, steps: int, batch: int, samples: int,
 def load_data(args: argparse.Namespace, multiple_of: int = 1) -> Dataset:
     """The images that --data names, whose sides must be multiples of that.
 
-    Bad input, or a --device that is not there, ends the program with one sentence.
-
+    Bad input, or a --device that is not there, ends the program with one sentence. On a GPU, tensor cores may round.
     Adds `args.digest`, which tells whether a run is resumed on the same images.
     """
     try:
         minigen.tensor(0.0, device=args.device)
     except RuntimeError as error:
         sys.exit(str(error))
+    if args.device == "cuda":
+        minigen.float32_matmul_precision("high")
     try:
         data = load(args.data)
     except (OSError, ValueError, ImportError) as error:
@@ -84,9 +85,9 @@ def held_out(data: Dataset, share: float = 0.2) -> tuple[Dataset, Dataset]:
     return data.subset(training), data.subset(test)
 
 
-def load_split(args: argparse.Namespace, multiple_of: int = 1) -> tuple[Dataset, Dataset]:
-    """`held_out(load_data(args, multiple_of))`, with enough training images for a batch."""
-    training, test = held_out(load_data(args, multiple_of))
+def load_split(args: argparse.Namespace, multiple_of: int = 1, share: float = 0.2) -> tuple[Dataset, Dataset]:
+    """`held_out(load_data(args, multiple_of), share)`, with enough training images for a batch."""
+    training, test = held_out(load_data(args, multiple_of), share)
     if args.batch > len(training):
         sys.exit(f"--batch {args.batch} is more than the {len(training)} images of {args.data} to train on")
     return training, test

@@ -1,7 +1,8 @@
 """Image compression with a learned code (Balle et al. 2017, 2018): digits to bytes in a file, and back.
 
-    python examples/compression.py                                    # trains, writes runs/compression/level*.bin
-    python examples/compression.py --decode runs/compression/level3.bin    # the file back to images: level3.png
+    python examples/compression.py                                       # trains, writes runs/compression/level*.bin
+    python examples/compression.py --decode runs/compression/level3.bin  # the file back to images: level3.png
+    python examples/compression.py --data my_images                      # any images whose sides are multiples of 4
 
 The whole algorithm: an encoder makes numbers of the image; they are rounded; an entropy coder writes them, by a prior
 that says how probable each number is in its place; the decoder makes the image of them. All of it descends on
@@ -9,8 +10,11 @@ that says how probable each number is in its place; the decoder makes the image 
     rate + lambda distortion = -log2 p(q) + lambda |x - decoder(q)|^2,    q = round(encoder(x))
 
 One network serves several lambdas, its levels: each scales the numbers in its own way before they are rounded, and back
-afterwards (gain units, Cui et al. 2021). The encoder starts as PCA, and so as the baseline, which is the best that a
-linear code can do.
+afterwards (gain units, Cui et al. 2021). The encoder starts as PCA, which is the baseline;
+what it learns from there is what a linear code cannot do.
+
+What counts is the size of the file in which all held-out images are, without the model: it has to be there already, as
+PCA's has. JPEG and PNG, too, get one file of all images side by side, so that their headers weigh nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, held_out, in_batches, load_data, report, run_main
+from common import Run, arguments, in_batches, load_split, report, run_main
 from tqdm import tqdm
 
 import minigen
@@ -36,7 +40,7 @@ from minigen.autoencoders import (
     round_straight_through,
     squared_error,
 )
-from minigen.data import DataLoader, to_float, to_uint8, warp
+from minigen.data import DataLoader, to_float, to_uint8
 from minigen.metrics import best_points, jpeg, png_bytes, psnr, psnr_gain
 from minigen.random import randint
 from minigen.viz import save_images, save_rate_distortion
@@ -47,7 +51,6 @@ CODE_SIZE = 128
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2)
 PCA_SIZES, PCA_STEPS = (20, 30, 40, 60, 80, 100, 130, 160, 240, 320), np.geomspace(3, 0.3, 40)
 JPEG_QUALITIES = range(1, 60, 3)
-WARP = dict(rotation=3.0, scale=0.03, shear=0.03, shift=0.3, elastic=0.3)
 
 
 class Codec(nn.Module):
@@ -85,8 +88,7 @@ class Codec(nn.Module):
 def train(args: argparse.Namespace, images: np.ndarray, codec: Codec, generator: Any) -> tuple[Run, optim.EMA]:
     lambdas = Tensor(np.array(LAMBDAS, np.float32)).to(args.device)
     ema = optim.EMA(codec, decay=0.998)
-    of_prior = {id(p) for p in codec.prior.parameters()}
-    transforms = [p for p in codec.parameters() if id(p) not in of_prior]
+    transforms = [p for name, p in codec.named_parameters() if not name.startswith("prior.")]
     optimizer = optim.Adam(transforms, lr=2e-3, betas=(0.9, 0.99), max_norm=5.0)
     prior_optimizer = optim.Adam(codec.prior.parameters(), lr=2e-2, betas=(0.9, 0.99))  # it has to follow the codes
     schedules = [optim.CosineLR(o, args.steps, min(100, args.steps // 10)) for o in (optimizer, prior_optimizer)]
@@ -104,7 +106,7 @@ def train(args: argparse.Namespace, images: np.ndarray, codec: Codec, generator:
         generator=generator,
     )
     for _ in run.steps():
-        x = Tensor(warp(to_float(next(batches), 0, 1), generator, **WARP))
+        x = Tensor(to_float(next(batches), 0, 1))  # not warped: that blurs, and the code is to be good at what is sharp
         level = randint(0, len(LAMBDAS), (len(x),), generator, args.device)
         y = codec.encode(x, level)
         rate = codec.prior.bits(add_uniform_noise(y, generator), level)
@@ -142,7 +144,9 @@ def compress(codec: Codec, tables: dict[int, CodingTables], images: np.ndarray, 
 
 def decompress(codec: Codec, tables: dict[int, CodingTables], stream: bytes, device: str) -> np.ndarray:
     """The images of `compress`, as good as its level makes them: uint8 (N, H, W, C)."""
-    level = stream[0]
+    level = stream[0] if stream else -1
+    if level not in tables:
+        raise ValueError("this is not a file of the model beside it")
     codes = tables[level].decode(stream[1:]).astype(np.float32)
     return to_uint8(in_batches(lambda y: codec.decode(y, level), codes, device), 0, 1)
 
@@ -192,9 +196,26 @@ class PCACodec:
         return len(stream) / len(test), to_uint8(decoded, 0, 1).reshape(-1, *self.shape)
 
 
-def measured(files: Iterable[tuple[float, np.ndarray]], test: np.ndarray) -> list[tuple[float, float]]:
-    """Bytes per image and PSNR."""
-    return [(size, psnr(images, test)) for size, images in files]
+def write_files(folder: Path, test: np.ndarray, device: str) -> list[tuple[float, np.ndarray]]:
+    """A file of all test images for each level: bytes per image, and the images that reading it gives."""
+    codec, tables = load_model(folder / "model.safetensors", device)
+    files = []
+    for level in tqdm(tables, unit="file", desc="our files"):
+        path = folder / f"level{level}.bin"
+        path.write_bytes(compress(codec, tables, test, level, device))
+        files.append((path.stat().st_size / len(test), decompress(codec, tables, path.read_bytes(), device)))
+    return files
+
+
+def side_by_side(ours: list[Any], by_pca: PCACodec, pca_points: dict[tuple[int, float], Any]) -> dict[str, np.ndarray]:
+    """Rows for samples.png: at some levels our images, and the best that PCA makes of as many bytes."""
+    rows = {}
+    for size, images in (ours[level] for level in PICTURED):
+        rows[f"ours, {size:.1f} bytes"] = images
+        affordable = [s for s, (other, _) in pca_points.items() if other <= 1.05 * size] or list(pca_points)
+        size, images = by_pca.file(*max(affordable, key=lambda s: pca_points[s][1]))
+        rows[f"PCA, {size:.1f} bytes"] = images
+    return rows
 
 
 def main() -> None:
@@ -203,10 +224,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.decode is not None:
         return decode_file(args.decode, args.device)
-    data = load_data(args)
-    if any(side % 4 for side in data.images.shape[1:3]):
-        sys.exit(f"--data: the sides of the images must be multiples of 4, got {data.images.shape[1:3]}")
-    training, test = (part.images for part in held_out(data))
+    training, test = (part.images for part in load_split(args, multiple_of=4))
 
     from sklearn.decomposition import PCA
 
@@ -219,48 +237,40 @@ def main() -> None:
     with ema.applied():
         save_model(run.folder / "model.safetensors", codec, tables_of(codec, training, args.device))
 
-    codec, tables = load_model(run.folder / "model.safetensors", args.device)
-    files = []  # from here on, the test images are known by what is on disk
-    for level in tqdm(tables, unit="file", desc="our files"):
-        path = run.folder / f"level{level}.bin"
-        path.write_bytes(compress(codec, tables, test, level, args.device))
-        files.append((path.stat().st_size / len(test), decompress(codec, tables, path.read_bytes(), args.device)))
-    by_pca = PCACodec(pca, training, test)
+    def points(files: Iterable[tuple[float, np.ndarray]]) -> list[tuple[float, float]]:
+        return [(size, psnr(images, test)) for size, images in files]
+
+    ours, by_pca = write_files(run.folder, test, args.device), PCACodec(pca, training, test)
     settings = [(size, step) for size in PCA_SIZES for step in PCA_STEPS]
-    points = {
-        "autoencoder": measured(files, test),
-        "PCA": measured((by_pca.file(*s) for s in tqdm(settings, unit="file", desc="PCA's files")), test),
-        "JPEG": measured((jpeg(test, q) for q in tqdm(JPEG_QUALITIES, unit="file", desc="JPEG's files")), test),
-    }
-    curves = {name: best_points(p) for name, p in points.items()}
+    pca_points = points(by_pca.file(*s) for s in tqdm(settings, unit="file", desc="PCA's files"))
+    by_jpeg = [jpeg(test, quality) for quality in JPEG_QUALITIES]
+    all_points = {"autoencoder": points(ours), "PCA": pca_points, "JPEG": points(by_jpeg)}
+    curves = {name: best_points(p) for name, p in all_points.items()}
     png = png_bytes(test)
     save_rate_distortion(curves, run.folder / "rate_distortion.png", pixels.shape[1], {"PNG, without loss": png})
 
-    rows = {"original": test}
-    for level in PICTURED:
-        size, images = files[level]
-        rows[f"ours, {size:.1f} bytes"] = images
-        near = [i for i, (other, _) in enumerate(points["PCA"]) if other <= 1.05 * size] or [0]
-        size, images = by_pca.file(*settings[max(near, key=lambda i: points["PCA"][i][1])])
-        rows[f"PCA, {size:.1f} bytes"] = images
-    size, images = min((jpeg(test, q) for q in JPEG_QUALITIES[:2]), key=lambda file: file[0])
-    rows[f"JPEG, {size:.1f} bytes"] = images
-    shown = min(10, args.samples)
-    rows = {name: images[:shown] for name, images in rows.items()}
-    run.write_samples(files[PICTURED[1]][1][: args.samples], rows, originals=test[: args.samples])
+    smallest, images = min(by_jpeg, key=lambda file: file[0])
+    rows = {
+        "original": test,
+        **side_by_side(ours, by_pca, dict(zip(settings, pca_points, strict=True))),
+        f"JPEG, {smallest:.1f} bytes": images,
+    }
+    shown, ten = slice(args.samples), slice(min(10, args.samples))
+    rows = {name: images[ten] for name, images in rows.items()}
+    run.write_samples(ours[PICTURED[1]][1][shown], rows, originals=test[shown])
 
     gains = {name: psnr_gain(curves["autoencoder"], curves[name]) for name in ("PCA", "JPEG")}
     run.write_metrics(
         {
             "held_out_images": len(test),
-            "levels_bytes_psnr": points["autoencoder"],
+            "levels_bytes_psnr": all_points["autoencoder"],
             "curves_bytes_psnr": {name: curve.tolist() for name, curve in curves.items()},
             "png_bytes": png,
             "gain_least_and_mean": gains,
             "model_bytes_not_counted": (run.folder / "model.safetensors").stat().st_size,
         }
     )
-    for level, (size, quality) in enumerate(points["autoencoder"]):
+    for level, (size, quality) in enumerate(all_points["autoencoder"]):
         print(f"level {level}: {size:.1f} bytes an image, {quality:.1f} dB")
     low, high = curves["autoencoder"][[0, -1], 0]
     (least, mean), (least_jpeg, mean_jpeg) = gains.values()

@@ -29,8 +29,6 @@ SAMPLING_BATCH = 100
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNet, Diffusion, optim.EMA]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
     network = UNet(images.shape[-1], channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)

@@ -36,8 +36,6 @@ LEARN_FROM, HEED_FROM = 0.5, 0.55  # the shares of the training after which the 
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, KLAutoencoder, optim.EMA, Generator]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     autoencoder = KLAutoencoder(images.shape[-1], LATENT_CHANNELS, **NETWORK)
     discriminator = PatchDiscriminator(images.shape[-1], channels=32, halvings=1)

@@ -19,7 +19,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, held_out, in_batches, load_data, report, run_main
+from common import Run, arguments, in_batches, load_split, report, run_main
 from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 from tqdm import tqdm
@@ -40,7 +40,7 @@ from minigen.data import DataLoader, binarise, to_float, to_uint8, warp
 from minigen.random import Generator, randn
 from minigen.viz import save_images, save_rows
 
-CODE = 50  # numbers in a code
+CODE = 24  # numbers in a code
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1,), blocks=2, patch=4)
 DRAWS = 20  # of pixels and codes, for each held-out image's -ELBO
 BOUND_SAMPLES, BOUND_IMAGES = 5000, 100  # codes for each image's importance-weighted bound, and images that get one
@@ -59,8 +59,6 @@ class VAE(minigen.nn.Module):
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, VAE, optim.EMA, Generator]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     vae = VAE(images.shape[1:])
     vae.to(args.device)
@@ -172,10 +170,7 @@ def main() -> None:
     args = parser.parse_args()
     if not 0 <= args.beta < np.inf:
         parser.error(f"argument --beta: must be a number from 0, got {args.beta}")
-    data = load_data(args)
-    if any(side % 4 for side in data.images.shape[1:3]):
-        raise SystemExit(f"--data: the sides of the images must be multiples of 4, got {data.images.shape[1:3]}")
-    training, test = held_out(data, 0.1)
+    training, test = load_split(args, multiple_of=4, share=0.1)
     run, vae, ema, generator = train(args, training.images)
 
     images = to_float(test.images, 0, 1)

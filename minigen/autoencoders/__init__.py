@@ -1,6 +1,7 @@
 """Autoencoders: losses, noise, the Gaussian posterior of the variational kind, codebooks, their prior, and networks."""
 
 from .corruption import gaussian_noise, masked, salt_and_pepper
+from .denoiser import ResidualDenoiser
 from .entropy import CodingTables, FactorizedPrior, add_uniform_noise, round_straight_through
 from .kl import KLAutoencoder
 from .losses import (
@@ -27,6 +28,7 @@ __all__ = [
     "Encoder",
     "FactorizedPrior",
     "KLAutoencoder",
+    "ResidualDenoiser",
     "VectorQuantizer",
     "active_units",
     "add_uniform_noise",

@@ -76,8 +76,8 @@ class CodePrior(Module):
         n, before = codes.shape
         if before >= self.length:
             raise ValueError(f"CodePrior: at most {self.length - 1} codes come before another, got {codes.shape}")
-        start = self.label(classes).reshape(n, 1, -1)
-        x = ops.concatenate([start, self.code(codes)], 1) + self.position.weight[: before + 1]
+        known = ops.pad(self.code(codes), [(0, 0), (1, 0), (0, 0)])  # the code before; the first position has none
+        x = known + self.position.weight[: before + 1] + self.label(classes).reshape(n, 1, -1)
         for block in self.blocks:
             x = block(x)
         return self.last(self.last_norm(x))

@@ -42,6 +42,9 @@ class VectorQuantizer(Module):
     first call, all those codes, random at the start, that no vector has chosen: the codebook needs no other start.
     """
 
+    counts: Tensor  # N, (num_codes,)
+    sums: Tensor  # m, (num_codes, code_size)
+
     def __init__(self, num_codes: int, code_size: int, decay: float = 0.99, restart_below: float = 1.0):
         super().__init__()
         if not 0 < decay < 1 or not restart_below > 0:
@@ -50,8 +53,8 @@ class VectorQuantizer(Module):
                 f"got {decay} and {restart_below}"
             )
         self.decay, self.restart_below = decay, restart_below
-        self.register_buffer("counts", np.full(num_codes, restart_below, np.float32))  # N
-        self.register_buffer("sums", randn(num_codes, code_size) * restart_below)  # m
+        self.register_buffer("counts", np.full(num_codes, restart_below, np.float32))
+        self.register_buffer("sums", randn(num_codes, code_size) * restart_below)
 
     @property
     def codebook(self) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -20,3 +21,9 @@ def psnr(images: Any, originals: Any, peak: float = 255.0) -> float:
         raise ValueError(f"psnr: peak must be positive, got {peak}")
     error = np.mean((images - originals) ** 2)
     return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
+
+
+def mean_psnr(images: Iterable[Any], originals: Iterable[Any]) -> float:
+    """The mean over images in [0, 1], of any shapes, of the `psnr` of each; what is beyond [0, 1] is clipped first."""
+    pairs = zip(images, originals, strict=True)
+    return float(np.mean([psnr(np.clip(image, 0, 1), original, peak=1) for image, original in pairs]))

@@ -74,6 +74,15 @@ def test_bits_have_the_right_derivatives():
     gradcheck(lambda y, *_: prior.bits(y, level), [y, *prior.parameters()])
 
 
+def test_bits_keep_their_digits_on_both_sides():
+    precise = some_prior(components=1)
+    prior = some_prior(components=1, dtype=np.float32)
+    distance = np.array([[-14.0], [14.0]]) * np.exp(precise.log_scale.numpy()[0, 0])
+    y = np.float32(precise.mean.numpy()[0, 0] + distance)  # p is about e^-14
+    expected = precise.bits(Tensor(y.astype(np.float64)), 0).numpy()
+    np.testing.assert_allclose(prior.bits(Tensor(y), 0).numpy(), expected, rtol=1e-4)
+
+
 def test_bits_stay_finite_far_away():
     prior = some_prior(dtype=np.float32)
     y = minigen.tensor(np.full((1, 5), 1e6, np.float32), requires_grad=True)

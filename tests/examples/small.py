@@ -24,14 +24,22 @@ SMALL = {
         },
     ),
     "kl_autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {"NETWORK": {"channels": 8, "patch": 2}}),
+    "denoising": (
+        ["--steps", "3", "--batch", "4", "--samples", "2"],
+        {
+            "AUTOENCODER": {"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2},
+            "TUNING_IMAGES": 1,
+        },
+    ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
     "vqvae": (
         ["--steps", "4", "--batch", "4", "--samples", "6"],
         {
             "CODES": 8,
-            "NETWORK": {"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2},
-            "PRIOR": {"channels": 16, "heads": 2, "blocks": 1, "dropout": 0.1},
+            "ENCODER": {"channels": 8, "multipliers": (1, 2), "blocks": 0, "patch": 2},
+            "DECODER": {"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2},
+            "PRIOR": {"channels": 16, "heads": 2, "blocks": 1},
         },
     ),
 }

@@ -41,6 +41,14 @@ def test_kmeans_of_more_kinds_gives_no_more_than_there_are_codes(example):
     assert coded.shape == images.shape and len(np.unique(patches, axis=0)) <= 8
 
 
+def test_counted_nats_are_of_the_shares_at_each_place_in_each_class(example):
+    known = np.array([[0, 5], [0, 5], [0, 6], [7, 7]])
+    nats = example.counted_nats(known, np.array([0, 0, 0, 1]), np.array([[0, 6], [1, 7]]), np.array([0, 1]))
+    smoothing = 8 * 0.1  # of 8 codes
+    expected = [[3.1 / (3 + smoothing), 1.1 / (3 + smoothing)], [0.1 / (1 + smoothing), 1.1 / (1 + smoothing)]]
+    np.testing.assert_allclose(np.exp(-nats), expected)
+
+
 def test_the_picture_of_a_code_is_the_mean_around_its_places(example):
     kinds = np.array([[[1, 1, 2], [3, 1, 1]]])
     pictures = example.code_pictures(kinds.reshape(1, -1), of_patches(kinds))
