@@ -106,7 +106,7 @@ def bicubic(images: np.ndarray, numbers: int) -> np.ndarray:
 
 
 def main() -> None:
-    args = arguments("kl_autoencoder", __doc__.split("\n")[0], 10_000, 16, samples=100, data="shapes").parse_args()
+    args = arguments("kl_autoencoder", __doc__.split("\n")[0], 8000, 16, samples=100, data="shapes").parse_args()
     training, test = load_split(args, multiple_of=4)
     if min(test.images.shape[1:3]) < 8:
         raise SystemExit(
@@ -129,7 +129,7 @@ def main() -> None:
     blurred = bicubic(test.images, numbers)
     captions = {} if test.captions is None else {"captions": test.captions[: args.samples]}
     rows = {"original": test.images, "KL autoencoder": ours, f"PCA, {numbers} numbers": theirs, "bicubic": blurred}
-    run.write_samples(ours[: args.samples], {name: images[:30] for name, images in rows.items()}, **captions)
+    run.write_samples(ours[: args.samples], {name: images[:20] for name, images in rows.items()}, **captions)
 
     figures = {
         "psnr": psnr(ours, test.images),
