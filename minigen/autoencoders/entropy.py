@@ -128,7 +128,8 @@ class CodingTables:
 
     def _models(self) -> list[Any]:
         categorical = _constriction().stream.model.Categorical
-        return [categorical(row / TOTAL, perfect=False) for row in self.counts]
+        # it adds 1 to each number itself and scales the rest to the sum that is left: here, by exactly 1
+        return [categorical((row - 1).astype(np.float64), perfect=False) for row in self.counts]
 
 
 def _constriction() -> Any:

@@ -138,6 +138,16 @@ def test_a_file_is_as_long_as_the_prior_says():
     assert len(stream) == pytest.approx(promised, rel=0.005)
 
 
+@pytest.mark.parametrize("counts", [[3, 5, 2**24 - 8], [1, 1, 2**24 - 2], [2**23, 2**23 - 1, 1]])
+def test_a_number_costs_what_its_count_in_the_table_says(counts):
+    tables = CodingTables(np.array([counts]))
+    for code, count in zip((-1, 0, 1), counts, strict=True):
+        codes = np.full((20_000, 1), code)
+        stream = tables.encode(codes)
+        assert 8 * len(stream) / 20_000 == pytest.approx(-np.log2(count / 2**24), abs=0.01)
+        np.testing.assert_array_equal(tables.decode(stream), codes)
+
+
 def test_the_prior_learns_the_distribution_of_codes():
     """Its files become as short as those of the frequencies themselves."""
     rng = np.random.default_rng(0)
