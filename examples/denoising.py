@@ -65,7 +65,7 @@ class Task:
     name: str
     images: np.ndarray  # to train on, uint8 (N, H, W, C)
     augment: Callable  # (images, generator) -> images
-    noises: dict[str, Callable]  # kind -> (x, generator) -> noisy x
+    noises: dict[str, Callable]  # kind -> (x, generator=) -> noisy x
     network: nn.Module
     test: list[np.ndarray]  # (H, W, C) each, in [0, 1]
     asked: float  # dB above the best filter, where the noise is Gaussian
@@ -100,7 +100,7 @@ def light_noise() -> Task:
     large = photos(2 * PATCH, PATCH // 2).images
     halved = large.reshape(len(large), PATCH, 2, PATCH, 2, 3).mean((2, 4)).round().astype(np.uint8)
     images = np.concatenate([photos(PATCH, PATCH // 4).images, halved])
-    noises = {"Gaussian": lambda x, generator: gaussian_noise(x, generator, sigma=25 / 255)}
+    noises = {"Gaussian": lambda x, generator: gaussian_noise(x, 25 / 255, generator)}
     whole = [to_float(photograph(name), 0, 1) for name in HELD_OUT]
     test = [x[: len(x) // 2 * 2, : x.shape[1] // 2 * 2] for x in whole]  # even sides
     return Task("photos", images, symmetries, noises, ResidualDenoiser(3, **RESIDUAL_DENOISER), test, asked=0.5)
@@ -110,7 +110,7 @@ def corrupt(x: Tensor, noises: dict[str, Callable], generator: Generator) -> Ten
     """Each kind of noise on its part of the batch."""
     cuts = [len(x) * i // len(noises) for i in range(1, len(noises))]
     parts = zip(noises.values(), minigen.split(x, cuts, 0), strict=True)
-    return minigen.concatenate([noise(part, generator) for noise, part in parts])
+    return minigen.concatenate([noise(part, generator=generator) for noise, part in parts])
 
 
 def train(args: argparse.Namespace, tasks: list[Task], generator: Generator) -> Run:
@@ -162,7 +162,7 @@ def evaluate(task: Task, kind: str, device: str) -> dict[str, list[np.ndarray]]:
     noise, generator = task.noises[kind], Generator(1)  # the same noise in every run
 
     def corrupted(images: Any) -> list[np.ndarray]:
-        return [noise(Tensor(x[None]), generator).numpy()[0] for x in images]
+        return [noise(Tensor(x[None]), generator=generator).numpy()[0] for x in images]
 
     noisy = corrupted(task.test)
     outputs = {"noisy": noisy}

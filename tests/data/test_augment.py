@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import minigen
 from kernels import reference
 from minigen.backend import array_module, device_of, to_device
 from minigen.data import binarise, symmetries, warp
@@ -122,6 +123,13 @@ def test_the_input_is_left_alone_and_no_value_beyond_its_range_appears():
     assert result.min() >= 0 and result.max() <= images.max()
 
 
+@pytest.mark.parametrize("change", [warp, symmetries, lambda x, generator=None: binarise(x / 255, generator)])
+def test_without_a_generator_the_numbers_are_the_default_ones(change):
+    images = images_of((4, 6, 6, 1))
+    minigen.manual_seed(5)
+    np.testing.assert_array_equal(change(images), change(images, Generator(5)))
+
+
 @pytest.mark.parametrize("shape", [(8, 8), (2, 8, 8)])
 def test_other_than_images_is_refused(shape):
     with pytest.raises(ValueError, match=r"warp: needs images \(N, H, W, C\), got shape"):
@@ -166,5 +174,6 @@ def test_symmetries_are_a_function_of_the_generators_state():
     first, second = symmetries(x, generator), symmetries(x, generator)
     assert generator.draw == 2 and not np.array_equal(first, second)
     np.testing.assert_array_equal(symmetries(x, Generator(3)), first)
+    np.testing.assert_array_equal(symmetries(x[:7], Generator(3)), first[:7])
     with pytest.raises(ValueError, match=r"symmetries: needs images \(N, H, W, C\)"):
         symmetries(x[0], generator)
