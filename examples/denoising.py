@@ -38,7 +38,7 @@ from minigen.viz import save_rows
 AUTOENCODER: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2)
 RESIDUAL_DENOISER: dict[str, Any] = dict(channels=32, blocks=4, patch=2)
 PATCH = 40  # pixels, the side of the pieces of photographs that its network learns from
-TUNING_IMAGES, TEST_IMAGES = 10, 200  # that filters are tuned on, and that everything is measured on
+TUNING_IMAGES, TEST_IMAGES = 20, 200  # that filters are tuned on, and that everything is measured on
 RIGHT_FILTERS = {  # for each kind of noise those that are made for it
     "Gaussian": ("total variation", "non-local means"),
     "salt and pepper": ("median", "total variation"),
