@@ -127,9 +127,10 @@ def main() -> None:
     numbers = z[0].size
     theirs = to_uint8(through_pca(to_float(training.images), to_float(test.images), numbers))
     blurred = bicubic(test.images, numbers)
-    captions = {} if test.captions is None else {"captions": test.captions[: args.samples]}
+    known = {"labels": test.labels, "captions": test.captions}
+    also = {name: values[: args.samples] for name, values in known.items() if values is not None}
     rows = {"original": test.images, "KL autoencoder": ours, f"PCA, {numbers} numbers": theirs, "bicubic": blurred}
-    run.write_samples(ours[: args.samples], {name: images[:20] for name, images in rows.items()}, **captions)
+    run.write_samples(ours[: args.samples], {name: images[:20] for name, images in rows.items()}, **also)
 
     figures = {
         "psnr": psnr(ours, test.images),
