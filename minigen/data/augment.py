@@ -25,8 +25,8 @@ def warp(
     """Each image turned, scaled, sheared, shifted and bent at random, bilinear, black beyond its edges.
 
     images: uint8 or floats (N, H, W, C), NumPy or CuPy -> float32, in the same range
-    rotation, in degrees, scale and shear are the standard deviations of normal numbers; so are shift and elastic, in
-    pixels: of the whole image, and of a smooth field of displacements beyond that.
+    rotation (degrees), scale (of the logarithm, along each axis) and shear are the standard deviations of normal
+    numbers; so are shift and elastic, in pixels: of the whole image, and of a smooth field of displacements besides.
     The random numbers are one draw of `generator`: image i of draw n is always deformed in the same way.
     After Simard et al. (2003), who bent MNIST's digits.
     """
@@ -52,6 +52,7 @@ def warp(
 
 def _sources(normal, height, width, rotation, scale, shear, shift, elastic) -> tuple[np.ndarray, np.ndarray]:
     """The rows and columns (N, H, W) of the points that each pixel is taken from."""
+    rotation, scale, shear, shift, elastic = map(float, (rotation, scale, shear, shift, elastic))  # np.float64 promotes
     angle = math.radians(rotation) * normal[:, 0]
     stretch_y, stretch_x = np.exp(scale * normal[:, 1]), np.exp(scale * normal[:, 2])
     slant = shear * normal[:, 3]
@@ -78,7 +79,7 @@ def _smooth(side: int) -> np.ndarray:
 def symmetries(images: Array, generator: Generator | None = None) -> Array:
     """Each image mirrored and turned by quarter turns at random: one of the 8 symmetries of a square, all as likely.
 
-    images: any dtype (N, H, W, C), NumPy or CuPy -> the same; those that are not square are not turned to their side
+    images: any dtype (N, H, W, C), NumPy or CuPy -> the same; those that are not square are not turned by 90 degrees
     """
     if images.ndim != 4:
         raise ValueError(f"symmetries: needs images (N, H, W, C), got shape {images.shape}")
@@ -96,6 +97,10 @@ def binarise(intensities: Array, generator: Generator | None = None) -> Array:
 
     What models of black and white pixels are trained and tested on (Salakhutdinov & Murray 2008), anew at each step.
     """
+    if intensities.dtype.kind != "f":
+        raise TypeError(
+            f"binarise: needs intensities in [0, 1], got {intensities.dtype}; use to_float(images, 0, 1) first"
+        )
     u = rand(*intensities.shape, generator=generator, device=device_of(intensities)).data
     with on_device_of(intensities):
         return (u < intensities).astype(np.float32)

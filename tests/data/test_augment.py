@@ -30,6 +30,8 @@ def numbers(n, seed, draw=0):
 @given(shapes, seeds)
 def test_zero_strength_changes_nothing(shape, seed):
     images = images_of(shape)
+    strengths = {name: np.float64(0) for name in STILL}
+    assert warp(images, Generator(seed), **strengths).dtype == np.float32
     for x in (images, images.astype(np.float64), images / np.float32(255)):
         result = warp(x, Generator(seed), **STILL)
         assert result.dtype == np.float32
@@ -108,7 +110,7 @@ def test_image_i_of_draw_n_is_a_function_of_seed_n_and_i(seed, draw):
 def test_on_a_gpu_it_is_the_same(cupy):
     images = images_of((3, 6, 5, 2))
     on_gpu = to_device(images, "cuda")
-    for f in (warp, lambda images, generator: binarise(images / np.float32(255), generator)):
+    for f in (warp, symmetries, lambda images, generator: binarise(images / np.float32(255), generator)):
         result, expected = f(on_gpu, Generator(2)), f(images, Generator(2))
         assert array_module(result) is cupy and device_of(result) == device_of(on_gpu)
         assert result.dtype == expected.dtype
@@ -150,6 +152,11 @@ def test_binarised_pixels_are_a_function_of_seed_and_draw():
     first, second = binarise(grey, generator), binarise(grey, generator)
     np.testing.assert_array_equal(binarise(grey, Generator(1)), first)
     assert (first != second).mean() > 0.3 and (first != binarise(grey, Generator(2))).mean() > 0.3
+
+
+def test_bytes_are_no_intensities():
+    with pytest.raises(TypeError, match=r"binarise: needs intensities in \[0, 1\], got uint8; use to_float"):
+        binarise(images_of((1, 2, 2, 1)), Generator(0))
 
 
 def test_symmetries_are_the_eight_of_a_square_all_as_likely():
