@@ -40,7 +40,7 @@ def round_straight_through(y: Tensor) -> Tensor:
 
 
 class FactorizedPrior(Module):
-    """p(q) = prod_i P_i(q_i) over the numbers of a code, with parameters of its own for each of `levels` quality levels.
+    """p(q) = prod_i P_i(q_i) over the numbers of a code, with parameters of its own for each of `levels` qualities.
 
     P_i(q) = F_i(q + 1/2) - F_i(q - 1/2), and F_i is the distribution function of a mixture of logistic distributions,
 
@@ -110,8 +110,8 @@ class CodingTables:
 
     @classmethod
     def from_codes(cls, codes: np.ndarray, limit: int) -> CodingTables:
-        """Tables from the frequencies of codes (N, size) at each place, with 1/20 added to every count so that no number
-        is impossible; codes beyond +-limit count as +-limit."""
+        """Tables from the frequencies of codes (N, size) at each place, with 1/20 added to every count so that no
+        number is impossible; codes beyond +-limit count as +-limit."""
         codes = _whole_numbers(codes).clip(-limit, limit) + limit
         occurs = [np.bincount(column, minlength=2 * limit + 1) for column in codes.T]
         return cls.from_probabilities(np.array(occurs) + 0.05)
