@@ -61,6 +61,21 @@ def test_takes_one_draw_and_keeps_shape_and_dtype(x, noise, dtype):
     assert noise(x[:0]).shape == (0, *SHAPE[1:])
 
 
+@pytest.mark.parametrize("noise", ALL)
+def test_on_a_gpu_it_is_the_same(noise, cupy):
+    x = minigen.rand(2, 3, 4, 2)
+    on_gpu = x.to("cuda")
+    result = noise(on_gpu, 0.4, Generator(1))
+    assert result.device == on_gpu.device
+    np.testing.assert_allclose(result.numpy(), noise(x, 0.4, Generator(1)).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("noise", ALL)
+def test_without_a_generator_the_numbers_are_the_default_ones(x, noise):
+    minigen.manual_seed(9)
+    np.testing.assert_array_equal(noise(x).numpy(), noise(x, 0.5, Generator(9)).numpy())
+
+
 @pytest.mark.parametrize(
     "noise, arguments, words",
     [
