@@ -80,7 +80,7 @@ def main() -> None:
         metrics.update(read=read, read_real=reader.real, class_histogram=histogram)
         figures = [
             ("share read as a class with over 80% confidence", read, ">=", 0.72, f"real images: {reader.real:.3g}"),
-            ("classes present", sum(n > 0 for n in histogram), ">=", reader.classes, f"of {reader.classes}"),
+            ("classes present", sum(n > 0 for n in histogram), ">=", len(reader.classes), f"of {len(reader.classes)}"),
         ]
     run.write_metrics(metrics)
     report(figures, args.check)

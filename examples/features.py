@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from common import Run, arguments, at_least, in_batches, load_split, report, run_main
+from common import FOR_FIGURES, Run, arguments, at_least, in_batches, load_split, report, run_main
 from tqdm import tqdm
 
 import minigen
@@ -126,7 +126,7 @@ def main() -> None:
     run, network, ema = train(args, images)
 
     x, unseen = to_float(images, 0, 1), to_float(test_images, 0, 1)
-    warped = warp(unseen[: args.samples], Generator(args.seed))
+    warped = warp(unseen[: args.samples], Generator(args.seed + FOR_FIGURES))
     with ema.applied():
         ours = in_batches(network.encode, x, args.device), in_batches(network.encode, unseen, args.device)
         restored = to_uint8(in_batches(network, warped, args.device), 0, 1)

@@ -1,7 +1,7 @@
 """A prior over the codes of an image, to sample from: a small autoregressive transformer.
 
 The codes k_1 ... k_L of an image, row by row, are one of the num_codes^L sentences of a language. The probability of
-one is that of its words, each given the class y of the image and the words before it:
+one is the product of its words', each given the class y of the image and the words before it:
 
     p(k_1 ... k_L | y) = prod_i p(k_i | y, k_1 ... k_(i-1))
 
@@ -11,14 +11,13 @@ attention looks only backwards. Sampling takes one position after the other (van
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
-from ..nn import Dropout, Embedding, LayerNorm, Linear, Module, ModuleList, init
+from ..nn import Embedding, LayerNorm, Linear, Module, ModuleList, init
 from ..nn import functional as F
 from ..nn.blocks import zeroed
 from ..tensor import Tensor
@@ -30,20 +29,19 @@ class TransformerBlock(Module):
     The norms come first (Xiong et al. 2020), and both residuals start at zero: the block starts as the identity.
     """
 
-    def __init__(self, channels: int, heads: int, dropout: float):
+    def __init__(self, channels: int, heads: int):
         super().__init__()
         self.heads = heads
         self.norm1, self.norm2 = LayerNorm(channels), LayerNorm(channels)
         self.qkv, self.attended = Linear(channels, 3 * channels), zeroed(Linear(channels, channels))
         self.widen, self.narrow = Linear(channels, 4 * channels), zeroed(Linear(4 * channels, channels))
-        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         n, length, channels = x.shape
         qkv = self.qkv(self.norm1(x)).reshape(n, length, 3, self.heads, channels // self.heads)
         h = ops.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], is_causal=True)
-        x = x + self.dropout(self.attended(h.reshape(n, length, channels)))
-        return x + self.dropout(self.narrow(ops.gelu(self.widen(self.norm2(x)))))
+        x = x + self.attended(h.reshape(n, length, channels))
+        return x + self.narrow(ops.gelu(self.widen(self.norm2(x))))
 
 
 class CodePrior(Module):
@@ -56,8 +54,7 @@ class CodePrior(Module):
         num_classes: int = 1,
         channels: int = 128,
         heads: int = 4,
-        blocks: int = 3,
-        dropout: float = 0.0,
+        blocks: int = 2,
     ):
         super().__init__()
         if channels % heads:
@@ -67,7 +64,7 @@ class CodePrior(Module):
         self.position = Embedding(length, channels)
         for table in (self.code, self.label, self.position):
             init.normal_(table.weight, std=0.05)  # small, so that what the blocks add is soon heard above them
-        self.blocks = ModuleList([TransformerBlock(channels, heads, dropout) for _ in range(blocks)])
+        self.blocks = ModuleList([TransformerBlock(channels, heads) for _ in range(blocks)])
         self.last_norm = LayerNorm(channels)
         self.last = zeroed(Linear(channels, num_codes))
 
@@ -86,18 +83,17 @@ class CodePrior(Module):
         """-log p of each code given those before it, in nats: (N, L), (N,) -> their mean, or (N, L) with 'none'."""
         return F.cross_entropy(self(codes[:, :-1], classes), codes, reduction)
 
-    def sample(
-        self, classes: np.ndarray, uniform: np.ndarray, progress: Callable[[Iterable], Iterable] = iter
-    ) -> np.ndarray:
+    def sample(self, classes: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """Codes drawn from the prior, one position after the other: classes (N,) -> (N, L).
 
-        uniform (N, L) are random numbers from [0, 1): code k is where the cumulated probabilities pass its number. So
-        a sample depends on its own row alone, not on those that are drawn with it. `progress` wraps the loop over
-        positions, as `tqdm.tqdm` does.
+        uniform (N, L) are random numbers from [0, 1): a code is where the cumulated probabilities pass its number. So
+        a sample depends on its own row alone, not on those that are drawn with it.
         """
+        if uniform.shape != (len(classes), self.length):
+            raise ValueError(f"CodePrior: uniform must be {(len(classes), self.length)}, got shape {uniform.shape}")
         codes = np.empty((len(classes), 0), np.int64)
         with no_grad():
-            for i in progress(range(self.length)):
+            for i in range(self.length):
                 probabilities = ops.softmax(self(codes, classes)[:, -1], -1).numpy()
                 passed = probabilities.cumsum(-1)[:, :-1] <= uniform[:, i, None]
                 codes = np.concatenate([codes, passed.sum(-1, keepdims=True)], 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -24,6 +25,11 @@ def psnr(images: Any, originals: Any, peak: float = 255.0) -> float:
 
 
 def mean_psnr(images: Iterable[Any], originals: Iterable[Any]) -> float:
-    """The mean over images in [0, 1], of any shapes, of the `psnr` of each; what is beyond [0, 1] is clipped first."""
-    pairs = zip(images, originals, strict=True)
+    """The mean over images in [0, 1], of any shapes, of the `psnr` of each; `images` are clipped to [0, 1] first."""
+    pairs = [(np.asarray(image), np.asarray(original)) for image, original in zip(images, originals, strict=True)]
+    if not pairs:
+        raise ValueError("mean_psnr: needs at least one image, got none")
+    for x in itertools.chain(*pairs):
+        if x.dtype.kind != "f":
+            raise TypeError(f"mean_psnr: needs floating-point images in [0, 1], got {x.dtype}")
     return float(np.mean([psnr(np.clip(image, 0, 1), original, peak=1) for image, original in pairs]))

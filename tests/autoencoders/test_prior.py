@@ -42,6 +42,12 @@ def test_the_class_changes_all_logits():
     assert (np.abs(old - new).max(-1) > 1e-4).all()
 
 
+def test_every_place_has_an_embedding_of_its_own():
+    made = prior()
+    made.loss(codes(2), np.zeros(2, int)).backward()
+    assert (np.abs(made.position.weight.grad.numpy()).max(1) > 0).all()
+
+
 def test_logits_of_a_beginning_are_those_of_the_whole():
     made, whole = prior(), codes(4, 5)
     expected = made(whole, np.zeros(4, int)).numpy()
@@ -118,3 +124,9 @@ def test_too_many_codes_and_uneven_heads_are_refused():
         prior()(codes(2), np.zeros(2, int))
     with pytest.raises(ValueError, match="heads=3 does not divide channels=8"):
         CodePrior(5, 6, channels=8, heads=3)
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (3, 5), (3,)])
+def test_random_numbers_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"uniform must be \(3, 6\), got shape \("):
+        prior().sample(np.zeros(3, int), np.zeros(shape))
