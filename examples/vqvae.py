@@ -35,14 +35,14 @@ from minigen.metrics import Reader, psnr
 from minigen.nn.blocks import depth_to_space, space_to_depth
 from minigen.viz import save_images, save_rows
 
-CODES, CODE_SIZE = 128, 16
+CODES, CODE_SIZE = 128, 8
 PATCH = 4  # the side of the pixels that share a code
 COMMITMENT = 0.25  # beta
 # without residual blocks the encoder sees little beyond the patch: such codes are easier to predict
 ENCODER: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=0, patch=2)
 DECODER: dict[str, Any] = ENCODER | dict(blocks=2)
 PRIOR: dict[str, Any] = dict(channels=128, heads=4, blocks=2)
-WARP = dict(rotation=5.0, scale=0.05, shear=0.05, shift=0.5, elastic=0.5)  # mild: the prior draws warped digits, too
+WARP = dict(rotation=5.0, scale=0.05, shear=0.05, shift=0.5, elastic=0.5)  # for the prior, which else learns by heart
 AUTOENCODER_SHARE = 0.4  # of all steps; the prior has the rest
 SAMPLING_BATCH = 100
 PICTURES = ("reconstructions.png", "codebook.png")
@@ -93,15 +93,14 @@ def train(
 
     for step in run.steps():
         batch, y = next(batches)
-        x = Tensor(warp(batch, generator, **WARP) / 255)
         if step < first:
-            reconstruction, commitment = vqvae.losses(x)
+            reconstruction, commitment = vqvae.losses(Tensor(to_float(batch, 0, 1)))
             loss = reconstruction + COMMITMENT * commitment
             run.log(reconstruction=reconstruction.item(), commitment=commitment.item())
             optimizer, schedule = vqvae_optimizer, vqvae_schedule
         else:
             with minigen.no_grad():
-                codes = vqvae.encode(x)
+                codes = vqvae.encode(Tensor(warp(batch, generator, **WARP) / 255))
             loss = prior.loss(codes, y)
             run.log(prior=loss.item())
             optimizer, schedule = prior_optimizer, prior_schedule
