@@ -8,9 +8,9 @@ The whole algorithm: add noise to an image, give it to the network, descend on t
 and the image as it was. The network that does it best gives the mean of all images that the noisy one can have been.
 
 Digits lose so much to their noise (half of the pixels, or a sigma of 0.5) that the network has to know what digits look
-like: it is an autoencoder, which sees the whole image at once and makes it anew. A photograph loses little (sigma
-25/255): its network looks around each pixel and says what to add to it (Zhang et al. 2017), and is used on whole
-photographs that it has not seen.
+like: it is an autoencoder, whose code of a quarter of the sides makes it look far around. A photograph loses little
+(sigma 25/255): its network looks around each pixel and says what to add to it (Zhang et al. 2017), and is used on
+whole photographs that it has not seen.
 
 All PSNRs are means over the test images of 10 log10(1 / mean squared error), in dB, of images clipped to [0, 1].
 """
