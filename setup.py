@@ -6,6 +6,7 @@ EXAMPLES = [
     "mlxtend>=0.23",
     "scikit-learn>=1.4",
     "scikit-image>=0.22",
+    "scipy>=1.11",
     "constriction>=0.4",
     "tqdm>=4.66",
     "matplotlib>=3.8",

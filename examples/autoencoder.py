@@ -24,8 +24,6 @@ from minigen.data import DataLoader, to_float, to_uint8, warp
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Autoencoder, optim.EMA]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     network = Autoencoder(images.shape[1:], args.code_size, channels=32, multipliers=(1, 2), patch=2)
     network.to(args.device)
@@ -66,9 +64,10 @@ def main() -> None:
         ours = in_batches(network, x, args.device)
     pca = through_pca(to_float(training.images, 0, 1), x, args.code_size)
     error, pca_error = error_per_image(ours, x), error_per_image(pca, x)
-    rows = {"original": x, f"autoencoder, {args.code_size}": ours, f"PCA, {args.code_size}": pca}
+    rows = {"original": x, f"autoencoder, {args.code_size} numbers": ours, f"PCA, {args.code_size} numbers": pca}
     shown = {name: to_uint8(images[: args.samples], 0, 1) for name, images in rows.items()}
-    run.write_samples(shown[f"autoencoder, {args.code_size}"], shown)
+    also = {} if test.labels is None else {"labels": test.labels[: args.samples]}
+    run.write_samples(shown[f"autoencoder, {args.code_size} numbers"], shown, **also)
     run.write_metrics({"held_out_images": len(x), "error": error, "error_pca": pca_error})
     baseline = f"PCA with {args.code_size} numbers: {pca_error:.3g}, {pca_error / error:.3g} times as much"
     report([("squared error per held-out image", error, "<=", pca_error / 1.3, baseline)], args.check)

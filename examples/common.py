@@ -22,6 +22,7 @@ from minigen.serialization import CheckpointError
 from minigen.viz import save_curves, save_images, save_rows
 
 SAVE_EVERY_SECONDS = 30
+FOR_FIGURES = 2**63  # added to a seed for what is measured and drawn: numbers that no training has seen
 FREE_TO_CHANGE = ("out", "device", "samples", "resume", "check")  # between a run and its continuation
 
 
@@ -47,7 +48,7 @@ def arguments(name: str, description: str, steps: int, batch: int, samples: int,
     parser.add_argument("--seed", type=at_least(0), default=0)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="'cuda' is a GPU, by way of CuPy")
     parser.add_argument("--out", type=Path, default=Path("runs") / name, help="folder for everything that is written")
-    parser.add_argument("--samples", type=at_least(1), default=samples, help="images to make at the end")
+    parser.add_argument("--samples", type=at_least(1), default=samples, help="images to make or keep at the end")
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument("--check", action="store_true", help="exit with 1 if the figures at the end fall short")
     return parser
@@ -56,14 +57,15 @@ def arguments(name: str, description: str, steps: int, batch: int, samples: int,
 def load_data(args: argparse.Namespace, multiple_of: int = 1) -> Dataset:
     """The images that --data names, whose sides must be multiples of that.
 
-    Bad input, or a --device that is not there, ends the program with one sentence.
-
+    Bad input, or a --device that is not there, ends the program with one sentence. On a GPU, tensor cores may round.
     Adds `args.digest`, which tells whether a run is resumed on the same images.
     """
     try:
         minigen.tensor(0.0, device=args.device)
     except RuntimeError as error:
         sys.exit(str(error))
+    if args.device == "cuda":
+        minigen.float32_matmul_precision("high")
     try:
         data = load(args.data)
     except (OSError, ValueError, ImportError) as error:
@@ -73,6 +75,8 @@ def load_data(args: argparse.Namespace, multiple_of: int = 1) -> Dataset:
     if any(side % multiple_of for side in data.images.shape[1:3]):
         sides = data.images.shape[1:3]
         sys.exit(f"--data: the sides of the images must be multiples of {multiple_of}, got {sides}")
+    if data.images.shape[-1] not in (1, 3):
+        sys.exit(f"--data: the images must have 1 or 3 channels, got {data.images.shape[-1]}")
     args.digest = f"{zlib.crc32(data.images.tobytes()):08x}"
     return data
 
@@ -84,12 +88,19 @@ def held_out(data: Dataset, share: float = 0.2) -> tuple[Dataset, Dataset]:
     return data.subset(training), data.subset(test)
 
 
-def load_split(args: argparse.Namespace, multiple_of: int = 1, share: float = 0.2) -> tuple[Dataset, Dataset]:
-    """`held_out(load_data(args, multiple_of), share)`, with enough training images for a batch."""
-    training, test = held_out(load_data(args, multiple_of), share)
+def split(args: argparse.Namespace, data: Dataset, share: float = 0.2) -> tuple[Dataset, Dataset]:
+    """`held_out(data, share)`; too few images, for that or for a batch, end the program with one sentence."""
+    if len(data) < 2:
+        sys.exit(f"--data: needs at least two images, since one is held out, got {len(data)}")
+    training, test = held_out(data, share)
     if args.batch > len(training):
         sys.exit(f"--batch {args.batch} is more than the {len(training)} images of {args.data} to train on")
     return training, test
+
+
+def load_split(args: argparse.Namespace, multiple_of: int = 1, share: float = 0.2) -> tuple[Dataset, Dataset]:
+    """The images that --data names, as `load_data` and `split` give them."""
+    return split(args, load_data(args, multiple_of), share)
 
 
 def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str = "cpu", size: int = 250) -> np.ndarray:
@@ -122,7 +133,7 @@ class Run:
         self.folder = args.out.resolve()
         self.path = self.folder / "checkpoint.safetensors"
         self.step, self.seconds = 0, 0.0
-        self.curves: dict[str, list[float]] = {}
+        self.curves: dict[str, list[tuple[int, float]]] = {}  # (step, value) of each point
         self.settings = {key: value for key, value in vars(args).items() if key not in FREE_TO_CHANGE}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -161,21 +172,21 @@ class Run:
             for name, part in self.parts.items():
                 part.load_state_dict(state[name])
             self.step, self.seconds = int(state["step"]), float(state["seconds"])
-            self.curves = {name: values.tolist() for name, values in state["curves"].items()}
+            self.curves = {name: [(int(i), v) for i, v in points] for name, points in state["curves"].items()}
         except CheckpointError as error:
             sys.exit(f"cannot resume: {error}")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             sys.exit(f"cannot resume: {self.path} was not written by this version of this script ({error})")
 
     def save(self) -> None:
-        curves = {name: np.array(values) for name, values in self.curves.items()}
+        curves = {name: np.array(points) for name, points in self.curves.items()}
         own = {"settings": self.settings, "step": self.step, "seconds": self.seconds, "curves": curves}
         minigen.save({**own, **{name: part.state_dict() for name, part in self.parts.items()}}, self.path)
 
     def log(self, **values: float) -> None:
         """Adds a point to each named curve."""
         for name, value in values.items():
-            self.curves.setdefault(name, []).append(value)
+            self.curves.setdefault(name, []).append((self.step, value))
 
     def steps(self) -> Iterator[int]:
         """Yields the number of each step still to be done."""
@@ -185,6 +196,7 @@ class Run:
 
         def stop_after_this_step(number: int, frame: Any) -> None:
             interrupted.append(number)
+            print("\nfinishing this step, then saving; Ctrl-C again stops at once, without saving", file=sys.stderr)
             signal.signal(signal.SIGINT, previous)  # the next Ctrl-C stops at once
 
         previous = signal.signal(signal.SIGINT, stop_after_this_step)
@@ -212,7 +224,7 @@ class Run:
 
     def _recent(self) -> list[str]:
         """Each curve's mean over its last 100 points."""
-        return [f"{name} {np.mean(values[-100:]):.4f}" for name, values in self.curves.items()]
+        return [f"{name} {np.mean(points[-100:], 0)[1]:.4f}" for name, points in self.curves.items()]
 
     def _memory(self) -> list[str]:
         """What CuPy's memory pool holds: in arrays, and in all."""
@@ -230,7 +242,7 @@ class Run:
         else:
             save_rows(rows, self.folder / "samples.png")
         np.savez_compressed(self.folder / "samples.npz", images=images, **also)
-        save_curves(self.curves, self.folder / "curves.png")
+        save_curves({name: tuple(zip(*p)) for name, p in self.curves.items()}, self.folder / "curves.png")
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Writes metrics.json: the run's settings and time, and `metrics`."""
@@ -244,20 +256,23 @@ def how_to_resume() -> str:
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Runs an example; Ctrl-C after training ends it with a sentence."""
+    """Runs an example; Ctrl-C outside of training ends it with a sentence."""
     try:
         main()
     except KeyboardInterrupt:
-        print(f"stopped; what was trained is saved, {how_to_resume()}")
+        print(f"stopped; what was saved, if anything, is kept: {how_to_resume()}")
         sys.exit(130)
 
 
 def report(figures: list[tuple[str, float, str, float, str]], check: bool) -> None:
-    """Prints (name, value, '>=' or '<=', bound, baseline) lines; with `check`, exits with 1 if a bound is missed."""
+    """Prints (what in which unit, value, '>=' or '<=', bound, what to compare it with) lines.
+
+    With `check`, exits with 1 if a bound is missed.
+    """
     missed = 0
     for name, value, relation, bound, baseline in figures:
         met = value >= bound if relation == ">=" else value <= bound
         missed += not met
-        print(f"{'ok  ' if met else 'MISS'} {name}: {value:.4g} (asked: {relation} {bound:.4g}; {baseline})")
+        print(f"{'ok  ' if met else 'MISS'} {name}: {value:.4g}, asked {relation} {bound:.4g} | {baseline}")
     if check and missed:
         sys.exit(1)

@@ -29,8 +29,6 @@ SAMPLING_BATCH = 100
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNet, Diffusion, optim.EMA]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
     network = UNet(images.shape[-1], channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
@@ -82,7 +80,7 @@ def main() -> None:
         metrics.update(read=read, read_real=reader.real, class_histogram=histogram)
         figures = [
             ("share read as a class with over 80% confidence", read, ">=", 0.72, f"real images: {reader.real:.3g}"),
-            ("classes present", sum(n > 0 for n in histogram), ">=", reader.classes, f"of {reader.classes}"),
+            ("classes present", sum(n > 0 for n in histogram), ">=", len(reader.classes), f"of {len(reader.classes)}"),
         ]
     run.write_metrics(metrics)
     report(figures, args.check)

@@ -6,9 +6,9 @@
 
 The whole algorithm: the encoder sees an image that is warped at random (turned, stretched, shifted, bent), and the
 decoder must give the image as it was. This is a denoising autoencoder (Vincent et al. 2008) whose noise is what may
-happen to a digit without changing which one it is, so that is what the code drops. Then the network is frozen, and two
-simple classifiers learn to read its codes, from few labels or many: logistic regression (are classes apart?) and
-nearest neighbours (is alike close?). Beside them, the same on PCA codes of the same size.
+happen to a digit without changing which one it is, so that is what the code drops: knowledge which PCA, beside it, has
+no place for. Then the network is frozen, and two simple classifiers learn to read its codes, from few labels or many:
+logistic regression (are classes apart?) and nearest neighbours (is alike close?); and so they do with PCA's codes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from common import Run, arguments, at_least, in_batches, load_split, report, run_main
+from common import FOR_FIGURES, Run, arguments, at_least, in_batches, load_split, report, run_main
 from tqdm import tqdm
 
 import minigen
@@ -35,8 +35,6 @@ PROBES = {"linear probe": linear_probe, "k-NN": nearest_neighbours}
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Autoencoder, optim.EMA]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     network = Autoencoder(images.shape[1:], args.code_size, channels=32, multipliers=(1, 2), patch=2)
     network.to(args.device)
@@ -67,13 +65,26 @@ def pca_codes(training: np.ndarray, test: np.ndarray, size: int) -> tuple[np.nda
     return pca.transform(flat), pca.transform(flat_test)
 
 
+def drawn(labels: np.ndarray, draw: int, count: int) -> np.ndarray:
+    """The numbers of `count` images at random, the same for every seed."""
+    return np.random.default_rng(draw).permutation(len(labels))[:count]
+
+
+def enough(labels: np.ndarray, count: int) -> bool:
+    """Whether `count` of the images, fewer than all, have three of each class in each draw, as the probes need."""
+    classes = np.unique(labels)
+    return count < len(labels) and all(
+        (labels[drawn(labels, draw, count)] == c).sum() >= 3 for draw in range(DRAWS) for c in classes
+    )
+
+
 def accuracies(codes: dict[str, tuple], labels: np.ndarray, test_labels: np.ndarray) -> tuple[list[int], dict]:
     """[numbers of labels], {probe: {kind of code: [accuracy on the test images for each number]}}: means over draws."""
-    counts = [count for count in LABELS if count < len(labels)] + [len(labels)]  # the last: all, of which one draw
+    counts = [count for count in LABELS if enough(labels, count)] + [len(labels)]  # the last: all, of which one draw
     found = {name: {kind: [0.0] * len(counts) for kind in codes} for name in PROBES}
     draws = [(i, draw, DRAWS) for i in range(len(counts) - 1) for draw in range(DRAWS)] + [(len(counts) - 1, 0, 1)]
     for i, draw, of in tqdm(draws, unit="draw", desc="probing"):
-        chosen = np.random.default_rng(draw).permutation(len(labels))[: counts[i]]
+        chosen = drawn(labels, draw, counts[i])
         for kind, (training_codes, test_codes) in codes.items():
             for name, probe in PROBES.items():
                 fitted = probe().fit(training_codes[chosen], labels[chosen])
@@ -128,7 +139,7 @@ def main() -> None:
     run, network, ema = train(args, images)
 
     x, unseen = to_float(images, 0, 1), to_float(test_images, 0, 1)
-    warped = warp(unseen[: args.samples], Generator(args.seed))
+    warped = warp(unseen[: args.samples], Generator(args.seed + FOR_FIGURES))
     with ema.applied():
         ours = in_batches(network.encode, x, args.device), in_batches(network.encode, unseen, args.device)
         restored = to_uint8(in_batches(network, warped, args.device), 0, 1)

@@ -7,7 +7,8 @@
 The whole algorithm: the encoder gives each image a normal distribution over latents, a map with 1/4 of the height and
 width and 4 channels; draw one; decode it; descend on the squared and absolute error, plus a KL so small that it only
 keeps the latents from growing. Errors like these leave fine detail blurred, so in the second half of the training
-a discriminator learns to tell patches of images and of reconstructions apart, and the autoencoder to deceive it.
+a discriminator learns to tell patches of images and of reconstructions apart, and the autoencoder to deceive it. (That
+is for the eye: by itself it lowers the PSNR a little.)
 In the end the latents' mean and standard deviation are measured, and from then on they are 0 and 1.
 """
 
@@ -32,21 +33,19 @@ LATENT_CHANNELS = 4
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, patch=2)
 KL_WEIGHT = 2.5e-4  # of nats in a latent's average number; 1e-6 of an image's at 8 x 8 x 4
 ADVERSARIAL_WEIGHT = 0.5
-WARM_UP = 0.5  # the share of the training without a discriminator
+LEARN_FROM, HEED_FROM = 0.5, 0.55  # the shares of the training after which the discriminator learns, and counts
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, KLAutoencoder, optim.EMA, Generator]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     autoencoder = KLAutoencoder(images.shape[-1], LATENT_CHANNELS, **NETWORK)
     discriminator = PatchDiscriminator(images.shape[-1], channels=32, halvings=1)
     autoencoder.to(args.device)
     discriminator.to(args.device)
     ema = optim.EMA(autoencoder, decay=0.998)
-    optimizer = optim.Adam(autoencoder.parameters(), lr=2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
+    optimizer = optim.Adam(autoencoder.parameters(), lr=3e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
-    critic = optim.Adam(discriminator.parameters(), lr=5e-4, betas=(0.5, 0.9))
+    critic = optim.Adam(discriminator.parameters(), lr=2e-3, betas=(0.5, 0.9))
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed, device=args.device)
     run = Run(
         args,
@@ -67,19 +66,18 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, KLAutoenco
         reconstruction = F.mse_loss(y, x) + 0.2 * F.l1_loss(y, x)
         kl = posterior.kl().mean() / posterior.mean[0].size  # nats in each number
         loss = reconstruction + KL_WEIGHT * kl
-        judgement = 2.0  # of a discriminator that says nothing
-        adversarial = step >= WARM_UP * args.steps
-        if adversarial:
+        if step >= HEED_FROM * args.steps:
             discriminator.requires_grad_(False)
             deception = hinge_generator(discriminator(y))
             weight = adaptive_weight(reconstruction, deception, autoencoder.decoder.last.weight)
             loss = loss + ADVERSARIAL_WEIGHT * weight * deception
         descend(optimizer, loss)
         schedule.step()
-        if adversarial:
+        run.log(reconstruction=reconstruction.item(), kl=kl.item())
+        if step >= LEARN_FROM * args.steps:
             discriminator.requires_grad_(True)
-            judgement = descend(critic, hinge_discriminator(discriminator(x), discriminator(y.detach())))
-        run.log(reconstruction=reconstruction.item(), kl=kl.item(), discriminator=judgement)
+            judgement = hinge_discriminator(discriminator(x), discriminator(y.detach()))
+            run.log(discriminator=descend(critic, judgement))
     return run, autoencoder, ema, generator
 
 
@@ -109,7 +107,7 @@ def bicubic(images: np.ndarray, numbers: int) -> np.ndarray:
 
 
 def main() -> None:
-    args = arguments("kl_autoencoder", __doc__.split("\n")[0], 4000, 32, samples=100, data="shapes").parse_args()
+    args = arguments("kl_autoencoder", __doc__.split("\n")[0], 8000, 16, samples=100, data="shapes").parse_args()
     training, test = load_split(args, multiple_of=4)
     if min(test.images.shape[1:3]) < 8:
         raise SystemExit(
@@ -130,9 +128,10 @@ def main() -> None:
     numbers = z[0].size
     theirs = to_uint8(through_pca(to_float(training.images), to_float(test.images), numbers))
     blurred = bicubic(test.images, numbers)
-    captions = {} if test.captions is None else {"captions": test.captions[: args.samples]}
+    known = {"labels": test.labels, "captions": test.captions}
+    also = {name: values[: args.samples] for name, values in known.items() if values is not None}
     rows = {"original": test.images, "KL autoencoder": ours, f"PCA, {numbers} numbers": theirs, "bicubic": blurred}
-    run.write_samples(ours[: args.samples], {name: images[:30] for name, images in rows.items()}, **captions)
+    run.write_samples(ours[: args.samples], {name: images[:20] for name, images in rows.items()}, **also)
 
     figures = {
         "psnr": psnr(ours, test.images),
@@ -146,12 +145,12 @@ def main() -> None:
     }
     run.write_metrics({"latent_shape": z.shape[1:], **figures})
     baseline = f"PCA: {figures['psnr_pca']:.4g}, bicubic: {figures['psnr_bicubic']:.4g}"
+    bound = max(28, figures["psnr_pca"] + 1)
     off = abs(figures["latent_std"] - 1)
     report(
         [
-            (f"PSNR of held-out images from {numbers} numbers, in dB", figures["psnr"], ">=", 28, baseline),
-            ("dB above PCA", figures["psnr"] - figures["psnr_pca"], ">=", 1, "0"),
-            ("standard deviation of held-out latents, off 1 by", off, "<=", 0.02, "0 is exact"),
+            (f"PSNR of held-out images, dB, from {numbers} numbers", figures["psnr"], ">=", bound, baseline),
+            ("standard deviation of held-out latents, away from 1 by", off, "<=", 0.02, "before scaling it is any"),
         ],
         args.check,
     )

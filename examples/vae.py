@@ -19,7 +19,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, in_batches, load_split, report, run_main
+from common import FOR_FIGURES, Run, arguments, in_batches, load_split, report, run_main
 from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 from tqdm import tqdm
@@ -59,8 +59,6 @@ class VAE(minigen.nn.Module):
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, VAE, optim.EMA, Generator]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     vae = VAE(images.shape[1:])
     vae.to(args.device)
@@ -181,7 +179,7 @@ def main() -> None:
         def decoded(z: np.ndarray) -> np.ndarray:
             return in_batches(lambda z: minigen.sigmoid(vae.decoder(z)), z.astype(np.float32), args.device)
 
-        samples = decoded(randn(args.samples, CODE, generator=Generator(args.seed)).numpy())
+        samples = decoded(randn(args.samples, CODE, generator=Generator(args.seed + FOR_FIGURES)).numpy())
         means = in_batches(lambda x: vae.posterior(x).mean, images, args.device)
         units = active_units(means)
         metrics = {"active_units": units, **evaluate(vae, images, args.device, generator)}

@@ -16,7 +16,7 @@ import math
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, held_out, in_batches, load_data, report, run_main
+from common import FOR_FIGURES, Run, arguments, in_batches, load_data, report, run_main, split
 from tqdm import tqdm
 
 import minigen
@@ -33,7 +33,8 @@ from minigen.autoencoders import (
 from minigen.data import DataLoader, Dataset, to_float, to_uint8, warp
 from minigen.metrics import Reader, psnr
 from minigen.nn.blocks import depth_to_space, space_to_depth
-from minigen.viz import save_curves, save_images, save_rows
+from minigen.random import Generator
+from minigen.viz import save_images, save_rows
 
 CODES, CODE_SIZE = 128, 8
 PATCH = 4  # the side of the pixels that share a code
@@ -75,12 +76,11 @@ class VQVAE(minigen.nn.Module):
 def train(
     args: argparse.Namespace, images: np.ndarray, labels: np.ndarray, classes: int
 ) -> tuple[Run, VQVAE, CodePrior, optim.EMA]:
-    if args.device == "cuda":
-        minigen.float32_matmul_precision("high")  # on tensor cores
     generator = minigen.manual_seed(args.seed)
     vqvae = VQVAE(images.shape[1:])
     prior = CodePrior(CODES, vqvae.map[0] * vqvae.map[1], classes, **PRIOR)
-    vqvae.to(args.device), prior.to(args.device)
+    vqvae.to(args.device)
+    prior.to(args.device)
     first = round(AUTOENCODER_SHARE * args.steps)  # step of the second phase
     ema = optim.EMA(prior, decay=0.99)
     vqvae_optimizer = optim.Adam(vqvae.parameters(), lr=4e-3)
@@ -109,13 +109,14 @@ def train(
         loss.backward()
         optimizer.step()
         schedule.step()
-    vqvae.eval(), prior.eval()
+    vqvae.eval()
+    prior.eval()
     return run, vqvae, prior, ema
 
 
 def sample(args: argparse.Namespace, vqvae: VQVAE, prior: CodePrior, classes: np.ndarray) -> np.ndarray:
     """An image of each of the `classes` (N,), uint8: codes drawn from the prior, decoded."""
-    uniform = minigen.rand(len(classes), prior.length).numpy()
+    uniform = minigen.rand(len(classes), prior.length, generator=Generator(args.seed + FOR_FIGURES)).numpy()
     images = []
     with tqdm(total=len(classes), unit="image", desc="sampling") as bar:
         for i in range(0, len(classes), SAMPLING_BATCH):
@@ -174,7 +175,8 @@ def evaluate(
     codes, known_codes = (in_batches(vqvae.encode, images, device) for images in (x, known))
     classes, known_classes = (class_numbers(data, names) for data in (test, training))
     counts = code_counts(codes, CODES)
-    if notice := dead_codes_notice(counts):
+    used = counts + code_counts(known_codes, CODES)
+    if notice := dead_codes_notice(used):
         print(notice)
     shuffled = np.random.default_rng(0).permuted(codes, axis=0)  # each place has its codes, but of different images
     pictures = {
@@ -187,7 +189,7 @@ def evaluate(
     metrics = {
         "bits_per_image": codes.shape[1] * math.log2(CODES),
         "perplexity": perplexity(counts),
-        "dead_codes": int((counts == 0).sum()),
+        "dead_codes": int((used == 0).sum()),
         "psnr": psnr(pictures["VQ-VAE"], test.images),
         "psnr_kmeans": psnr(pictures["k-means"], test.images),
         "nats_per_code": in_batches(lambda b: prior.loss(b[:, 1:], b[:, 0], "none"), both, device).mean().item(),
@@ -198,10 +200,8 @@ def evaluate(
 
 def main() -> None:
     args = arguments("vqvae", __doc__.split("\n")[0], steps=2000, batch=64, samples=300).parse_args()
-    data = load_data(args)
-    if any(side % PATCH for side in data.images.shape[1:3]):
-        raise SystemExit(f"--data: the sides of the images must be multiples of {PATCH}, got {data.images.shape[1:3]}")
-    training, test = held_out(data)
+    data = load_data(args, multiple_of=PATCH)
+    training, test = split(args, data)
     names = np.zeros(1) if data.labels is None else np.unique(data.labels)
     run, vqvae, prior, ema = train(args, training.images, class_numbers(training, names), len(names))
 
@@ -212,7 +212,7 @@ def main() -> None:
     kmeans, counted = m["psnr_kmeans"], m["nats_per_code_counted"]
     figures = [
         ("perplexity of the codebook", m["perplexity"], ">=", 32, f"{CODES} codes, {m['dead_codes']} of them dead"),
-        ("PSNR in dB", m["psnr"], ">=", kmeans + 1, f"k-means on patches, as many bits: {kmeans:.4g}"),
+        ("PSNR of held-out images, dB", m["psnr"], ">=", kmeans + 1, f"k-means on patches, as many bits: {kmeans:.4g}"),
         ("nats per code", m["nats_per_code"], "<=", counted - 0.8, f"by place and class alone: {counted:.3g}"),
     ]
     rows = None
@@ -239,9 +239,6 @@ def main() -> None:
         if each := min(10, args.samples // len(names)):
             rows = {str(name): images[wanted == c][:each] for c, name in enumerate(names)}
     run.write_samples(images, rows, **({} if data.labels is None else {"labels": names[wanted]}))
-    starts = {"prior": args.steps - len(run.curves.get("prior", []))}
-    curves = {name: (np.arange(len(values)) + starts.get(name, 0), values) for name, values in run.curves.items()}
-    save_curves(curves, run.folder / "curves.png")
     beside = {name: pictures[name][:20] for name in ("originals", "VQ-VAE", "k-means")}
     save_rows(beside, run.folder / "reconstructions.png")
     save_images(code_pictures(codes, pictures["VQ-VAE"]), run.folder / "codebook.png", columns=16, scale=4)

@@ -58,8 +58,7 @@ def image_grid(images: Any, columns: int | None = None, padding: int = 2) -> np.
 
 def save_images(images: Any, path: str | os.PathLike, columns: int | None = None, scale: int = 2) -> None:
     """Writes `image_grid(images, columns)` as a PNG, every pixel drawn `scale` x `scale` large."""
-    if Path(path).suffix.lower() != ".png":
-        raise ValueError(f"save_images: writes PNG files, so the path must end in .png, got {str(path)!r}")
+    _check_png("save_images", path)
     if scale < 1:
         raise ValueError(f"save_images: scale must be at least 1, got {scale}")
     pillow = require("PIL.Image", "Pillow", "save_images")
@@ -67,21 +66,27 @@ def save_images(images: Any, path: str | os.PathLike, columns: int | None = None
     pillow.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(path, format="PNG")
 
 
+def _check_png(function: str, path: str | os.PathLike) -> None:
+    if Path(path).suffix.lower() != ".png":
+        raise ValueError(f"{function}: writes PNG files, so the path must end in .png, got {str(path)!r}")
+
+
 def save_rows(rows: Mapping[str, Any], path: str | os.PathLike, columns: int = 10, scale: int = 2) -> None:
     """Writes a PNG with a row of images for each entry of `rows` and its name beside it, to be compared by column.
 
-    rows: name -> images as in `image_grid`, equally many under every name. After `columns` images all the rows begin
-    again further down.
+    rows: name -> images as in `image_grid`, equally many under every name and all of one size. After `columns` images
+    all the rows begin again further down.
     """
-    lengths = {name: len(images) for name, images in rows.items()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f"save_rows: needs equally many images under each name, got {lengths}")
+    _check_png("save_rows", path)
+    sizes = {name: np.shape(images)[:3] for name, images in rows.items()}  # (N, H, W)
+    if len(set(sizes.values())) != 1 or 0 in next(iter(sizes.values())):
+        raise ValueError(f"save_rows: needs images, equally many and of one size under each name, got {sizes}")
     if columns < 1 or scale < 1:
         raise ValueError(f"save_rows: needs columns >= 1 and scale >= 1, got {columns} and {scale}")
     pillow = require("PIL.Image", "Pillow", "save_rows")
     from PIL import ImageDraw, ImageFont
 
-    starts = range(0, next(iter(lengths.values())), columns)
+    starts = range(0, len(next(iter(rows.values()))), columns)
     blocks = [{name: image_grid(images[i : i + columns], columns) for name, images in rows.items()} for i in starts]
     font = ImageFont.load_default(7 * scale)
     margin = math.ceil(max(font.getlength(name) for name in rows)) + 4 * scale
@@ -159,7 +164,7 @@ def save_rate_distortion(
     """Draws PSNR over bytes per image, and over bits per pixel.
 
     curves:   name -> (points, 2): bytes per image, PSNR in dB; as `minigen.metrics.best_points` gives
-    pixels:   of an image
+    pixels:   pixels per image
     lossless: name -> bytes per image of a file that loses nothing, drawn as a vertical line
     """
     if not curves:

@@ -111,8 +111,10 @@ def test_named_rows_stand_below_each_other(tmp_path, channels):
 @pytest.mark.parametrize(
     ("rows", "options", "words"),
     [
-        ({}, {}, r"equally many images under each name, got \{\}"),
-        ({"a": np.zeros((2, 4, 4)), "b": np.zeros((3, 4, 4))}, {}, "got {'a': 2, 'b': 3}"),
+        ({}, {}, r"equally many and of one size under each name, got \{\}"),
+        ({"a": np.zeros((2, 4, 4)), "b": np.zeros((3, 4, 4))}, {}, r"got \{'a': \(2, 4, 4\), 'b': \(3"),
+        ({"a": np.zeros((2, 4, 4)), "b": np.zeros((2, 16, 16, 1))}, {}, r"got \{'a': \(2, 4, 4\), 'b': \(2, 16, 16\)"),
+        ({"a": np.zeros((0, 4, 4))}, {}, r"got \{'a': \(0, 4, 4\)"),
         ({"a": np.zeros((2, 4, 4))}, {"columns": 0}, "needs columns >= 1 and scale >= 1, got 0 and 2"),
         ({"a": np.zeros((2, 4, 4))}, {"scale": 0}, "needs columns >= 1 and scale >= 1, got 10 and 0"),
     ],
@@ -120,6 +122,8 @@ def test_named_rows_stand_below_each_other(tmp_path, channels):
 def test_save_rows_refuses(tmp_path, rows, options, words):
     with pytest.raises(ValueError, match=words):
         save_rows(rows, tmp_path / "rows.png", **options)
+    with pytest.raises(ValueError, match=r"save_rows: .*must end in \.png, got .*rows\.jpg"):
+        save_rows({"a": np.zeros((1, 4, 4))}, tmp_path / "rows.jpg")
     assert not list(tmp_path.iterdir())
 
 
@@ -127,8 +131,8 @@ def test_save_rows_refuses(tmp_path, rows, options, words):
 
 
 @pytest.fixture
-def drawn(monkeypatch, tmp_path):
-    """Calls save_curves and gives back the Axes that it drew, after checking that a picture was written."""
+def figures(monkeypatch):
+    """The figures that were saved."""
     figure = pytest.importorskip("matplotlib.figure")
     figures = []
     savefig = figure.Figure.savefig
@@ -138,6 +142,12 @@ def drawn(monkeypatch, tmp_path):
         savefig(self, *args, **kwargs)
 
     monkeypatch.setattr(figure.Figure, "savefig", watch)
+    return figures
+
+
+@pytest.fixture
+def drawn(figures, tmp_path):
+    """Calls save_curves and gives back the Axes that it drew, after checking that a picture was written."""
 
     def draw(curves, title=None):
         save_curves(curves, tmp_path / "curves.png", title)
@@ -215,6 +225,23 @@ def test_curves_leave_no_global_state(drawn):
 def test_curves_refuse(tmp_path, curves, words):
     with pytest.raises(ValueError, match=words):
         save_curves(curves, tmp_path / "curves.png")
+
+
+def test_rate_and_distortion_are_drawn_over_bytes_and_bits_per_pixel(figures, tmp_path):
+    curves = {"ours": np.array([(5, 18.0), (20, 24.0)]), "JPEG": [(30, 19.0), (60, 22.0)]}
+    save_rate_distortion(curves, tmp_path / "curves.png", pixels=784, lossless={"PNG": 166.0})
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    (axes,) = figures[-1].axes
+    ours, jpeg, png = axes.lines
+    np.testing.assert_array_equal(ours.get_xydata(), curves["ours"])
+    np.testing.assert_array_equal(jpeg.get_xydata(), curves["JPEG"])
+    assert list(png.get_xdata()) == [166, 166]
+    assert axes.get_xscale() == "log"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ours", "JPEG", "PNG"]
+    (bits,) = axes.child_axes
+    np.testing.assert_allclose(bits.get_xlim(), np.multiply(axes.get_xlim(), 8 / 784))
+    with pytest.raises(ValueError, match="needs at least one curve"):
+        save_rate_distortion({}, tmp_path / "none.png", pixels=784)
 
 
 # Graphs
@@ -325,6 +352,7 @@ def test_a_missing_program_is_named_and_nothing_written(tmp_path, monkeypatch):
         ("PIL.Image", "Pillow", lambda path: save_images(np.zeros((1, 2, 2)), path)),
         ("PIL.Image", "Pillow", lambda path: save_rows({"a": np.zeros((1, 2, 2))}, path)),
         ("matplotlib", "matplotlib", lambda path: save_curves({"a": [1.0]}, path)),
+        ("matplotlib", "matplotlib", lambda path: save_rate_distortion({"a": [(1, 2.0)]}, path, pixels=4)),
         ("graphviz", "graphviz", lambda path: Graph("digraph {}").save(path)),
     ],
 )
@@ -333,12 +361,3 @@ def test_a_missing_package_is_named_with_the_mend(tmp_path, monkeypatch, module,
     with pytest.raises(ImportError, match=rf"needs the package {package}: pip install minigen\[examples\]"):
         call(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
-
-
-def test_save_rate_distortion_draws_curves(tmp_path):
-    pytest.importorskip("matplotlib")
-    curves = {"ours": np.array([(5, 18.0), (20, 24.0)]), "JPEG": np.array([(30, 19.0), (60, 22.0)])}
-    save_rate_distortion(curves, tmp_path / "curves.png", pixels=784, lossless={"PNG": 166.0})
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="needs at least one curve"):
-        save_rate_distortion({}, tmp_path / "none.png", pixels=784)

@@ -40,7 +40,7 @@ def round_straight_through(y: Tensor) -> Tensor:
 
 
 class FactorizedPrior(Module):
-    """p(q) = prod_i P_i(q_i) over the numbers of a code; for each of `levels` of quality its own.
+    """p(q) = prod_i P_i(q_i) over the numbers of a code, with parameters of its own for each of `levels` qualities.
 
     P_i(q) = F_i(q + 1/2) - F_i(q - 1/2), and F_i is the distribution function of a mixture of logistic distributions,
 
@@ -70,6 +70,9 @@ class FactorizedPrior(Module):
 
     def tables(self, level: int, limit: int) -> CodingTables:
         """The prior of a level for the coder, on the numbers from -limit to limit; the outermost take in the tails."""
+        levels = len(self.logits)
+        if not 0 <= level < levels:
+            raise ValueError(f"FactorizedPrior: level must be from 0 to {levels - 1}, got {level}")
         logits, mean, log_scale = (
             p.numpy()[level].astype(np.float64)[..., None] for p in (self.logits, self.mean, self.log_scale)
         )
@@ -97,20 +100,26 @@ class CodingTables:
     @classmethod
     def from_probabilities(cls, p: np.ndarray) -> CodingTables:
         """The whole numbers nearest to p (size, 2 limit + 1), of any sum, that a coder can work with."""
+        if p.ndim != 2 or not np.isfinite(p).all() or (p < 0).any() or not (p.sum(1) > 0).all():
+            raise ValueError(
+                "CodingTables: probabilities must be (size, 2 limit + 1), finite, at least 0, and not all 0 in a row"
+            )
         counts = 1 + np.floor(p / p.sum(1, keepdims=True) * (TOTAL - p.shape[1])).astype(np.int64)
         counts[np.arange(len(p)), p.argmax(1)] += TOTAL - counts.sum(1)
         return cls(counts)
 
     @classmethod
     def from_codes(cls, codes: np.ndarray, limit: int) -> CodingTables:
-        """How often each number occurs in each place of many codes (N, size), of one image in 20 more for each number
-        from -limit to limit: the most probable factorised prior of codes that are not trained, as PCA's."""
-        occurs = [np.bincount(column, minlength=2 * limit + 1) for column in (codes.clip(-limit, limit) + limit).T]
+        """Tables from the frequencies of codes (N, size) at each place, with 1/20 added to every count so that no
+        number is impossible; codes beyond +-limit count as +-limit."""
+        codes = _whole_numbers(codes).clip(-limit, limit) + limit
+        occurs = [np.bincount(column, minlength=2 * limit + 1) for column in codes.T]
         return cls.from_probabilities(np.array(occurs) + 0.05)
 
     def encode(self, codes: np.ndarray) -> bytes:
         """Whole numbers (N, size) -> N in 4 bytes, then the words of a range coder (Martin 1979; by constriction)."""
-        if codes.ndim != 2 or codes.shape[1] != len(self.counts) or np.abs(codes).max(initial=0) > self.limit:
+        codes = _whole_numbers(codes)
+        if codes.shape[1] != len(self.counts) or np.abs(codes).max(initial=0) > self.limit:
             raise ValueError(
                 f"CodingTables: codes must be (N, {len(self.counts)}), from {-self.limit} to {self.limit}; "
                 f"got shape {codes.shape}, up to {np.abs(codes).max(initial=0)}"
@@ -121,14 +130,26 @@ class CodingTables:
         return len(codes).to_bytes(4, "little") + coder.get_compressed().astype("<u4").tobytes()
 
     def decode(self, stream: bytes) -> np.ndarray:
-        """The codes (N, size) that `encode` was given, int32."""
+        """The codes (N, size) that `encode` was given, int32. An impossible length is refused; other damage is not
+        detected and gives other codes."""
+        if len(stream) < 4 or len(stream) % 4:
+            raise ValueError(f"CodingTables: a stream has 4 bytes or a larger multiple of 4, got {len(stream)} bytes")
         n = int.from_bytes(stream[:4], "little")
         coder = _constriction().stream.queue.RangeDecoder(np.frombuffer(stream[4:], "<u4").astype(np.uint32))
         return np.stack([coder.decode(model, n) for model in self._models()], 1) - np.int32(self.limit)
 
     def _models(self) -> list[Any]:
         categorical = _constriction().stream.model.Categorical
-        return [categorical(row / TOTAL, perfect=False) for row in self.counts]
+        # it adds 1 to each number itself and scales the rest to the sum that is left: here, by exactly 1
+        return [categorical((row - 1).astype(np.float64), perfect=False) for row in self.counts]
+
+
+def _whole_numbers(codes: np.ndarray) -> np.ndarray:
+    if codes.ndim != 2 or codes.dtype.kind not in "iu":
+        raise ValueError(
+            f"CodingTables: codes must be whole numbers (N, size), got dtype {codes.dtype} and shape {codes.shape}"
+        )
+    return codes.astype(np.int64)
 
 
 def _constriction() -> Any:

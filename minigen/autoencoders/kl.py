@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import to_device
 from ..nn import Module
 from ..serialization import CheckpointError, load, save
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, array_of, tensor
 from .losses import DiagonalGaussian
 from .networks import Decoder, Encoder
 
@@ -19,7 +20,9 @@ class KLAutoencoder(Module):
     """Images (N, H, W, in_channels) <-> latents (N, H/f, W/f, latent_channels), f = patch * 2^(levels - 1).
 
         posterior = model.encode(x)            # a DiagonalGaussian
-        x = model.decode(posterior.sample())   # or posterior.mean
+        x = model.decode(posterior.sample())   # or posterior.mean, as model(x) does
+
+    The images are in the range in which it was trained, [-1, 1] in the examples; what it decodes is not clipped.
 
     A diffusion model wants latents of mean 0 and standard deviation 1. `standardise` measures what they are, and from
     then on `encode` gives and `decode` takes (z - shift) * scale, per channel. (Rombach et al., appendix G, do so with
@@ -46,9 +49,19 @@ class KLAutoencoder(Module):
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z / self.scale + self.shift)
 
-    def standardise(self, latents: np.ndarray) -> None:
+    def forward(self, x: Tensor) -> Tensor:
+        """The reconstruction."""
+        return self.decode(self.encode(x).mean)
+
+    def standardise(self, latents: Any) -> None:
         """Sets shift and scale such that latents (..., C), as `encode` gave them, become of mean 0 and deviation 1."""
+        latents = to_device(array_of(latents), "cpu")
         z = latents.reshape(-1, latents.shape[-1]).astype(np.float64)
+        if constant := [channel for channel, values in enumerate(z.T) if values.min() == values.max()]:
+            raise ValueError(
+                f"standardise: channels {constant} of the latents are constant (collapsed): lower the weight of the "
+                "KL, or use fewer latent_channels"
+            )
         shift, scale = self.shift.numpy() + z.mean(0) / self.scale.numpy(), self.scale.numpy() / z.std(0)
         for t, values in ((self.shift, shift), (self.scale, scale)):
             t.assign_(tensor(values.astype(np.float32), device=t.device).data)

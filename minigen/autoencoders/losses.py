@@ -1,4 +1,4 @@
-"""What autoencoders descend on, and what is said of them afterwards. Each function gives one number per item: (N,).
+"""Losses and bounds, one number per item: (N,); and, for a whole set, whether the posterior has collapsed.
 
 An autoencoder maps an image x to a code z and back. A variational one (Kingma & Welling 2014) has a distribution
 q(z | x) over codes, a prior p(z) = N(0, 1) and a likelihood p(x | z), and descends on the negative of
@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import ops
-from ..backend import array_module
+from ..backend import to_device
 from ..nn import functional as F
 from ..random import randn
 from ..tensor import Tensor, array_of
@@ -88,9 +90,8 @@ def active_units(means: Any, threshold: float = 0.01) -> int:
 
     means (N, C): the mean of q(z | x) of many images. The others have collapsed onto the prior.
     """
-    means = array_of(means)
-    xp = array_module(means)
-    return int(xp.count_nonzero(xp.var(means, axis=0) > threshold))
+    means = to_device(array_of(means), "cpu")
+    return int(np.count_nonzero(means.var(axis=0) > threshold))
 
 
 def collapse_notice(active: int, units: int) -> str | None:

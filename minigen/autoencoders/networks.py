@@ -20,7 +20,7 @@ class Encoder(Module):
     """(N, H, W, in_channels) -> (N, H/f, W/f, out_channels), f = patch * 2^(levels - 1).
 
     Level i has channels * multipliers[i] channels and `blocks` residual blocks; a convolution of stride 2 leads to the
-    next. The first works on patch x patch pixels at a time, at 1/patch^2 of the cost.
+    next. The first convolution sees each patch x patch square as one pixel, at 1/patch^2 of the cost.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Encoder(Module):
         num_groups: int = 8,
     ):
         super().__init__()
-        self.patch, self.factor = patch, patch * 2 ** (len(multipliers) - 1)
+        self.patch, self.factor = patch, _factor(patch, multipliers)
         widths = [channels * m for m in multipliers]
         self.first = Conv2d(in_channels * patch**2, widths[0], 3, padding=1)
         self.levels, self.halve = ModuleList(), ModuleList()
@@ -73,7 +73,7 @@ class Decoder(Module):
         num_groups: int = 8,
     ):
         super().__init__()
-        self.patch = patch
+        self.patch, self.factor = patch, _factor(patch, multipliers)
         widths = [channels * m for m in reversed(multipliers)]
         self.first = Conv2d(in_channels, widths[0], 3, padding=1)
         self.levels, self.double = ModuleList(), ModuleList()
@@ -100,20 +100,34 @@ class CodeEncoder(Module):
     def __init__(self, image_shape: tuple[int, int, int], code_size: int, map_channels: int = 16, **settings):
         super().__init__()
         self.encoder = Encoder(image_shape[-1], map_channels, **settings)
-        self.last = Linear(math.prod(_map_shape("CodeEncoder", image_shape, map_channels, **settings)), code_size)
+        self.image_shape = tuple(image_shape)
+        map_shape = _map_shape("CodeEncoder", image_shape, self.encoder.factor, map_channels)
+        self.last = Linear(math.prod(map_shape), code_size)
 
     def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"CodeEncoder: x must be (N, *image_shape) with image_shape {self.image_shape}, got shape {x.shape}"
+            )
         return self.last(ops.silu(self.encoder(x)).reshape(len(x), -1))
 
 
 class CodeDecoder(Module):
     """(N, code_size) -> (N, H, W, C): the mirror image of `CodeEncoder`, with the same settings."""
 
-    def __init__(self, image_shape: tuple[int, int, int], code_size: int, map_channels: int = 16, **settings):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        code_size: int,
+        map_channels: int = 16,
+        multipliers: tuple[int, ...] = (1, 2),
+        patch: int = 1,
+        **settings,
+    ):
         super().__init__()
-        self.map_shape = _map_shape("CodeDecoder", image_shape, map_channels, **settings)
+        self.map_shape = _map_shape("CodeDecoder", image_shape, _factor(patch, multipliers), map_channels)
         self.first = Linear(code_size, math.prod(self.map_shape))
-        self.decoder = Decoder(map_channels, image_shape[-1], **settings)
+        self.decoder = Decoder(map_channels, image_shape[-1], multipliers=multipliers, patch=patch, **settings)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.decoder(ops.silu(self.first(z)).reshape(len(z), *self.map_shape))
@@ -142,12 +156,14 @@ class Autoencoder(Module):
         return self.decode(self.encode(x))
 
 
-def _map_shape(
-    whose: str, image_shape: tuple[int, int, int], map_channels: int, patch: int = 1, multipliers=(1, 2), **_
-) -> tuple[int, int, int]:
-    """(H/f, W/f, map_channels): what the settings make of an image."""
-    height, width, _channels = image_shape
-    factor = patch * 2 ** (len(multipliers) - 1)
+def _factor(patch: int, multipliers: tuple[int, ...]) -> int:
+    """f: how many times smaller the sides of the code map are than the image's."""
+    return patch * 2 ** (len(multipliers) - 1)
+
+
+def _map_shape(whose: str, image_shape: tuple[int, int, int], factor: int, map_channels: int) -> tuple[int, int, int]:
+    """(H/f, W/f, map_channels): what becomes of an image."""
+    height, width, _ = image_shape
     if height % factor or width % factor:
         raise ValueError(
             f"{whose}: the height and width of image_shape must be divisible by {factor}, got {image_shape}"

@@ -89,6 +89,8 @@ class CodePrior(Module):
         uniform (N, L) are random numbers from [0, 1): a code is where the cumulated probabilities pass its number. So
         a sample depends on its own row alone, not on those that are drawn with it.
         """
+        if uniform.shape != (len(classes), self.length):
+            raise ValueError(f"CodePrior: uniform must be {(len(classes), self.length)}, got shape {uniform.shape}")
         codes = np.empty((len(classes), 0), np.int64)
         with no_grad():
             for i in range(self.length):

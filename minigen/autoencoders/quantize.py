@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
-from ..backend import array_module, on_device_of
+from ..backend import array_module, on_device_of, to_device
 from ..nn import Module
 from ..random import randint, randn
 from ..tensor import Tensor, array_of
@@ -47,6 +47,8 @@ class VectorQuantizer(Module):
 
     def __init__(self, num_codes: int, code_size: int, decay: float = 0.99, restart_below: float = 1.0):
         super().__init__()
+        if num_codes < 1 or code_size < 1:
+            raise ValueError(f"VectorQuantizer: num_codes and code_size must be positive, got {num_codes}, {code_size}")
         if not 0 < decay < 1 or not restart_below > 0:
             raise ValueError(
                 "VectorQuantizer: decay must be between 0 and 1, and restart_below positive, "
@@ -84,6 +86,8 @@ class VectorQuantizer(Module):
     def update(self, z: Tensor, codes: Tensor) -> None:
         """Moves the codebook towards the vectors z (..., code_size) that chose `codes` (...); restarts dead codes."""
         num_codes, code_size = self.sums.shape
+        if not z.size:
+            raise ValueError(f"VectorQuantizer: in training it needs at least one vector, got z of shape {z.shape}")
         z = z.detach().reshape(-1, code_size)
         replacements = z[randint(0, len(z), (num_codes,), device=z.device)]
         with no_grad(), on_device_of(z.data):
@@ -97,7 +101,10 @@ class VectorQuantizer(Module):
 
 def code_counts(codes: Any, num_codes: int) -> np.ndarray:
     """How often each code occurs among `codes`, integers of any shape: (num_codes,)."""
-    return np.bincount(np.asarray(codes).ravel(), minlength=num_codes)
+    codes = to_device(array_of(codes), "cpu").ravel()
+    if codes.size and not 0 <= codes.min() <= codes.max() < num_codes:
+        raise ValueError(f"code_counts: codes must be from 0 to {num_codes - 1}, got {codes.min()} to {codes.max()}")
+    return np.bincount(codes, minlength=num_codes)
 
 
 def perplexity(counts: Any) -> float:
@@ -105,7 +112,7 @@ def perplexity(counts: Any) -> float:
 
     counts (num_codes,): how often each code was used.
     """
-    counts = array_of(counts)
+    counts = to_device(array_of(counts), "cpu")
     if not counts.sum() > 0:
         raise ValueError("perplexity: no code was used")
     p = counts / counts.sum()
@@ -114,7 +121,7 @@ def perplexity(counts: Any) -> float:
 
 def dead_codes_notice(counts: Any) -> str | None:
     """A sentence if some codes were never used, else None. counts (num_codes,): how often each was."""
-    counts = array_of(counts)
+    counts = to_device(array_of(counts), "cpu")
     dead = int((counts == 0).sum())
     if dead == 0:
         return None

@@ -1,4 +1,4 @@
-"""Random changes of images, by which a few thousand go further."""
+"""Random changes of images, by which a few thousand go further. `generator` None means the default one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from .. import random
 from ..backend import Array, array_module, device_of, kernels_on, on_device_of
 from ..random import Generator, rand
 
@@ -14,7 +15,7 @@ _NODES = 4  # the smooth displacement is given by 4 x 4 random vectors
 
 def warp(
     images: Array,
-    generator: Generator,
+    generator: Generator | None = None,
     rotation: float = 10.0,
     scale: float = 0.1,
     shear: float = 0.1,
@@ -24,13 +25,14 @@ def warp(
     """Each image turned, scaled, sheared, shifted and bent at random, bilinear, black beyond its edges.
 
     images: uint8 or floats (N, H, W, C), NumPy or CuPy -> float32, in the same range
-    rotation, in degrees, scale and shear are the standard deviations of normal numbers; so are shift and elastic, in
-    pixels: of the whole image, and of a smooth field of displacements beyond that.
+    rotation (degrees), scale (of the logarithm, along each axis) and shear are the standard deviations of normal
+    numbers; so are shift and elastic, in pixels: of the whole image, and of a smooth field of displacements besides.
     The random numbers are one draw of `generator`: image i of draw n is always deformed in the same way.
     After Simard et al. (2003), who bent MNIST's digits.
     """
     if images.ndim != 4:
         raise ValueError(f"warp: needs images (N, H, W, C), got shape {images.shape}")
+    generator = generator or random.default_generator
     n, height, width, channels = images.shape
     count = 6 + 2 * _NODES * _NODES
     normal = kernels_on("cpu").normal((n, count), generator.seed, generator.next_draw(), dtype=np.float32)
@@ -50,6 +52,7 @@ def warp(
 
 def _sources(normal, height, width, rotation, scale, shear, shift, elastic) -> tuple[np.ndarray, np.ndarray]:
     """The rows and columns (N, H, W) of the points that each pixel is taken from."""
+    rotation, scale, shear, shift, elastic = map(float, (rotation, scale, shear, shift, elastic))  # np.float64 promotes
     angle = math.radians(rotation) * normal[:, 0]
     stretch_y, stretch_x = np.exp(scale * normal[:, 1]), np.exp(scale * normal[:, 2])
     slant = shear * normal[:, 3]
@@ -73,27 +76,31 @@ def _smooth(side: int) -> np.ndarray:
     return (bumps / np.sqrt((bumps**2).sum(1, keepdims=True))).astype(np.float32)
 
 
-def symmetries(images: Array, generator: Generator) -> Array:
+def symmetries(images: Array, generator: Generator | None = None) -> Array:
     """Each image mirrored and turned by quarter turns at random: one of the 8 symmetries of a square, all as likely.
 
-    images: any dtype (N, H, W, C), NumPy or CuPy -> the same; those that are not square are not turned to their side
+    images: any dtype (N, H, W, C), NumPy or CuPy -> the same; those that are not square are not turned by 90 degrees
     """
     if images.ndim != 4:
         raise ValueError(f"symmetries: needs images (N, H, W, C), got shape {images.shape}")
-    chosen = rand(3, len(images), 1, 1, 1, generator=generator, device=device_of(images)).data
+    chosen = rand(len(images), 3, generator=generator, device=device_of(images)).data
     with on_device_of(images):
         xp = array_module(images)
-        upside_down, mirrored, transposed = chosen < 0.5
+        upside_down, mirrored, transposed = (chosen < 0.5).T[..., None, None, None]
         images = xp.where(upside_down, images[:, ::-1], images)
         images = xp.where(mirrored, images[:, :, ::-1], images)
         return xp.where(transposed, images.swapaxes(1, 2), images) if images.shape[1] == images.shape[2] else images
 
 
-def binarise(intensities: Array, generator: Generator) -> Array:
+def binarise(intensities: Array, generator: Generator | None = None) -> Array:
     """Each pixel 1 with probability its intensity in [0, 1], else 0: float32, any shape, NumPy or CuPy.
 
     What models of black and white pixels are trained and tested on (Salakhutdinov & Murray 2008), anew at each step.
     """
+    if intensities.dtype.kind != "f":
+        raise TypeError(
+            f"binarise: needs intensities in [0, 1], got {intensities.dtype}; use to_float(images, 0, 1) first"
+        )
     u = rand(*intensities.shape, generator=generator, device=device_of(intensities)).data
     with on_device_of(intensities):
         return (u < intensities).astype(np.float32)

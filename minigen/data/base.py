@@ -45,13 +45,14 @@ class Dataset:
 
     def _check_length(self, field: str, values: Any) -> None:
         if len(values) != len(self.images):
-            raise ValueError(f"Dataset {self.name!r}: {len(self.images)} images but {len(values)} {field}")
+            raise ValueError(f"Dataset {self.name!r}: {len(self.images)} images but {field} of length {len(values)}")
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def subset(self, indices: np.ndarray) -> Dataset:
-        """The items at these indices, with all that belongs to them."""
+    def subset(self, indices: Any) -> Dataset:
+        """The items at these indices (whole numbers, a mask or a slice), with all that belongs to them."""
+        indices = np.arange(len(self))[indices]
         return Dataset(
             self.images[indices],
             None if self.labels is None else self.labels[indices],

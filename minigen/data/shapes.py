@@ -110,7 +110,8 @@ def _captions(attributes: dict[str, np.ndarray], wording: np.ndarray) -> list[st
 
 
 def _draw(attributes: dict[str, np.ndarray], wobble: np.ndarray, lattice: np.ndarray) -> np.ndarray:
-    """Images (N, 32, 32, 3). wobble (N, 8) and lattice (N, 81): random numbers in [0, 1), for all that has no name."""
+    """Images (N, 32, 32, 3). wobble (N, 8) and lattice (N, 81): random numbers in [0, 1), for everything no
+    attribute names."""
     shift_y, shift_x, growth, turn, direction, width, phase_y, phase_x = wobble.T[..., None]  # (N,1) each
     row, column = (i.reshape(1, -1) + np.float32(0.5 - SIDE / 2) for i in np.mgrid[:SIDE, :SIDE].astype(np.float32))
 
@@ -215,9 +216,9 @@ _CROSS = (
 
 def _heart(y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """A square on its corner, and a disc on each of its upper sides."""
-    a, y = 1.0, y - np.float32(0.12)
-    square = (np.abs(x) + np.abs(y) - a) * np.float32(math.sqrt(0.5))
-    discs = _disc(y + a / 2, np.abs(x) - a / 2, a * math.sqrt(0.5))
+    y = y - np.float32(0.12)
+    square = (np.abs(x) + np.abs(y) - 1) * np.float32(math.sqrt(0.5))
+    discs = _disc(y + 0.5, np.abs(x) - 0.5, math.sqrt(0.5))
     return np.minimum(square, discs)
 
 

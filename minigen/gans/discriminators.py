@@ -12,7 +12,8 @@ class PatchDiscriminator(Module):
 
     `halvings` convolutions of 4 x 4 with stride 2 and twice the channels each time, one more with stride 1, and one
     that gives the logits; leaky ReLU between them. H' = H / 2^halvings - 2. A logit sees a patch of 16 x 16 pixels with
-    one halving, of 34 x 34 with two, of 70 x 70 with three (Isola et al. 2017, section 3.2.2).
+    one halving, of 34 x 34 with two, of 70 x 70 with three. After Isola et al. (2017, section 3.2.2), but without
+    normalisation; the paper's patches are 16 and 70.
     """
 
     def __init__(self, in_channels: int, channels: int = 32, halvings: int = 2):

@@ -18,8 +18,13 @@ from ..data.base import require
 
 
 def _grid(**values: Any) -> list[dict[str, Any]]:
-    """All combinations: grid(a=(1, 2), b=(3,)) is [{"a": 1, "b": 3}, {"a": 2, "b": 3}]."""
+    """All combinations: _grid(a=(1, 2), b=(3,)) is [{"a": 1, "b": 3}, {"a": 2, "b": 3}]."""
     return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
+
+
+def _check_sigma(name: str, sigma: float) -> None:
+    if not sigma > 0:
+        raise ValueError(f"{name}: sigma must be positive, got {sigma}")
 
 
 def median(image: np.ndarray, sigma: float, size: int) -> np.ndarray:
@@ -29,6 +34,7 @@ def median(image: np.ndarray, sigma: float, size: int) -> np.ndarray:
 
 def total_variation(image: np.ndarray, sigma: float, weight: float) -> np.ndarray:
     """The image u of the least |u - image|^2 / 2 + weight sigma TV(u) (Rudin et al. 1992; Chambolle 2004)."""
+    _check_sigma("total_variation", sigma)
     restoration = require("skimage.restoration", "scikit-image", "total_variation")
     return restoration.denoise_tv_chambolle(image, weight=weight * sigma, channel_axis=-1)
 
@@ -38,6 +44,7 @@ def non_local_means(image: np.ndarray, sigma: float, patch_size: int, h: float, 
 
     h sets how alike, in units of sigma. In fast mode all pixels of a patch count alike, else those in its middle more.
     """
+    _check_sigma("non_local_means", sigma)
     restoration = require("skimage.restoration", "scikit-image", "non_local_means")
     settings = dict(patch_size=patch_size, patch_distance=7, fast_mode=fast_mode)
     denoised = restoration.denoise_nl_means(image, h=h * sigma, sigma=sigma, channel_axis=-1, **settings)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,12 @@ def psnr(images: Any, originals: Any, peak: float = 255.0) -> float:
     return math.inf if error == 0 else 10 * math.log10(peak**2 / error)
 
 
-def mean_psnr(images: Sequence[Any], originals: Sequence[Any]) -> float:
-    """The mean over images in [0, 1], of any shapes, of the `psnr` of each; what is beyond [0, 1] is clipped first."""
-    pairs = zip(images, originals, strict=True)
+def mean_psnr(images: Iterable[Any], originals: Iterable[Any]) -> float:
+    """The mean over images in [0, 1], of any shapes, of the `psnr` of each; `images` are clipped to [0, 1] first."""
+    pairs = [(np.asarray(image), np.asarray(original)) for image, original in zip(images, originals, strict=True)]
+    if not pairs:
+        raise ValueError("mean_psnr: needs at least one image, got none")
+    for x in itertools.chain(*pairs):
+        if x.dtype.kind != "f":
+            raise TypeError(f"mean_psnr: needs floating-point images in [0, 1], got {x.dtype}")
     return float(np.mean([psnr(np.clip(image, 0, 1), original, peak=1) for image, original in pairs]))

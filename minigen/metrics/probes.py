@@ -2,34 +2,33 @@
 
     linear_probe().fit(codes, labels).score(other_codes, other_labels)  # codes (N, d), labels (N,) -> accuracy
 
-What they leave open is chosen by three-fold cross-validation on what they are fitted on, so codes of different kinds
-can be compared: each is read in the way that suits it. They need the package scikit-learn.
+Their hyperparameters are chosen by three-fold cross-validation on what they are fitted on, so codes of different kinds
+can be compared: each is read in the way that suits it. So each class needs at least 3 labels.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..data.base import require
+
 
 def linear_probe() -> Any:
     """Logistic regression on standardised codes, which tells classes apart by planes (Alain & Bengio 2017)."""
-    from sklearn.linear_model import LogisticRegression
-
-    return _cross_validated(LogisticRegression(max_iter=1000), probe__C=[0.01, 0.1, 1, 10])
+    logistic_regression = _sklearn("linear_model").LogisticRegression(max_iter=1000)
+    return _cross_validated(logistic_regression, probe__C=[0.01, 0.1, 1, 10])
 
 
 def nearest_neighbours() -> Any:
     """The most frequent class among the nearest codes: of one, three or five, standardised or as they are."""
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.preprocessing import StandardScaler
-
-    scale = [StandardScaler(), "passthrough"]
-    return _cross_validated(KNeighborsClassifier(), probe__n_neighbors=[1, 3, 5], scale=scale)
+    scale = [_sklearn("preprocessing").StandardScaler(), "passthrough"]
+    return _cross_validated(_sklearn("neighbors").KNeighborsClassifier(), probe__n_neighbors=[1, 3, 5], scale=scale)
 
 
 def _cross_validated(probe: Any, **choices: list[Any]) -> Any:
-    from sklearn.model_selection import GridSearchCV
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
+    pipeline = _sklearn("pipeline").Pipeline([("scale", _sklearn("preprocessing").StandardScaler()), ("probe", probe)])
+    return _sklearn("model_selection").GridSearchCV(pipeline, choices, cv=3)
 
-    return GridSearchCV(Pipeline([("scale", StandardScaler()), ("probe", probe)]), choices, cv=3)
+
+def _sklearn(module: str) -> Any:
+    return require(f"sklearn.{module}", "scikit-learn", "a probe")

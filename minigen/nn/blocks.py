@@ -12,9 +12,11 @@ from .module import Module
 
 
 class ResidualBlock(Module):
-    """(N, H, W, in) -> (N, H, W, out): x plus two convolutions, an embedding (N, E) added between them.
+    """(N, H, W, in) -> (N, H, W, out): x plus two convolutions and, with `embedding=E`, an embedding (N, E) added
+    between them.
 
-    The last convolution starts at zero, so the block starts as the identity.
+    The last convolution starts at zero. So the block starts as the identity, or, if the number of channels changes, as
+    the 1 x 1 convolution that changes it.
     """
 
     def __init__(self, in_channels: int, out_channels: int, num_groups: int = 8, embedding: int | None = None):
@@ -27,6 +29,9 @@ class ResidualBlock(Module):
         self.skip = Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        if (embedding is None) != (self.embed is None):
+            made, given = ("without" if missing is None else "with" for missing in (self.embed, embedding))
+            raise ValueError(f"ResidualBlock: made {made} an embedding (embedding=E), but called {given} one")
         h = self.conv1(norm_silu(self.norm1, x))
         if self.embed is not None:
             h = h + self.embed(embedding).reshape(len(h), 1, 1, -1)
@@ -39,6 +44,8 @@ class AttentionBlock(Module):
 
     def __init__(self, channels: int, heads: int, num_groups: int):
         super().__init__()
+        if channels % heads:
+            raise ValueError(f"AttentionBlock: heads={heads} does not divide channels={channels}")
         self.heads = heads
         self.norm = GroupNorm(num_groups, channels)
         self.qkv = Linear(channels, 3 * channels)
@@ -68,6 +75,8 @@ def space_to_depth(x: Tensor, p: int) -> Tensor:
     if p == 1:
         return x
     n, h, w, c = x.shape
+    if h % p or w % p:
+        raise ValueError(f"space_to_depth: the height and width of x must be divisible by {p}, got shape {x.shape}")
     patches = x.reshape(n, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
     return patches.reshape(n, h // p, w // p, p * p * c)
 
@@ -77,5 +86,7 @@ def depth_to_space(x: Tensor, p: int) -> Tensor:
     if p == 1:
         return x
     n, h, w, c = x.shape
+    if c % p**2:
+        raise ValueError(f"depth_to_space: the channels of x must be divisible by {p**2}, got shape {x.shape}")
     patches = x.reshape(n, h, w, p, p, c // p**2).transpose(0, 1, 3, 2, 4, 5)
     return patches.reshape(n, h * p, w * p, c // p**2)

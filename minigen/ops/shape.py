@@ -273,7 +273,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
         if any(width):
             positions = np.pad(np.arange(x.shape[axis]), width, mode=mode)  # type: ignore[call-overload]
             x = take(x, positions, axis)
-    return x
+    return x if isinstance(x, Tensor) else Tensor(x)
 
 
 def take(x: Any, indices: Any, axis: int) -> Tensor:

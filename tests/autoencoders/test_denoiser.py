@@ -36,6 +36,14 @@ def test_does_the_same_to_a_large_image_as_to_a_piece_of_it():
     assert np.abs(piece - whole[:, 8:56, 4:44]).max() > 0.01  # beyond the piece, it sees zeros
 
 
+def test_every_parameter_learns():
+    network = filled(denoiser())
+    y = network(minigen.randn(2, 6, 4, 3))
+    (y * minigen.randn(*y.shape)).sum().backward()
+    silent = [name for name, p in network.named_parameters() if p.grad is None or not np.abs(p.grad.data).max() > 0]
+    assert silent == []
+
+
 def test_sides_that_are_no_multiple_of_the_patch_are_refused():
     with pytest.raises(ValueError, match=r"divisible by 2, got shape \(1, 8, 7, 3\)"):
         denoiser()(minigen.tensor(np.zeros((1, 8, 7, 3), np.float32)))

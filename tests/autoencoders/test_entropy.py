@@ -11,7 +11,11 @@ from minigen import Tensor, optim
 from minigen.autoencoders import CodingTables, FactorizedPrior, add_uniform_noise, round_straight_through
 from minigen.gradcheck import gradcheck
 
-pytest.importorskip("constriction")
+
+@pytest.fixture(scope="module")
+def coder():
+    """For tests that go to bytes and back."""
+    return pytest.importorskip("constriction")
 
 
 def some_prior(size=5, levels=2, components=3, dtype=np.float64, seed=0):
@@ -120,6 +124,7 @@ def test_tables_of_codes_are_their_frequencies():
     np.testing.assert_allclose(tables.counts / 2**24, expected, atol=1e-6)
 
 
+@pytest.mark.usefixtures("coder")
 @given(st.data())
 def test_what_is_decoded_is_what_was_encoded(data):
     n, size, limit = (data.draw(st.integers(low, 6)) for low in (0, 1, 1))
@@ -130,6 +135,7 @@ def test_what_is_decoded_is_what_was_encoded(data):
     np.testing.assert_array_equal(again.decode(tables.encode(codes)), codes)
 
 
+@pytest.mark.usefixtures("coder")
 def test_a_file_is_as_long_as_the_prior_says():
     prior = some_prior(size=20)
     codes = codes_of(prior, 1, 500)
@@ -138,6 +144,18 @@ def test_a_file_is_as_long_as_the_prior_says():
     assert len(stream) == pytest.approx(promised, rel=0.005)
 
 
+@pytest.mark.usefixtures("coder")
+@pytest.mark.parametrize("counts", [[3, 5, 2**24 - 8], [1, 1, 2**24 - 2], [2**23, 2**23 - 1, 1]])
+def test_a_number_costs_what_its_count_in_the_table_says(counts):
+    tables = CodingTables(np.array([counts]))
+    for code, count in zip((-1, 0, 1), counts, strict=True):
+        codes = np.full((20_000, 1), code)
+        stream = tables.encode(codes)
+        assert 8 * len(stream) / 20_000 == pytest.approx(-np.log2(count / 2**24), abs=0.01)
+        np.testing.assert_array_equal(tables.decode(stream), codes)
+
+
+@pytest.mark.usefixtures("coder")
 def test_the_prior_learns_the_distribution_of_codes():
     """Its files become as short as those of the frequencies themselves."""
     rng = np.random.default_rng(0)
@@ -159,9 +177,41 @@ def test_errors():
     with pytest.raises(ValueError, match=r"codes must be \(N, 5\), got shape \(2, 4\)"):
         prior.bits(Tensor(np.zeros((2, 4), np.float32)), 0)
     tables = prior.tables(0, 3)
+    with pytest.raises(ValueError, match="level must be from 0 to 0, got 1"):
+        prior.tables(1, 3)
     for codes in (np.zeros((2, 4), int), np.full((2, 5), -4)):
         with pytest.raises(ValueError, match=r"codes must be \(N, 5\), from -3 to 3; got shape"):
             tables.encode(codes)
     for counts in (np.full((1, 2), 2**23), np.array([[0, 2**24, 0]]), np.array([[1, 1, 1]])):
         with pytest.raises(ValueError, match=r"add up to 2\^24 in each row"):
             CodingTables(counts)
+    for p in (np.zeros((1, 3)), np.array([[0.5, np.nan, 0.5]]), np.array([[-0.1, 0.6, 0.5]]), np.ones(3)):
+        with pytest.raises(ValueError, match="finite, at least 0, and not all 0 in a row"):
+            CodingTables.from_probabilities(p)
+    for length in (0, 3, 9):
+        with pytest.raises(ValueError, match=f"or a larger multiple of 4, got {length} bytes"):
+            tables.decode(bytes(length))
+
+
+@pytest.mark.parametrize("codes", [np.full((2, 5), 1.7), np.full((2, 5), np.nan), np.zeros(5, int)])
+def test_only_whole_numbers_are_coded(codes):
+    for take in (FactorizedPrior(5).tables(0, 3).encode, lambda codes: CodingTables.from_codes(codes, 3)):
+        with pytest.raises(ValueError, match=r"codes must be whole numbers \(N, size\), got dtype"):
+            take(codes)
+
+
+def test_on_a_gpu_it_is_the_same(cupy):
+    y = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+
+    def everything(device):
+        prior = some_prior(dtype=np.float32).to(device)
+        x = minigen.tensor(y, requires_grad=True, device=device)
+        noisy, rounded = add_uniform_noise(x, minigen.random.Generator(0)), round_straight_through(x)
+        bits = prior.bits(noisy, np.array([0, 1, 1, 0]))
+        bits.sum().backward()
+        values = [noisy, rounded, bits, x.grad, prior.log_scale.grad]
+        assert {v.device for v in values} == {x.device}
+        return [v.numpy() for v in values]
+
+    for on_cpu, on_gpu in zip(everything("cpu"), everything("cuda"), strict=True):
+        np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-4, atol=1e-5)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import minigen
 from minigen import Tensor
-from minigen.autoencoders import CodeDecoder, CodeEncoder, Decoder, Encoder
+from minigen.autoencoders import Autoencoder, CodeDecoder, CodeEncoder, Decoder, Encoder
 
 SMALL = dict(channels=4, num_groups=2)
 
@@ -19,7 +19,7 @@ def test_the_decoder_gives_images_of_the_shape_that_the_encoder_took(patch, mult
     factor = patch * 2 ** (len(multipliers) - 1)
     x = minigen.randn(2, 2 * factor, factor, channels)
     encoder, decoder = Encoder(channels, 5, **settings), Decoder(5, channels, **settings)
-    assert encoder.factor == factor
+    assert encoder.factor == decoder.factor == factor
     widths = [4 * m for m in multipliers]
     assert [encoder.first.weight.shape[-1], encoder.last.weight.shape[-2]] == [widths[0], widths[-1]]
     assert [decoder.first.weight.shape[-1], decoder.last.weight.shape[-2]] == [widths[-1], widths[0]]
@@ -65,3 +65,9 @@ def test_sides_that_do_not_fit_are_named():
     for network in (CodeEncoder, CodeDecoder):
         with pytest.raises(ValueError, match=rf"{network.__name__}: .* divisible by 4, got \(10, 8, 3\)"):
             network((10, 8, 3), 5, patch=2, **SMALL)
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 8, 1), (3, 8, 8, 3), (8, 8, 1)])
+def test_images_of_another_shape_are_named(shape):
+    with pytest.raises(ValueError, match=r"CodeEncoder: .* image_shape \(8, 8, 1\), got shape \("):
+        Autoencoder((8, 8, 1), 4, **SMALL)(Tensor(np.zeros(shape, np.float32)))

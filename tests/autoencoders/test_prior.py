@@ -124,3 +124,9 @@ def test_too_many_codes_and_uneven_heads_are_refused():
         prior()(codes(2), np.zeros(2, int))
     with pytest.raises(ValueError, match="heads=3 does not divide channels=8"):
         CodePrior(5, 6, channels=8, heads=3)
+
+
+@pytest.mark.parametrize("shape", [(2, 6), (3, 5), (3,)])
+def test_random_numbers_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"uniform must be \(3, 6\), got shape \("):
+        prior().sample(np.zeros(3, int), np.zeros(shape))

@@ -155,6 +155,7 @@ def test_on_a_gpu_it_moves_the_same_way(cupy):
     for name, values in made["cpu"].state_dict().items():
         np.testing.assert_allclose(made["cuda"].state_dict()[name], values, rtol=1e-5, atol=1e-6)
     counts = cupy.asarray(np.array([4, 0, 4]))
+    np.testing.assert_array_equal(code_counts(results[0][1], 10), np.bincount(made["cpu codes"][0], minlength=10))
     assert math.isclose(perplexity(counts), 2) and "1 of 3" in dead_codes_notice(counts)
 
 
@@ -164,6 +165,19 @@ def test_settings_out_of_range_are_refused(settings):
         VectorQuantizer(4, 2, **settings)
 
 
+@pytest.mark.parametrize("sizes", [(0, 2), (4, 0)])
+def test_an_empty_codebook_is_refused(sizes):
+    with pytest.raises(ValueError, match="num_codes and code_size must be positive, got"):
+        VectorQuantizer(*sizes)
+
+
+def test_no_vectors_move_no_codebook():
+    made, nothing = VectorQuantizer(4, 2), Tensor(np.zeros((0, 3, 2), np.float32))
+    with pytest.raises(ValueError, match=r"in training it needs at least one vector, got z of shape \(0, 3, 2\)"):
+        made(nothing)
+    assert made.eval()(nothing)[1].shape == (0, 3)
+
+
 def test_vectors_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"codes have 2 numbers, but z has shape \(5, 3\)"):
         VectorQuantizer(4, 2)(Tensor(vectors(5, 3)))
@@ -171,6 +185,10 @@ def test_vectors_of_another_size_are_refused():
 
 def test_code_counts_of_codes_in_any_shape():
     np.testing.assert_array_equal(code_counts(np.array([[0, 2], [2, 2]]), 4), [1, 0, 3, 0])
+    np.testing.assert_array_equal(code_counts(Tensor(np.zeros((0, 2), int)), 2), [0, 0])
+    for codes in ([5], [-1, 2]):
+        with pytest.raises(ValueError, match="code_counts: codes must be from 0 to 2, got"):
+            code_counts(codes, 3)
 
 
 @given(arrays(np.int64, st.integers(1, 40), elements=st.integers(0, 1000)).filter(np.any))

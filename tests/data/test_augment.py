@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import minigen
 from kernels import reference
 from minigen.backend import array_module, device_of, to_device
 from minigen.data import binarise, symmetries, warp
@@ -29,6 +30,8 @@ def numbers(n, seed, draw=0):
 @given(shapes, seeds)
 def test_zero_strength_changes_nothing(shape, seed):
     images = images_of(shape)
+    strengths = {name: np.float64(0) for name in STILL}
+    assert warp(images, Generator(seed), **strengths).dtype == np.float32
     for x in (images, images.astype(np.float64), images / np.float32(255)):
         result = warp(x, Generator(seed), **STILL)
         assert result.dtype == np.float32
@@ -107,7 +110,7 @@ def test_image_i_of_draw_n_is_a_function_of_seed_n_and_i(seed, draw):
 def test_on_a_gpu_it_is_the_same(cupy):
     images = images_of((3, 6, 5, 2))
     on_gpu = to_device(images, "cuda")
-    for f in (warp, lambda images, generator: binarise(images / np.float32(255), generator)):
+    for f in (warp, symmetries, lambda images, generator: binarise(images / np.float32(255), generator)):
         result, expected = f(on_gpu, Generator(2)), f(images, Generator(2))
         assert array_module(result) is cupy and device_of(result) == device_of(on_gpu)
         assert result.dtype == expected.dtype
@@ -120,6 +123,13 @@ def test_the_input_is_left_alone_and_no_value_beyond_its_range_appears():
     result = warp(images, Generator(1), 40, 0.5, 0.5, 4, 4)
     np.testing.assert_array_equal(images, kept)
     assert result.min() >= 0 and result.max() <= images.max()
+
+
+@pytest.mark.parametrize("change", [warp, symmetries, lambda x, generator=None: binarise(x / 255, generator)])
+def test_without_a_generator_the_numbers_are_the_default_ones(change):
+    images = images_of((4, 6, 6, 1))
+    minigen.manual_seed(5)
+    np.testing.assert_array_equal(change(images), change(images, Generator(5)))
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (2, 8, 8)])
@@ -144,6 +154,11 @@ def test_binarised_pixels_are_a_function_of_seed_and_draw():
     assert (first != second).mean() > 0.3 and (first != binarise(grey, Generator(2))).mean() > 0.3
 
 
+def test_bytes_are_no_intensities():
+    with pytest.raises(TypeError, match=r"binarise: needs intensities in \[0, 1\], got uint8; use to_float"):
+        binarise(images_of((1, 2, 2, 1)), Generator(0))
+
+
 def test_symmetries_are_the_eight_of_a_square_all_as_likely():
     x = images_of((1, 6, 6, 2))
     turned = [np.rot90(x[0], k) for k in range(4)]
@@ -166,5 +181,6 @@ def test_symmetries_are_a_function_of_the_generators_state():
     first, second = symmetries(x, generator), symmetries(x, generator)
     assert generator.draw == 2 and not np.array_equal(first, second)
     np.testing.assert_array_equal(symmetries(x, Generator(3)), first)
+    np.testing.assert_array_equal(symmetries(x[:7], Generator(3)), first[:7])
     with pytest.raises(ValueError, match=r"symmetries: needs images \(N, H, W, C\)"):
         symmetries(x[0], generator)

@@ -43,7 +43,7 @@ def plain(value, shape=(8, 8, 3)):
         (np.zeros((2, 4, 4, 1), np.float32), None, ValueError, r"uint8 of shape \(N, H, W, C\), got float32"),
         (np.zeros((2, 4, 4), np.uint8), None, ValueError, r"got uint8 of shape \(2, 4, 4\)"),
         (np.zeros((0, 4, 4, 1), np.uint8), None, ValueError, "no pixels"),
-        (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, np.int64), ValueError, "2 images but 3 labels"),
+        (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, np.int64), ValueError, "2 images but labels of length 3"),
         (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int32), ValueError, "int64 .* got int32"),
         (np.zeros((2, 4, 4, 1), np.uint8), np.zeros((2, 1), np.int64), ValueError, r"got int64 of shape \(2, 1\)"),
     ],
@@ -56,10 +56,10 @@ def test_dataset_refuses(images, labels, error, words):
 @pytest.mark.parametrize(
     ("captions", "attributes", "error", "words"),
     [
-        (["one"], None, ValueError, "2 images but 1 captions"),
+        (["one"], None, ValueError, "2 images but captions of length 1"),
         (("one", "two"), None, TypeError, "captions must be a list of strings"),
         (["one", 2], None, TypeError, "captions must be a list of strings"),
-        (None, {"size": np.zeros(3, np.int64)}, ValueError, "2 images but 3 attribute 'size'"),
+        (None, {"size": np.zeros(3, np.int64)}, ValueError, "2 images but attribute 'size' of length 3"),
         (None, {"size": [0, 1]}, TypeError, "attribute 'size' must be a NumPy array, got list"),
         (None, {"size": np.zeros(2, np.int32)}, ValueError, "attribute 'size' must be int64 .* got int32"),
     ],
@@ -77,6 +77,9 @@ def test_a_subset_keeps_what_belongs_to_its_items(rng):
     assert part.labels.tolist() == [7, 5]
     assert (part.name, part.captions) == ("mine", ["c", "a"])
     assert part.attributes["size"].tolist() == [3, 1]
+    for chosen in (np.array([True, False, True]), [True, False, True], slice(None, None, 2)):
+        part = whole.subset(chosen)
+        assert (part.captions, part.labels.tolist()) == (["a", "c"], [5, 7])
     bare = Dataset(images).subset(np.array([1]))
     assert (bare.labels, bare.captions, bare.attributes) == (None, None, None)
 
@@ -187,7 +190,7 @@ def test_gzipped_idx_cut_off_or_altered_is_an_error(mnist_files):
 def test_idx_with_another_number_of_labels(mnist_files):
     path = mnist_files[0]
     write_idx(path.with_name("t10k-labels-idx1-ubyte"), np.zeros(4))
-    with pytest.raises(ValueError, match="5 images but 4 labels"):
+    with pytest.raises(ValueError, match="5 images but labels of length 4"):
         idx(path)
 
 

@@ -118,6 +118,18 @@ def test_to_uint8_rounds_and_clips():
     assert to_uint8(x).tolist() == [0, 0, 1, 2, 255, 255]
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-3, 5)])
+def test_pixels_of_another_range(low, high):
+    pixels = np.arange(256, dtype=np.uint8)
+    x = to_float(pixels, low, high)
+    assert x.dtype == np.float32
+    np.testing.assert_allclose(x, np.linspace(low, high, 256), atol=1e-6)
+    np.testing.assert_array_equal(to_uint8(x, low, high), pixels)
+    assert to_uint8(np.array([low - 1.0, high + 1.0]), low, high).tolist() == [0, 255]
+    with pytest.raises(TypeError, match=rf"in \[{low}, {high}\], got uint8"):
+        to_uint8(pixels, low, high)
+
+
 def test_conversions_refuse():
     with pytest.raises(TypeError, match="needs uint8 images, got float32"):
         to_float(np.zeros(3, np.float32))

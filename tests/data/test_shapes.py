@@ -1,5 +1,6 @@
 """The drawn set: each image depends on its seed and number alone, and shows what its caption and attributes say."""
 
+import sys
 import time
 
 import numpy as np
@@ -36,9 +37,14 @@ def same(a, b):
         np.testing.assert_array_equal(a.attributes[name], b.attributes[name])
 
 
-@pytest.mark.parametrize("n", [1, 499, 500, 501])  # they are drawn 500 at a time
+@pytest.mark.parametrize("n", [1, 499, 500, 501])
 def test_an_image_depends_on_its_seed_and_number_alone(data, n):
     same(shapes(n), data.subset(np.arange(n)))
+
+
+def test_nor_on_how_many_are_drawn_at_a_time(data, monkeypatch):
+    monkeypatch.setattr(sys.modules["minigen.data.shapes"], "_BLOCK", 7)
+    same(shapes(30), data.subset(np.arange(30)))
 
 
 def test_seeds_and_held_out_images_differ(data):
@@ -77,6 +83,16 @@ def test_captions_say_exactly_the_attributes(data):
     assert len({caption.split()[0] for caption in data.captions}) > 3  # several wordings
     for i, caption in enumerate(data.captions):
         assert read(caption) == {name: values[i] for name, values in data.attributes.items()}, caption
+
+
+def test_captions_read_like_this(data):
+    assert data.captions[:4] == [
+        "in the bottom left, a large orange star on a shaded navy background",
+        "large yellow star, centre, plain beige background",
+        "a small purple triangle in the bottom left, on a shaded navy background",
+        "a large green heart on the left, on a shaded brown background",
+    ]
+    assert any(" at the top, on a " in caption for caption in data.captions)
 
 
 def test_images_show_the_colour_position_and_size_that_they_say(data):
@@ -125,6 +141,7 @@ def test_backgrounds_have_their_colour_and_pattern(data):
 
 
 def test_ten_thousand_take_seconds():
+    shapes(1)  # compiles the kernel that draws random numbers
     started = time.process_time()
     data = load("shapes")
     assert time.process_time() - started < 5

@@ -25,7 +25,7 @@ SMALL = {
     ),
     "kl_autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {"NETWORK": {"channels": 8, "patch": 2}}),
     "denoising": (
-        ["--steps", "3", "--batch", "4", "--samples", "2"],
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
         {
             "AUTOENCODER": {"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2},
             "TUNING_IMAGES": 1,

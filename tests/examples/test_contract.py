@@ -93,6 +93,15 @@ def test_resuming_with_other_settings_is_refused_and_an_earlier_run_is_kept(done
     assert kept == again
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_images_that_will_not_do_are_one_sentence_before_any_training(name, tmp_path):
+    np.savez(tmp_path / "four channels.npz", images=np.zeros((12, 8, 8, 4), np.uint8), labels=np.arange(12) % 3)
+    script = f"print('-- code', run({str(tmp_path / 'out')!r}))"
+    done = run_script(name, tmp_path / "four channels.npz", script)
+    assert "-- code 1" in done.stdout and "1 or 3 channels, got 4" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def assert_same(a, b, path=""):
     assert a.keys() == b.keys()
     for key, value in a.items():

@@ -33,7 +33,7 @@ def test_digits_and_photographs_in_one_run(example, monkeypatch, tmp_path, capsy
     monkeypatch.setattr(sys, "argv", ["denoising.py", *arguments])
     example.main()
     printed = capsys.readouterr().out
-    assert "gain on digits" in printed and "gain on photos" in printed
+    assert "on digits, dB:" in printed and "on photos, dB:" in printed
     psnr = json.loads((tmp_path / "metrics.json").read_text())["psnr"]
     assert set(psnr) == {"digits, Gaussian", "digits, salt and pepper", "digits, masked", "photos, Gaussian"}
     assert psnr["photos, Gaussian"]["noisy"] == pytest.approx(20 * np.log10(255 / 25), abs=0.15)

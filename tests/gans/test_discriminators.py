@@ -23,7 +23,7 @@ def test_a_logit_sees_a_patch(halvings, patch):
     assert rows[-1] - rows[0] + 1 == patch
 
 
-def test_the_layers_are_those_of_the_paper():
+def test_the_layers_double_their_channels_with_leaky_relu_between():
     minigen.manual_seed(0)
     network = PatchDiscriminator(3, channels=4, halvings=2)
     assert [conv.weight.shape for conv in network.hidden] == [(4, 4, 3, 4), (4, 4, 4, 8), (4, 4, 8, 16)]

@@ -49,3 +49,22 @@ def test_adaptive_weight_is_the_ratio_of_gradient_norms():
     assert weight.grad is None
     (reconstruction + adversarial).backward()  # the graph is still there
     assert weight.grad is not None
+
+
+def test_adaptive_weight_of_a_loss_that_does_not_reach_the_last_layer_is_an_error():
+    weight, other = logits(1.0, 2.0), logits(3.0)
+    for losses in [(weight.sum(), other.sum()), (other.sum(), weight.sum())]:
+        with pytest.raises(RuntimeError, match="the outputs do not depend on input 0"):
+            adaptive_weight(*losses, weight)
+
+
+def test_on_a_gpu_the_losses_are_the_same(cupy):
+    def everything(device):
+        real, fake = (minigen.tensor(np.float32([-2, 0.5, 3]) * k, device=device, requires_grad=True) for k in (1, -1))
+        losses = hinge_discriminator(real, fake), hinge_generator(fake)
+        losses[0].backward(retain_graph=True)
+        assert losses[0].device == losses[1].device == fake.grad.device == fake.device
+        weight = adaptive_weight((fake * fake).sum(), losses[1], fake)
+        return [*real.grad.numpy(), *fake.grad.numpy(), losses[0].item(), losses[1].item(), weight]
+
+    np.testing.assert_allclose(everything("cuda"), everything("cpu"), rtol=1e-5)

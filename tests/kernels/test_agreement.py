@@ -38,13 +38,13 @@ def poisoned_empty(shape, dtype=float, **kwargs):
     return array
 
 
-def assert_close(got, expected, tolerance):
-    """To a tolerance relative to the largest expected number, or to the 1 that inputs are the size of."""
+def assert_close(got, expected, tolerance, usual=1.0):
+    """To a tolerance relative to the largest expected number, or to the `usual` one: 1, the size of the inputs."""
     finite = np.isfinite(expected)
     np.testing.assert_array_equal(np.isfinite(got), finite)
     np.testing.assert_array_equal(got[~finite], expected[~finite])
     error = np.abs(got[finite] - expected[finite]).max(initial=0)
-    scale = max(1, np.abs(expected[finite]).max(initial=0))
+    scale = max(usual, np.abs(expected[finite]).max(initial=0))
     assert error <= tolerance * scale, f"off by {error / scale:.1e} of the largest output"
 
 

@@ -1,5 +1,7 @@
 """Probes: they tell apart what can be told apart, a plane only what a plane separates, and scale does not matter."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -40,3 +42,11 @@ def test_neighbours_standardise_where_it_helps_and_only_there():
     assert nearest_neighbours().fit(drowned, labels).best_params_["scale"] != "passthrough"
     faint = np.column_stack([codes, np.random.default_rng(2).normal(0, 1e-3, (len(codes), 300))])
     assert nearest_neighbours().fit(faint, labels).best_params_["scale"] == "passthrough"
+
+
+@pytest.mark.parametrize("probe", [linear_probe, nearest_neighbours])
+def test_the_missing_package_is_named_with_the_mend(probe, monkeypatch):
+    for module in ("linear_model", "neighbors", "pipeline", "model_selection", "preprocessing"):
+        monkeypatch.setitem(sys.modules, f"sklearn.{module}", None)
+    with pytest.raises(ImportError, match=r"a probe needs the package scikit-learn: pip install minigen\[examples\]"):
+        probe()

@@ -46,3 +46,23 @@ def test_jpeg_gives_back_the_images_in_their_order(shape):
 def test_a_png_file_is_shared_by_all_images():
     images = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), dtype=np.uint8)
     assert 64 < png_bytes(images) < 66 < png_bytes(images[:1])
+
+
+def test_what_is_no_curve_is_refused():
+    with pytest.raises(ValueError, match=r"at least one .*got none"):
+        best_points([])
+    line = [(10, 20), (40, 30)]
+    assert psnr_gain(line, line) == (0, 0)  # lists will do
+    for curve in ([(40, 30), (10, 20)], [(0, 10), (10, 20)], [(10, 20), (10, 21)], [10, 20], np.zeros((0, 2))):
+        for pair in ((curve, line), (line, curve)):
+            with pytest.raises(ValueError, match="positive and increasing"):
+                psnr_gain(*pair)
+
+
+@pytest.mark.parametrize(
+    "images", [np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8, 2), np.uint8), np.zeros((2, 8, 8, 1))]
+)
+def test_files_are_of_uint8_images(images):
+    for write in (png_bytes, lambda images: jpeg(images, 90)):
+        with pytest.raises(ValueError, match=r"need uint8 \(N, H, W, 1 or 3\), got"):
+            write(images)

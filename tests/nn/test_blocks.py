@@ -1,0 +1,88 @@
+"""Blocks: what they start as, that embeddings are added, attention against plain ops, and pixels there and back."""
+
+import numpy as np
+import pytest
+
+import minigen
+from minigen import Tensor
+from minigen.nn import functional as F
+from minigen.nn.blocks import AttentionBlock, ResidualBlock, depth_to_space, space_to_depth
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    minigen.manual_seed(0)
+
+
+def filled(module):
+    """The module with random numbers in the place of its zeros."""
+    for p in module.parameters():
+        p.assign_(p.data + 0.3 * minigen.randn(*p.shape).data)
+    return module
+
+
+def zeros(*shape):
+    return Tensor(np.zeros(shape, np.float32))
+
+
+def test_blocks_start_as_the_identity():
+    x = minigen.randn(2, 4, 3, 8)
+    for block in (ResidualBlock(8, 8, 2), AttentionBlock(8, 2, 4)):
+        np.testing.assert_array_equal(block(x).numpy(), x.numpy())
+        assert np.abs(filled(block)(x).numpy() - x.numpy()).max() > 0.1
+
+
+def test_a_residual_block_of_other_channels_starts_as_its_skip():
+    block, x = ResidualBlock(8, 4, 2), minigen.randn(2, 4, 3, 8)
+    np.testing.assert_array_equal(block(x).numpy(), block.skip(x).numpy())
+
+
+def test_a_residual_block_is_what_it_says():
+    block, x, e = filled(ResidualBlock(8, 4, 2, embedding=5)), minigen.randn(2, 4, 3, 8), minigen.randn(2, 5)
+    h = block.conv1(F.silu(block.norm1(x))) + block.embed(e).reshape(2, 1, 1, 4)
+    expected = block.conv2(F.silu(block.norm2(h))) + block.skip(x)
+    np.testing.assert_allclose(block(x, e).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_embedding_comes_if_and_only_if_there_is_a_place_for_it():
+    x, e = zeros(1, 2, 2, 4), zeros(1, 5)
+    with pytest.raises(ValueError, match=r"ResidualBlock: made without an embedding .*, but called with one"):
+        ResidualBlock(4, 4, 2)(x, e)
+    with pytest.raises(ValueError, match=r"ResidualBlock: made with an embedding .*, but called without one"):
+        ResidualBlock(4, 4, 2, embedding=5)(x)
+
+
+def test_attention_is_a_weighted_mean_over_all_pixels():
+    block, x = filled(AttentionBlock(6, 2, 3)), minigen.randn(2, 3, 2, 6)
+    q, k, v = np.split(block.qkv(block.norm(x)).numpy().reshape(2, 6, 18), 3, -1)  # (N, pixels, C) each
+    heads = []
+    for part in (slice(0, 3), slice(3, 6)):
+        scores = np.exp(q[..., part] @ k[..., part].swapaxes(1, 2) / np.sqrt(3))
+        heads.append(scores / scores.sum(-1, keepdims=True) @ v[..., part])
+    attended = np.concatenate(heads, -1).reshape(2, 3, 2, 6).astype(np.float32)
+    expected = x.numpy() + block.out(Tensor(attended)).numpy()
+    np.testing.assert_allclose(block(x).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_heads_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(ValueError, match="AttentionBlock: heads=3 does not divide channels=8"):
+        AttentionBlock(8, 3, 2)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_space_to_depth_and_back(p):
+    x = minigen.randn(2, 2 * p, 3 * p, 2)
+    patches = space_to_depth(x, p)
+    assert patches.shape == (2, 2, 3, 2 * p * p)
+    for i in range(2):
+        for j in range(3):
+            square = x.numpy()[:, i * p : (i + 1) * p, j * p : (j + 1) * p]
+            np.testing.assert_array_equal(patches.numpy()[:, i, j], square.reshape(2, -1))
+    np.testing.assert_array_equal(depth_to_space(patches, p).numpy(), x.numpy())
+
+
+def test_patches_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match=r"space_to_depth: .* divisible by 2, got shape \(1, 4, 5, 3\)"):
+        space_to_depth(zeros(1, 4, 5, 3), 2)
+    with pytest.raises(ValueError, match=r"depth_to_space: .* divisible by 4, got shape \(1, 2, 2, 6\)"):
+        depth_to_space(zeros(1, 2, 2, 6), 2)
