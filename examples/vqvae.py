@@ -44,7 +44,7 @@ ENCODER: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=0, patch=
 DECODER: dict[str, Any] = ENCODER | dict(blocks=2)
 PRIOR: dict[str, Any] = dict(channels=128, heads=4, blocks=2)
 WARP = dict(rotation=5.0, scale=0.05, shear=0.05, shift=0.5, elastic=0.5)  # for the prior, which else learns by heart
-AUTOENCODER_SHARE = 0.4  # of all steps; the prior has the rest
+AUTOENCODER_SHARE = 1 / 3  # of all steps; the prior has the rest
 SAMPLING_BATCH = 100
 PICTURES = ("reconstructions.png", "codebook.png")
 
@@ -199,7 +199,7 @@ def evaluate(
 
 
 def main() -> None:
-    args = arguments("vqvae", __doc__.split("\n")[0], steps=2000, batch=64, samples=300).parse_args()
+    args = arguments("vqvae", __doc__.split("\n")[0], steps=2400, batch=64, samples=300).parse_args()
     data = load_data(args, multiple_of=PATCH)
     training, test = split(args, data)
     names = np.zeros(1) if data.labels is None else np.unique(data.labels)
@@ -212,8 +212,14 @@ def main() -> None:
     kmeans, counted = m["psnr_kmeans"], m["nats_per_code_counted"]
     figures = [
         ("perplexity of the codebook", m["perplexity"], ">=", 32, f"{CODES} codes, {m['dead_codes']} of them dead"),
-        ("PSNR of held-out images, dB", m["psnr"], ">=", kmeans + 1, f"k-means on patches, as many bits: {kmeans:.4g}"),
-        ("nats per code", m["nats_per_code"], "<=", counted - 0.8, f"by place and class alone: {counted:.3g}"),
+        (
+            "PSNR of held-out images, dB",
+            m["psnr"],
+            ">=",
+            kmeans + 1.5,
+            f"k-means on patches, as many bits: {kmeans:.4g}",
+        ),
+        ("nats per code", m["nats_per_code"], "<=", counted - 0.9, f"by place and class alone: {counted:.3g}"),
     ]
     rows = None
     if data.labels is not None and len(names) > 1:
@@ -227,7 +233,7 @@ def main() -> None:
         }
         baseline = f"real images: {m['read_real']:.3g}, independent codes: {m['read_independent']:.3g}"
         figures += [
-            ("samples read as a class with over 80% confidence", m["read"], ">=", 0.78, baseline),
+            ("samples read as a class with over 80% confidence", m["read"], ">=", 0.74, baseline),
             (
                 "samples read as their own class",
                 m["of_their_class"],
