@@ -30,7 +30,7 @@ import minigen
 from minigen import F, Tensor, nn, optim
 from minigen.autoencoders import Decoder, Encoder, ResidualDenoiser, gaussian_noise, masked, salt_and_pepper
 from minigen.data import DataLoader, Dataset, photograph, photos, symmetries, to_float, to_uint8
-from minigen.data.photos import HELD_OUT
+from minigen.data.photos import HELD_OUT, TRAINING
 from minigen.metrics import FILTERS, mean_psnr
 from minigen.random import Generator
 from minigen.viz import save_rows
@@ -39,6 +39,7 @@ AUTOENCODER: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, pa
 RESIDUAL_DENOISER: dict[str, Any] = dict(channels=32, blocks=4, patch=2)
 PATCH = 40  # pixels, the side of the pieces of photographs that its network learns from
 TUNING_IMAGES, TEST_IMAGES = 20, 200  # that filters are tuned on, and that everything is measured on
+TILE = 96  # pixels, the side of the part of each photograph that filters are tuned on
 RIGHT_FILTERS = {  # for each kind of noise those that are made for it
     "Gaussian": ("total variation", "non-local means"),
     "salt and pepper": ("median", "total variation"),
@@ -67,7 +68,8 @@ class Task:
     augment: Callable  # (images, generator) -> images
     noises: dict[str, Callable]  # kind -> (x, generator=) -> noisy x
     network: nn.Module
-    test: list[np.ndarray]  # (H, W, C) each, in [0, 1]
+    tuning: list[np.ndarray]  # training images that filters are tuned on: (H, W, C) each, in [0, 1]
+    test: list[np.ndarray]  # (H, W, C) each, in [0, 1], unseen
     asked: float  # dB above the best filter, where the noise is Gaussian
 
     def prepare(self, args: argparse.Namespace, steps: int) -> dict[str, Any]:
@@ -85,12 +87,15 @@ def heavy_noise(training: Dataset, test: Dataset) -> Task:
 
     The images are not augmented: turned or bent ones are smoother than real ones, and teach a network to be too smooth.
     """
-    channels = training.images.shape[-1]
-    noises = {"Gaussian": gaussian_noise, "salt and pepper": salt_and_pepper, "masked": masked}
-    test_images = list(to_float(test.images[:TEST_IMAGES], 0, 1))
-    network = DenoisingAutoencoder(channels)
     return Task(
-        training.name, training.images, lambda images, generator: images, noises, network, test_images, asked=3.0
+        name=training.name,
+        images=training.images,
+        augment=lambda images, generator: images,
+        noises={"Gaussian": gaussian_noise, "salt and pepper": salt_and_pepper, "masked": masked},
+        network=DenoisingAutoencoder(training.images.shape[-1]),
+        tuning=list(to_float(training.images[:TUNING_IMAGES], 0, 1)),
+        test=list(to_float(test.images[:TEST_IMAGES], 0, 1)),
+        asked=3.0,
     )
 
 
@@ -98,11 +103,17 @@ def light_noise() -> Task:
     """Photographs, of which pieces are trained on at their own size and halved, which have finer detail."""
     large = photos(2 * PATCH, PATCH // 2).images
     halved = large.reshape(len(large), PATCH, 2, PATCH, 2, 3).mean((2, 4)).round().astype(np.uint8)
-    images = np.concatenate([photos(PATCH, PATCH // 4).images, halved])
-    noises = {"Gaussian": lambda x, generator: gaussian_noise(x, 25 / 255, generator)}
-    whole = [to_float(photograph(name), 0, 1) for name in HELD_OUT]
-    test = [x[: len(x) // 2 * 2, : x.shape[1] // 2 * 2] for x in whole]  # even sides
-    return Task("photos", images, symmetries, noises, ResidualDenoiser(3, **RESIDUAL_DENOISER), test, asked=0.5)
+    seen, unseen = ([to_float(photograph(name), 0, 1) for name in names] for names in (TRAINING, HELD_OUT))
+    return Task(
+        name="photos",
+        images=np.concatenate([photos(PATCH, PATCH // 4).images, halved]),
+        augment=symmetries,
+        noises={"Gaussian": lambda x, generator: gaussian_noise(x, 25 / 255, generator)},
+        network=ResidualDenoiser(3, **RESIDUAL_DENOISER),
+        tuning=[x[TILE : 2 * TILE, TILE : 2 * TILE] for x in seen],
+        test=[x[: x.shape[0] // 2 * 2, : x.shape[1] // 2 * 2] for x in unseen],  # even sides
+        asked=0.5,
+    )
 
 
 def corrupt(x: Tensor, noises: dict[str, Callable], generator: Generator) -> Tensor:
@@ -142,10 +153,10 @@ def load_tasks(args: argparse.Namespace) -> list[Task]:
     return tasks
 
 
-def best_filter(name: str, noisy: list[np.ndarray], clean: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+def best_filter(name: str, noisy: list[np.ndarray], clean: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     """The filter with whichever settings do best on these images, knowing the standard deviation of their noise."""
     function, candidates = FILTERS[name]
-    sigma = np.std(np.stack(noisy) - clean)
+    sigma = np.std(np.stack(noisy) - np.stack(clean))
 
     def quality(settings: dict[str, Any]) -> float:
         return mean_psnr([function(y, sigma, **settings) for y in noisy], clean)
@@ -163,10 +174,9 @@ def evaluate(task: Task, kind: str, device: str) -> dict[str, list[np.ndarray]]:
 
     noisy = corrupted(task.test)
     outputs = {"noisy": noisy}
-    tuning = to_float(task.images[:: -(-len(task.images) // TUNING_IMAGES)], 0, 1)
-    noisy_tuning = corrupted(tuning)
+    noisy_tuning = corrupted(task.tuning)
     for name in RIGHT_FILTERS[kind]:
-        denoise = best_filter(name, noisy_tuning, tuning)
+        denoise = best_filter(name, noisy_tuning, task.tuning)
         outputs[name] = [denoise(y) for y in tqdm(noisy, desc=name, unit="image")]
     network = [in_batches(task.network, y[None], device)[0] for y in tqdm(noisy, desc="network", unit="image")]
     return {**outputs, "network": network}

@@ -20,7 +20,7 @@ def example(monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
     import denoising
 
-    small = {"TUNING_IMAGES": 1, "TEST_IMAGES": 4, "HELD_OUT": ("chelsea",), "PATCH": 64}
+    small = {"TUNING_IMAGES": 1, "TEST_IMAGES": 4, "HELD_OUT": ("chelsea",), "PATCH": 64, "TILE": 16}
     small["RESIDUAL_DENOISER"] = {"channels": 8, "blocks": 1, "patch": 2}
     small["FILTERS"] = {name: (f, candidates[:1]) for name, (f, candidates) in denoising.FILTERS.items()}
     for name, value in small.items():
