@@ -212,13 +212,7 @@ def main() -> None:
     kmeans, counted = m["psnr_kmeans"], m["nats_per_code_counted"]
     figures = [
         ("perplexity of the codebook", m["perplexity"], ">=", 32, f"{CODES} codes, {m['dead_codes']} of them dead"),
-        (
-            "PSNR of held-out images, dB",
-            m["psnr"],
-            ">=",
-            kmeans + 1.5,
-            f"k-means on patches, as many bits: {kmeans:.4g}",
-        ),
+        ("held-out PSNR, dB", m["psnr"], ">=", kmeans + 1.5, f"k-means on patches, as many bits: {kmeans:.4g}"),
         ("nats per code", m["nats_per_code"], "<=", counted - 0.9, f"by place and class alone: {counted:.3g}"),
     ]
     rows = None
