@@ -54,8 +54,11 @@ def non_local_means(image: np.ndarray, sigma: float, patch_size: int, h: float, 
 FILTERS: dict[str, tuple[Callable[..., np.ndarray], list[dict[str, Any]]]] = {
     "median": (median, _grid(size=(3, 5, 7))),
     "total variation": (total_variation, _grid(weight=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5))),
-    "non-local means": (
-        non_local_means,
-        _grid(patch_size=(5, 7), h=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9), fast_mode=(True, False)),
-    ),
+    **{
+        f"non-local means, {size} x {size}": (
+            non_local_means,
+            _grid(patch_size=(size,), h=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9), fast_mode=(True, False)),
+        )
+        for size in (5, 7)
+    },
 }
