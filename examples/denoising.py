@@ -41,7 +41,7 @@ PATCH = 40  # pixels, the side of the pieces of photographs that its network lea
 TUNING_IMAGES, TEST_IMAGES = 20, 200  # that filters are tuned on, and that everything is measured on
 TILE = 96  # pixels, the side of the part of each photograph that filters are tuned on
 RIGHT_FILTERS = {  # for each kind of noise those that are made for it
-    "Gaussian": ("total variation", "non-local means"),
+    "Gaussian": ("total variation", "non-local means, 5 x 5", "non-local means, 7 x 7"),
     "salt and pepper": ("median", "total variation"),
     "masked": ("median", "total variation"),
 }

@@ -39,14 +39,14 @@ def total_variation(image: np.ndarray, sigma: float, weight: float) -> np.ndarra
     return restoration.denoise_tv_chambolle(image, weight=weight * sigma, channel_axis=-1)
 
 
-def non_local_means(image: np.ndarray, sigma: float, patch_size: int, h: float, fast_mode: bool) -> np.ndarray:
+def non_local_means(image: np.ndarray, sigma: float, patch_size: int, h: float) -> np.ndarray:
     """Each pixel a mean of those within 7 pixels, by how alike the patches around them are (Buades et al. 2005).
 
-    h sets how alike, in units of sigma. In fast mode all pixels of a patch count alike, else those in its middle more.
+    h sets how alike, in units of sigma. Not in scikit-image's fast mode, in which a patch's middle counts no more.
     """
     _check_sigma("non_local_means", sigma)
     restoration = require("skimage.restoration", "scikit-image", "non_local_means")
-    settings = dict(patch_size=patch_size, patch_distance=7, fast_mode=fast_mode)
+    settings = dict(patch_size=patch_size, patch_distance=7, fast_mode=False)
     denoised = restoration.denoise_nl_means(image, h=h * sigma, sigma=sigma, channel_axis=-1, **settings)
     return denoised.reshape(image.shape)  # scikit-image drops a single channel
 
@@ -54,8 +54,11 @@ def non_local_means(image: np.ndarray, sigma: float, patch_size: int, h: float, 
 FILTERS: dict[str, tuple[Callable[..., np.ndarray], list[dict[str, Any]]]] = {
     "median": (median, _grid(size=(3, 5, 7))),
     "total variation": (total_variation, _grid(weight=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0, 1.2, 1.5))),
-    "non-local means": (
-        non_local_means,
-        _grid(patch_size=(5, 7), h=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9), fast_mode=(True, False)),
-    ),
+    **{
+        f"non-local means, {size} x {size}": (
+            non_local_means,
+            _grid(patch_size=(size,), h=(0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+        )
+        for size in (5, 7)
+    },
 }
