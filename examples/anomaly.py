@@ -19,7 +19,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from common import Run, arguments, held_out, in_batches, load_data, report, run_main
+from common import Run, arguments, held_out, in_batches, load_data, report, run_main, through_pca
 from tqdm import tqdm
 
 import minigen
@@ -126,14 +126,8 @@ def relative_error(images: np.ndarray, reconstructions: np.ndarray) -> np.ndarra
 
 def pca_reconstruct(training: np.ndarray, images: np.ndarray) -> np.ndarray:
     """The baseline's reconstruct: principal components of each class, of training images as from `by_class`."""
-    from sklearn.decomposition import PCA
-
-    x, y = images.reshape(len(images), -1), []
-    for normal in tqdm(to_float(training, 0, 1).swapaxes(0, 1), desc="PCA", unit="class"):
-        normal = normal.reshape(len(normal), -1)
-        pca = PCA(min(COMPONENTS, *normal.shape), svd_solver="full").fit(normal)
-        y.append(pca.inverse_transform(pca.transform(x)))
-    return np.stack(y).reshape(-1, *images.shape)
+    bar = tqdm(to_float(training, 0, 1).swapaxes(0, 1), desc="PCA", unit="class")
+    return np.stack([through_pca(normal, images, COMPONENTS, svd_solver="full") for normal in bar])
 
 
 def auroc(scores: np.ndarray, normal: np.ndarray) -> list[float]:

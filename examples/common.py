@@ -109,12 +109,17 @@ def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str 
         return np.concatenate([function(Tensor(x[i : i + size]).to(device)).numpy() for i in range(0, len(x), size)])
 
 
-def through_pca(training: np.ndarray, x: np.ndarray, components: int) -> np.ndarray:
-    """x (N, H, W, C), squeezed into that many numbers and back by the linear maps that are best on `training`."""
+def fit_pca(training: np.ndarray, components: int, svd_solver: str = "auto") -> Any:
+    """scikit-learn's PCA of images (N, H, W, C), with that many components, or as many as there are."""
     from sklearn.decomposition import PCA
 
     flat = training.reshape(len(training), -1)
-    pca = PCA(min(components, *flat.shape), random_state=0).fit(flat)
+    return PCA(min(components, *flat.shape), svd_solver=svd_solver, random_state=0).fit(flat)
+
+
+def through_pca(training: np.ndarray, x: np.ndarray, components: int, svd_solver: str = "auto") -> np.ndarray:
+    """x (N, H, W, C), squeezed into that many numbers and back by the linear maps that are best on `training`."""
+    pca = fit_pca(training, components, svd_solver)
     return pca.inverse_transform(pca.transform(x.reshape(len(x), -1))).reshape(x.shape)
 
 
@@ -224,7 +229,7 @@ class Run:
 
     def _recent(self) -> list[str]:
         """Each curve's mean over its last 100 points."""
-        return [f"{name} {np.mean(points[-100:], 0)[1]:.4f}" for name, points in self.curves.items()]
+        return [f"{name} {np.mean([value for _, value in points[-100:]]):.4f}" for name, points in self.curves.items()]
 
     def _memory(self) -> list[str]:
         """What CuPy's memory pool holds: in arrays, and in all."""

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, in_batches, load_split, report, run_main
+from common import Run, arguments, fit_pca, in_batches, load_split, report, run_main
 from tqdm import tqdm
 
 import minigen
@@ -230,11 +230,8 @@ def main() -> None:
         return decode_file(args.decode, args.device)
     training, test = (part.images for part in load_split(args, multiple_of=4))
 
-    from sklearn.decomposition import PCA
-
     generator = minigen.manual_seed(args.seed)
-    pixels = to_float(training.reshape(len(training), -1), 0, 1)
-    pca = PCA(min(max(PCA_SIZES), *pixels.shape), random_state=0).fit(pixels)
+    pca = fit_pca(to_float(training, 0, 1), max(PCA_SIZES))
     codec = Codec(training.shape[1:], pca.components_[:CODE_SIZE], pca.mean_)
     codec.to(args.device)
     run, ema = train(args, training, codec, generator)
@@ -251,7 +248,7 @@ def main() -> None:
     all_points = {"autoencoder": points(ours), "PCA": pca_points, "JPEG": points(by_jpeg)}
     curves = {name: best_points(p) for name, p in all_points.items()}
     png = png_bytes(test)
-    save_rate_distortion(curves, run.folder / "rate_distortion.png", pixels.shape[1], {"PNG, without loss": png})
+    save_rate_distortion(curves, run.folder / "rate_distortion.png", training[0].size, {"PNG, without loss": png})
 
     smallest, images = min(by_jpeg, key=lambda file: file[0])
     rows = {

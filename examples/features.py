@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, at_least, in_batches, load_split, report, run_main
+from common import FOR_FIGURES, Run, arguments, at_least, fit_pca, in_batches, load_split, report, run_main
 from tqdm import tqdm
 
 import minigen
@@ -58,11 +58,8 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Autoencode
 
 def pca_codes(training: np.ndarray, test: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (N, H, W, C) -> (N, size): their coordinates along the main directions of the training images."""
-    from sklearn.decomposition import PCA
-
-    flat, flat_test = (x.reshape(len(x), -1) for x in (training, test))
-    pca = PCA(min(size, *flat.shape), random_state=0).fit(flat)
-    return pca.transform(flat), pca.transform(flat_test)
+    pca = fit_pca(training, size)
+    return pca.transform(training.reshape(len(training), -1)), pca.transform(test.reshape(len(test), -1))
 
 
 def drawn(labels: np.ndarray, draw: int, count: int) -> np.ndarray:
