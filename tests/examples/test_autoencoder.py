@@ -1,7 +1,5 @@
 """examples/autoencoder.py: its figure, and the baseline beside it."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,11 +8,8 @@ for module in ("tqdm", "matplotlib", "PIL", "sklearn"):
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
-    import autoencoder
-
-    return autoencoder
+def example(load_example):
+    return load_example("autoencoder")
 
 
 def test_the_error_is_summed_over_pixels_and_averaged_over_images(example):

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,10 +15,8 @@ for module in ("tqdm", "matplotlib", "PIL", "sklearn", "skimage"):
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "examples"))
-    import denoising
-
+def example(load_example, monkeypatch):
+    denoising = load_example("denoising")
     small = {"TUNING_IMAGES": 1, "TEST_IMAGES": 4, "HELD_OUT": ("chelsea",), "PATCH": 64, "TILE": 16}
     small["RESIDUAL_DENOISER"] = {"channels": 8, "blocks": 1, "patch": 2}
     small["FILTERS"] = {name: (f, candidates[:1]) for name, (f, candidates) in denoising.FILTERS.items()}

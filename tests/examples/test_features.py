@@ -1,7 +1,6 @@
 """examples/features.py: accuracies where they are known, and a sentence for images that will not do."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +10,8 @@ for module in ("tqdm", "matplotlib", "PIL", "sklearn"):
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
-    import features
-
+def example(load_example, monkeypatch):
+    features = load_example("features")
     monkeypatch.setattr(features, "LABELS", (12, 500))
     monkeypatch.setattr(features, "DRAWS", 2)
     return features

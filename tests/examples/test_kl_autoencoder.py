@@ -3,18 +3,13 @@
 import numpy as np
 import pytest
 
-from .small import ROOT
-
 for module in ("tqdm", "matplotlib", "PIL", "sklearn"):
     pytest.importorskip(module)
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    import kl_autoencoder
-
-    return kl_autoencoder
+def example(load_example):
+    return load_example("kl_autoencoder")
 
 
 def test_bicubic_keeps_an_image_that_needs_no_more_numbers(example):

@@ -11,18 +11,13 @@ import minigen
 from minigen.autoencoders import DiagonalGaussian
 from minigen.random import Generator
 
-from .small import ROOT
-
 for module in ("tqdm", "matplotlib", "PIL", "sklearn"):
     pytest.importorskip(module)
 
 
 @pytest.fixture
-def vae(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))
-    import vae
-
-    return vae
+def vae(load_example):
+    return load_example("vae")
 
 
 def all_images():

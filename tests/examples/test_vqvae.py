@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +13,8 @@ for module in ("tqdm", "matplotlib", "PIL", "sklearn"):
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
-    import vqvae
-
+def example(load_example, monkeypatch):
+    vqvae = load_example("vqvae")
     for name, value in SMALL["vqvae"][1].items():
         monkeypatch.setattr(vqvae, name, value)
     return vqvae
