@@ -106,20 +106,36 @@ def save_rows(rows: Mapping[str, Any], path: str | os.PathLike, columns: int = 1
 def save_curves(curves: Mapping[str, Any], path: str | os.PathLike, title: str | None = None) -> None:
     """Draws one line per entry of `curves`: name -> a list of values, or a tuple (steps, values).
 
-    The raw values are faint, their moving average over 2 % of them is on top. The y axis is logarithmic if
-    all values are positive and span more than 1.5 decades. Values that are not finite are left out.
+    Lines named "panel: line" share a panel with those of the same panel; all others share one without a name. The raw
+    values are faint, their moving average over 2 % of them is on top. The y axis is logarithmic if all values of the
+    panel are positive and span more than 1.5 decades. Values that are not finite are left out.
     """
-    lines = {name: _steps_and_values(name, curve) for name, curve in curves.items()}
-    if not lines:
+    panels: dict[str, dict[str, Any]] = {}
+    for name, curve in curves.items():
+        panel, _, line = name.rpartition(": ")
+        panels.setdefault(panel, {})[line] = _steps_and_values(name, curve)
+    if not panels:
         raise ValueError("save_curves: needs at least one curve, got none")
     require("matplotlib", "matplotlib", "save_curves")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     # pyplot would keep the figure alive in a global list, and might want a display
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    height = 4.5 if len(panels) == 1 else 2.7 * len(panels)
+    figure = Figure(figsize=(7, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="step", ylabel=next(iter(lines)) if len(lines) == 1 else "value")
+    rows = figure.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
+    for axes, (panel, lines) in zip(rows, panels.items(), strict=True):
+        _draw_curves(axes, lines)
+        axes.set_ylabel(panel or (next(iter(lines)) if len(lines) == 1 else "value"))
+    rows[-1].set_xlabel("step")
+    if title:
+        rows[0].set_title(title)
+    figure.savefig(path, dpi=120)
+
+
+def _draw_curves(axes: Any, lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """One panel of `save_curves`."""
     for i, (name, (steps, values)) in enumerate(lines.items()):
         axes.plot(steps, values, color=f"C{i}", alpha=0.25, linewidth=1)
         dots = "." if len(values) <= 50 else ""  # a single value has no line
@@ -129,10 +145,7 @@ def save_curves(curves: Mapping[str, Any], path: str | os.PathLike, title: str |
         axes.set_yscale("log")
     if len(lines) > 1:
         axes.legend()
-    if title:
-        axes.set_title(title)
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
 
 
 def _steps_and_values(name: str, curve: Any) -> tuple[np.ndarray, np.ndarray]:

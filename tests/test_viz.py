@@ -203,6 +203,16 @@ def test_the_scale_of_the_y_axis(drawn, curves, scale):
     assert drawn(curves).get_yscale() == scale
 
 
+def test_curves_named_after_a_panel_are_drawn_in_it(figures, tmp_path):
+    curves = {"loss: D": [1.0, 2.0], "accuracy: real": [0.5, 0.6], "loss: G": [3.0, 4.0]}
+    save_curves(curves, tmp_path / "curves.png")
+    loss, accuracy = figures[-1].axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("loss", "accuracy")
+    assert [line.get_ydata().tolist() for line in loss.lines[::2]] == [[1.0, 2.0], [3.0, 4.0]]
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["D", "G"]
+    assert (loss.get_xlabel(), accuracy.get_xlabel()) == ("", "step")
+
+
 def test_few_values_are_marked_so_that_a_single_one_shows(drawn):
     assert drawn({"a": [1.0]}).lines[1].get_marker() == "."
     assert drawn({"a": [1.0] * 51}).lines[1].get_marker() == ""

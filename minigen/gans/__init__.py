@@ -1,6 +1,34 @@
-"""Generative adversarial networks: losses and discriminators."""
+"""Generative adversarial networks: losses, discriminators, and how their game stands."""
 
 from .discriminators import PatchDiscriminator
-from .losses import adaptive_weight, hinge_discriminator, hinge_generator
+from .game import diagnose, diversity, gradient_norm, standing
+from .losses import (
+    adaptive_weight,
+    hinge_discriminator,
+    hinge_generator,
+    least_squares_discriminator,
+    least_squares_generator,
+    minimax_discriminator,
+    non_saturating_generator,
+    saturating_generator,
+    wasserstein_critic,
+    wasserstein_generator,
+)
 
-__all__ = ["PatchDiscriminator", "adaptive_weight", "hinge_discriminator", "hinge_generator"]
+__all__ = [
+    "PatchDiscriminator",
+    "adaptive_weight",
+    "diagnose",
+    "diversity",
+    "gradient_norm",
+    "hinge_discriminator",
+    "hinge_generator",
+    "least_squares_discriminator",
+    "least_squares_generator",
+    "minimax_discriminator",
+    "non_saturating_generator",
+    "saturating_generator",
+    "standing",
+    "wasserstein_critic",
+    "wasserstein_generator",
+]

@@ -1,16 +1,59 @@
 """What a generator and a discriminator descend on. Logits of any shape, higher for what looks real -> one number.
 
-The hinge losses (Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17), whose discriminator leaves alone what it already
-tells apart by a margin:
+Each pair below is a game that is played by turns: a step of D on its loss with G held still, then a step of G on its
+own. D(x) is the sigmoid of the logit, C(x) the logit itself.
 
-    L_D = E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))]
-    L_G = -E[D(G(z))]
+    minimax        L_D = -E[log D(x)] - E[log(1 - D(G(z)))]                         (Goodfellow et al. 2014)
+    saturating     L_G = E[log(1 - D(G(z)))], the game's own value: nearly flat where D is sure of a fake
+    non-saturating L_G = -E[log D(G(z))], which has the same fixed point, and is steep there
+    least squares  L_D = E[(C(x) - 1)^2] / 2 + E[C(G(z))^2] / 2,  L_G = E[(C(G(z)) - 1)^2] / 2  (Mao et al. 2017)
+    Wasserstein    L_D = E[C(G(z))] - E[C(x)],  L_G = -E[C(G(z))]                   (Arjovsky et al. 2017)
+    hinge          L_D = E[max(0, 1 - C(x))] + E[max(0, 1 + C(G(z)))],  L_G = -E[C(G(z))], whose D leaves alone what it
+                   already tells apart by a margin                     (Lim & Ye 2017; Miyato et al. 2018, eq. 16, 17)
 """
 
 from __future__ import annotations
 
 from .. import autograd, ops
 from ..tensor import Tensor
+
+
+def minimax_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """-log D(real) - log(1 - D(fake)), each averaged; 2 log 2 where the logits say nothing.
+
+    Minus the value of the game, which at D's best is 2 JS(p_data, p_G) - 2 log 2 (Goodfellow et al. 2014, eq. 4 to 6).
+    """
+    return ops.softplus(-real).mean() + ops.softplus(fake).mean()
+
+
+def saturating_generator(fake: Tensor) -> Tensor:
+    """log(1 - D(fake)), averaged."""
+    return -ops.softplus(fake).mean()
+
+
+def non_saturating_generator(fake: Tensor) -> Tensor:
+    """-log D(fake), averaged."""
+    return ops.softplus(-fake).mean()
+
+
+def least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """((real - 1)^2 + fake^2) / 2, each averaged."""
+    return (((real - 1) ** 2).mean() + (fake**2).mean()) / 2
+
+
+def least_squares_generator(fake: Tensor) -> Tensor:
+    """(fake - 1)^2 / 2, averaged."""
+    return ((fake - 1) ** 2).mean() / 2
+
+
+def wasserstein_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """fake - real, each averaged: minus the distance between the two that a critic of Lipschitz constant 1 finds."""
+    return fake.mean() - real.mean()
+
+
+def wasserstein_generator(fake: Tensor) -> Tensor:
+    """-fake, averaged."""
+    return -fake.mean()
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:

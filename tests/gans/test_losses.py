@@ -5,7 +5,18 @@ import pytest
 
 import minigen
 from minigen import Tensor
-from minigen.gans import adaptive_weight, hinge_discriminator, hinge_generator
+from minigen.gans import (
+    adaptive_weight,
+    hinge_discriminator,
+    hinge_generator,
+    least_squares_discriminator,
+    least_squares_generator,
+    minimax_discriminator,
+    non_saturating_generator,
+    saturating_generator,
+    wasserstein_critic,
+    wasserstein_generator,
+)
 
 
 def logits(*values):
@@ -68,3 +79,54 @@ def test_on_a_gpu_the_losses_are_the_same(cupy):
         return [*real.grad.numpy(), *fake.grad.numpy(), losses[0].item(), losses[1].item(), weight]
 
     np.testing.assert_allclose(everything("cuda"), everything("cpu"), rtol=1e-5)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
+
+
+REAL, FAKE = [0.3, -1.2, 2.0], [-0.7, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (minimax_discriminator, -np.log(sigmoid(REAL)).mean() - np.log(1 - sigmoid(FAKE)).mean()),
+        (least_squares_discriminator, (np.mean((np.array(REAL) - 1) ** 2) + np.mean(np.square(FAKE))) / 2),
+        (wasserstein_critic, np.mean(FAKE) - np.mean(REAL)),
+    ],
+)
+def test_discriminators_descend_on_their_equations(loss, expected):
+    assert loss(logits(*REAL), logits(*FAKE)).item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (saturating_generator, np.log(1 - sigmoid(FAKE)).mean()),
+        (non_saturating_generator, -np.log(sigmoid(FAKE)).mean()),
+        (least_squares_generator, np.mean((np.array(FAKE) - 1) ** 2) / 2),
+        (wasserstein_generator, -np.mean(FAKE)),
+    ],
+)
+def test_generators_descend_on_their_equations(loss, expected):
+    assert loss(logits(*FAKE)).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_where_d_is_sure_of_a_fake_one_loss_is_flat_and_the_other_steep():
+    for loss, slope in ((saturating_generator, -sigmoid(-8.0)), (non_saturating_generator, -sigmoid(8.0))):
+        x = logits(-8.0)
+        loss(x).backward()
+        np.testing.assert_allclose(x.grad.numpy(), [slope], rtol=1e-10)
+
+
+def test_logits_of_any_size_give_finite_losses():
+    huge = logits(-1e4, 1e4)
+    for loss in (saturating_generator, non_saturating_generator):
+        assert np.isfinite(loss(huge).item())
+    assert np.isfinite(minimax_discriminator(huge, huge).item())
+
+
+def test_a_discriminator_that_says_nothing():
+    zero = logits(0.0, 0.0)
+    assert minimax_discriminator(zero, zero).item() == pytest.approx(2 * np.log(2))
