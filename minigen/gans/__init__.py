@@ -14,9 +14,11 @@ from .losses import (
     wasserstein_critic,
     wasserstein_generator,
 )
+from .translation import UNetGenerator
 
 __all__ = [
     "PatchDiscriminator",
+    "UNetGenerator",
     "adaptive_weight",
     "diagnose",
     "diversity",
