@@ -1,5 +1,6 @@
 """Generative adversarial networks: losses, discriminators, and how their game stands."""
 
+from .dcgan import DCGANDiscriminator, DCGANGenerator
 from .discriminators import PatchDiscriminator
 from .game import diagnose, diversity, gradient_norm, standing
 from .losses import (
@@ -16,6 +17,8 @@ from .losses import (
 )
 
 __all__ = [
+    "DCGANDiscriminator",
+    "DCGANGenerator",
     "PatchDiscriminator",
     "adaptive_weight",
     "diagnose",
