@@ -18,6 +18,7 @@ from .loader import DataLoader, to_float, to_uint8
 from .outlines import outlines
 from .photos import photograph, photos
 from .shapes import shapes
+from .split import held_out
 
 __all__ = [
     "DataLoader",
@@ -25,6 +26,7 @@ __all__ = [
     "binarise",
     "cifar",
     "digits",
+    "held_out",
     "idx",
     "image_folder",
     "load",
