@@ -15,12 +15,14 @@ from .losses import (
     wasserstein_critic,
     wasserstein_generator,
 )
+from .translation import UNetGenerator
 from .penalties import PathLengthPenalty, gradient_penalty, path_lengths, r1_penalty
 
 __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "PatchDiscriminator",
+    "UNetGenerator",
     "PathLengthPenalty",
     "adaptive_weight",
     "diagnose",
