@@ -15,15 +15,15 @@ from .losses import (
     wasserstein_critic,
     wasserstein_generator,
 )
-from .translation import UNetGenerator
 from .penalties import PathLengthPenalty, gradient_penalty, path_lengths, r1_penalty
+from .translation import UNetGenerator
 
 __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "PatchDiscriminator",
-    "UNetGenerator",
     "PathLengthPenalty",
+    "UNetGenerator",
     "adaptive_weight",
     "diagnose",
     "diversity",
