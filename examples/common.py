@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import minigen
-from minigen import Tensor
+from minigen import Tensor, optim
 from minigen.data import Dataset, held_out, load
 from minigen.serialization import CheckpointError
 from minigen.viz import save_curves, save_images, save_rows
@@ -94,6 +94,14 @@ def split(args: argparse.Namespace, data: Dataset, share: float = 0.2) -> tuple[
 def load_split(args: argparse.Namespace, multiple_of: int = 1, share: float = 0.2) -> tuple[Dataset, Dataset]:
     """The images that --data names, as `load_data` and `split` give them."""
     return split(args, load_data(args, multiple_of), share)
+
+
+def descend(optimizer: optim.Optimizer, loss: Tensor) -> float:
+    """A step down the loss's gradient; gives the loss."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
 def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str = "cpu", size: int = 250) -> np.ndarray:

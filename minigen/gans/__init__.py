@@ -1,5 +1,6 @@
-"""Generative adversarial networks: losses, discriminators, and how their game stands."""
+"""Generative adversarial networks: losses, discriminators, penalties on gradients, and how their game stands."""
 
+from .dcgan import DCGANDiscriminator, DCGANGenerator
 from .discriminators import PatchDiscriminator
 from .game import diagnose, diversity, gradient_norm, standing
 from .losses import (
@@ -14,19 +15,28 @@ from .losses import (
     wasserstein_critic,
     wasserstein_generator,
 )
+from .penalties import PathLengthPenalty, gradient_penalty, path_lengths, r1_penalty
+from .translation import UNetGenerator
 
 __all__ = [
+    "DCGANDiscriminator",
+    "DCGANGenerator",
     "PatchDiscriminator",
+    "PathLengthPenalty",
+    "UNetGenerator",
     "adaptive_weight",
     "diagnose",
     "diversity",
     "gradient_norm",
+    "gradient_penalty",
     "hinge_discriminator",
     "hinge_generator",
     "least_squares_discriminator",
     "least_squares_generator",
     "minimax_discriminator",
     "non_saturating_generator",
+    "path_lengths",
+    "r1_penalty",
     "saturating_generator",
     "standing",
     "wasserstein_critic",

@@ -30,6 +30,7 @@ from .layers import (
     Tanh,
 )
 from .module import Module, ModuleList, Parameter, Sequential
+from .spectral import SpectralNorm
 
 __all__ = [
     "GELU",
@@ -61,6 +62,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softplus",
+    "SpectralNorm",
     "Tanh",
     "functional",
     "init",

@@ -1,0 +1,102 @@
+"""The networks of DCGAN (Radford et al. 2016): convolutions all the way, batch normalisation, and nothing else.
+
+    generator:      z -> linear -> map -> double -> ... -> double -> tanh           (N, latent) -> (N, H, W, C)
+    discriminator:  x -> halve -> ... -> halve -> linear                            (N, H, W, C) -> logits (N, 1)
+
+Doubling is a transposed convolution of 4 x 4 with stride 2, halving a convolution of 4 x 4 with stride 2. The smallest
+map is H / 2^levels x W / 2^levels with channels * 2^(levels - 1) channels; each level away from it has half of them.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from .. import ops
+from ..nn import BatchNorm2d, Conv2d, ConvTranspose2d, Linear, Module, ModuleList, SpectralNorm
+from ..random import Generator, randn
+from ..tensor import Tensor
+
+SLOPE = 0.2  # of the discriminator's leaky ReLU (section 3)
+
+
+class DCGANGenerator(Module):
+    """Noise (N, latent) -> images (N, *image_shape) in [-1, 1]. Batch norm and ReLU after all layers but the last."""
+
+    def __init__(self, image_shape: tuple[int, int, int], latent: int = 64, channels: int = 32, levels: int = 2):
+        super().__init__()
+        self.latent, self.map_shape = latent, _map_shape("DCGANGenerator", image_shape, channels, levels)
+        widths = [channels * 2**i for i in reversed(range(levels))]  # of the maps, the smallest first
+        self.first = Linear(latent, math.prod(self.map_shape), bias=False)
+        self.norms = ModuleList([BatchNorm2d(width) for width in widths])
+        self.double = ModuleList(
+            [ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=False) for a, b in pairwise(widths)]
+        )
+        self.last = ConvTranspose2d(channels, image_shape[-1], 4, stride=2, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.first(z).reshape(len(z), *self.map_shape)
+        for norm, double in zip(self.norms, [*self.double, self.last], strict=True):
+            h = double(ops.relu(norm(h)))
+        return ops.tanh(h)
+
+    def noise(self, n: int, generator: Generator | None = None) -> Tensor:
+        """z (n, latent), standard normal, where the network is."""
+        return randn(n, self.latent, generator=generator, device=self.first.weight.device)
+
+
+class DCGANDiscriminator(Module):
+    """Images (N, *image_shape) -> logits (N / pack, 1), higher for what looks real.
+
+    norm:          "batch", after all layers but the first and the last, as in the paper; or None
+    spectral_norm: every weight is divided by its largest singular value (Miyato et al. 2018); goes with norm=None
+    pack:          how many images, one after the other in the batch, are judged together: their channels are
+                   concatenated, so that a lack of variety shows (PacGAN, Lin et al. 2018)
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        channels: int = 32,
+        levels: int = 2,
+        norm: str | None = "batch",
+        spectral_norm: bool = False,
+        pack: int = 1,
+    ):
+        super().__init__()
+        if norm not in ("batch", None):
+            raise ValueError(f"DCGANDiscriminator: norm must be 'batch' or None, got {norm!r}")
+        if spectral_norm and norm is not None:
+            raise ValueError("DCGANDiscriminator: batch norm would undo the spectral norm: give norm=None with it")
+        self.pack, map_shape = pack, _map_shape("DCGANDiscriminator", image_shape, channels, levels)
+        widths = [image_shape[-1] * pack] + [channels * 2**i for i in range(levels)]
+        self.halve = ModuleList([Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths)])
+        self.norms = ModuleList([BatchNorm2d(width) for width in widths[2:]] if norm == "batch" else [])
+        self.last = Linear(math.prod(map_shape), 1)
+        layers = [*self.halve, self.last] if spectral_norm else []
+        self.spectral = ModuleList([SpectralNorm(layer.weight) for layer in layers])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) % self.pack:
+            raise ValueError(f"DCGANDiscriminator: {len(x)} images cannot be judged {self.pack} at a time")
+        n, height, width, channels = x.shape
+        x = x.reshape(n // self.pack, self.pack, height, width, channels).transpose(0, 2, 3, 1, 4)
+        h = x.reshape(n // self.pack, height, width, self.pack * channels)
+        weights = [layer.weight for layer in (*self.halve, self.last)]
+        if len(self.spectral):
+            weights = [constrain(weight) for constrain, weight in zip(self.spectral, weights, strict=True)]
+        for i, layer in enumerate(self.halve):
+            if i > 0 and len(self.norms):
+                h = ops.conv2d(h, weights[i], layer.bias, **layer.settings)
+                h = ops.leaky_relu(self.norms[i - 1](h), SLOPE)
+            else:
+                h = ops.conv2d_leaky_relu(h, weights[i], layer.bias, **layer.settings, negative_slope=SLOPE)
+        return h.reshape(len(h), -1) @ weights[-1] + self.last.bias
+
+
+def _map_shape(whose: str, image_shape: tuple[int, int, int], channels: int, levels: int) -> tuple[int, int, int]:
+    """The shape of the smallest map."""
+    height, width, _ = image_shape
+    if height % 2**levels or width % 2**levels:
+        raise ValueError(f"{whose}: the sides of image_shape must be divisible by {2**levels}, got {image_shape}")
+    return height // 2**levels, width // 2**levels, channels * 2 ** (levels - 1)
