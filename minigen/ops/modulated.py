@@ -7,7 +7,7 @@ output channel by what it takes to keep a variance of 1:
     w''[n,k,i,o] = w'[n,k,i,o] d[n,o],  d[n,o] = 1 / sqrt(sum_{k,i} w'[n,k,i,o]^2 + eps)    (demodulation)
 
 A convolution is linear in its weight, and s and d do not depend on the tap k. So the same comes of scaling the channels
-of x by s and those of the result by d, with one weight for all: and d[n,o] needs sum_i s[n,i]^2 (sum_k w[k,i,o]^2) only.
+of x by s and those of the result by d, with one weight for all; d[n,o] needs sum_i s[n,i]^2 (sum_k w[k,i,o]^2) only.
 """
 
 from __future__ import annotations
