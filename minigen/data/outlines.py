@@ -8,11 +8,11 @@ THRESHOLD = 25  # of 255
 
 
 def outlines(images: np.ndarray, threshold: int = THRESHOLD) -> np.ndarray:
-    """uint8 (N, H, W, C) -> uint8 (N, H, W, 1): black where a pixel differs by more than `threshold`, in any channel,
-    from the one to its right or the one below it, white elsewhere.
+    """uint8 (N, H, W, C) -> the same: white but for the pixels that differ, by more than `threshold` in any channel,
+    from the one to their right or the one below them. These stay as they are, as if drawn with coloured pencils.
 
-    In `shapes` that draws the shape, and the lines of a striped or checked background, but no colours, and nothing of
-    a background that is shaded or mottled.
+    Of `shapes` the lines show the shape, its colour and the background's, and the pattern of a background that is
+    striped or checked; not whether another one is plain, shaded or mottled.
     """
     if images.dtype != np.uint8 or images.ndim != 4:
         raise ValueError(f"outlines: needs uint8 images (N, H, W, C), got {images.dtype} of shape {images.shape}")
@@ -20,4 +20,4 @@ def outlines(images: np.ndarray, threshold: int = THRESHOLD) -> np.ndarray:
     line = np.zeros(images.shape[:3], bool)
     line[:, :-1] |= (np.abs(x[:, 1:] - x[:, :-1]) > threshold).any(-1)
     line[:, :, :-1] |= (np.abs(x[:, :, 1:] - x[:, :, :-1]) > threshold).any(-1)
-    return np.where(line, 0, 255).astype(np.uint8)[..., None]
+    return np.where(line[..., None], images, 255).astype(np.uint8)
