@@ -36,6 +36,10 @@ SMALL = {
             "TUNING_IMAGES": 1,
         },
     ),
+    "dcgan": (
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
+        {"LATENT": 4, "CHANNELS": 4, "VAE_CODE": 2, "VAE_NETWORK": {"channels": 8, "multipliers": (1,), "patch": 4}},
+    ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
     "vqvae": (
