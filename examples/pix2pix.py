@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from common import Run, arguments, descend, in_batches, load_split, report, run_main
+from common import Run, arguments, descend, in_batches, load_split, run_main
 
 import minigen
 from minigen import Tensor, ops, optim
@@ -27,13 +27,12 @@ from minigen.data import DataLoader, outlines, to_float, to_uint8
 from minigen.gans import (
     PatchDiscriminator,
     UNetGenerator,
-    diagnose,
-    diversity,
     minimax_discriminator,
     non_saturating_generator,
     standing,
 )
-#METRICS
+
+# METRICS
 from minigen.nn import functional as F
 
 L1_WEIGHT = 100.0
