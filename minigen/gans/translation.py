@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from .. import ops
 from ..nn import Conv2d, ConvTranspose2d, InstanceNorm, Module, ModuleList
 from ..tensor import Tensor
@@ -23,7 +25,7 @@ class UNetGenerator(Module):
         self.halvings = halvings
         widths = [channels * min(2**i, MOST) for i in range(halvings)]
         self.first = Conv2d(in_channels, channels, 4, stride=2, padding=1)
-        self.down = ModuleList([Down(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)])
+        self.down = ModuleList([Down(a, b) for a, b in pairwise(widths)])
         self.up, arriving = ModuleList(), widths[-1]
         for beside, width in zip([in_channels, *widths[:-1]][::-1], [channels // 2, *widths[:-1]][::-1], strict=True):
             self.up.append(Up(arriving, width))
