@@ -19,6 +19,7 @@ from .outlines import outlines
 from .photos import photograph, photos
 from .shapes import shapes
 from .split import held_out
+from .textures import textured
 
 __all__ = [
     "DataLoader",
@@ -36,6 +37,7 @@ __all__ = [
     "photos",
     "shapes",
     "symmetries",
+    "textured",
     "to_float",
     "to_uint8",
     "warp",

@@ -16,13 +16,16 @@ from .losses import (
     wasserstein_generator,
 )
 from .penalties import PathLengthPenalty, gradient_penalty, path_lengths, r1_penalty
-from .translation import UNetGenerator
+from .pool import ImagePool
+from .translation import ResNetGenerator, UNetGenerator
 
 __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "ImagePool",
     "PatchDiscriminator",
     "PathLengthPenalty",
+    "ResNetGenerator",
     "UNetGenerator",
     "adaptive_weight",
     "diagnose",
