@@ -13,7 +13,7 @@ generators descend on
 
 Nothing in it says *which* picture of the other kind is asked for: a generator that exchanges red and blue, with
 another that exchanges them back, would do as well but for the last line. So it is measured with the true counterparts
-of held-out pictures, which no network sees. Here a background gets checks, and a shape stripes: `minigen.data.textured`.
+of held-out pictures, which no network sees. Here backgrounds get checks, and shapes stripes: `minigen.data.textured`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ import sys
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, descend, in_batches, load_data, run_main, split
+from common import Run, arguments, descend, in_batches, load_data, report, run_main, split
 
 import minigen
 from minigen import F, Tensor, nn, ops, optim
-from minigen.data import DataLoader, Dataset, textured, to_float, to_uint8
+from minigen.data import DataLoader, Dataset, load, textured, to_float, to_uint8
+from minigen.data.shapes import BACKGROUNDS, COLOURS
 from minigen.gans import (
     ImagePool,
     PatchDiscriminator,
@@ -37,14 +38,14 @@ from minigen.gans import (
     least_squares_generator,
     standing,
 )
-from minigen.metrics import psnr
+from minigen.metrics import Features, psnr
 
 CYCLE, IDENTITY = 10.0, 5.0  # the weights
 CHANNELS, BLOCKS = 32, 3
 HALVINGS = 2  # of the discriminators: each patch is 34 x 34 pixels
-LEARNING_RATE, CRITIC_RATE = 1e-3, 4e-4
+LEARNING_RATE, CRITIC_RATE = 2e-3, 4e-4
+PLAIN = BACKGROUNDS.index("plain")
 CONTENT = ("shape", "colour", "size", "position")
-ENOUGH = 0.9
 
 
 def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) -> tuple[Run, nn.ModuleList]:
@@ -93,8 +94,8 @@ def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) 
         descend(critic, judgement)
         for schedule in schedules:
             schedule.step()
-        logits = (ops.concatenate(both) for both in (real, fake))
-        run.log(**standing(*logits, judges, generators, judgement, deception, boundary=0.5))
+        both_real, both_fake = ops.concatenate(real), ops.concatenate(fake)
+        run.log(**standing(both_real, both_fake, judges, generators, judgement, deception, boundary=0.5))
         run.log(**{"absolute error: cycle": cycle.item() / 2, "absolute error: identity": identity.item() / 2})
     return run, generators
 
@@ -104,43 +105,102 @@ def halves(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[:n], x[n:]
 
 
-def two_kinds(args: argparse.Namespace) -> tuple[Dataset, np.ndarray, Dataset, np.ndarray | None]:
-    """Pictures of kind A and of kind B to train on, test pictures of kind A, and their true counterparts, if known."""
+def two_kinds(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, Dataset, np.ndarray]:
+    """Pictures of kind A and of kind B to train on, and test pictures of both.
+
+    Without --target, B is textured pictures: of other pictures in training, and of the same ones in the test.
+    """
     data = load_data(args, multiple_of=4)
     if min(data.images.shape[1:3]) < 3 * 2**HALVINGS:
         sys.exit(f"--data: D needs images of at least {3 * 2**HALVINGS} pixels a side, got {data.images.shape[1:3]}")
     training, test = split(args, data)
     if args.target is not None:
-        raise NotImplementedError
-    if data.name == "shapes" and data.attributes is not None:
-        training, test = (d.subset(d.attributes["background"] == 0) for d in (training, test))  # plain ones
+        settings = argparse.Namespace(**{**vars(args), "data": args.target})
+        other, other_test = split(settings, load_data(settings, multiple_of=4))
+        args.digest += settings.digest
+        if other.images.shape[1:] != training.images.shape[1:]:
+            sys.exit(f"--target: needs images {training.images.shape[1:]}, as --data, got {other.images.shape[1:]}")
+        n = min(len(test), len(other_test))
+        return training.images, other.images, test.subset(slice(n)), other_test.images[:n]
+    if has_content(data):  # of these the ones on a plain background
+        training, test = (d.subset(d.attributes["background"] == PLAIN) for d in (training, test))  # type: ignore[index]
     half = len(training) // 2
-    return training.subset(slice(half)), textured(training.images[half:]), test, textured(test.images)
+    if args.batch > half:
+        sys.exit(f"--batch {args.batch} is more than the {half} images of each kind to train on")
+    return training.images[:half], textured(training.images[half:]), test, textured(test.images)
+
+
+def has_content(data: Dataset) -> bool:
+    return data.name == "shapes" and data.attributes is not None
+
+
+def content(made: dict[str, np.ndarray], true: dict[str, np.ndarray]) -> tuple[dict[str, Any], list[str]]:
+    """The shares of `made` pictures, flat and textured, of which each attribute of CONTENT is read as the `true` one,
+    and all of them; and the colours that are mostly read as others.
+
+    What reads are classifiers of flat and of textured shapes that have seen no test picture.
+    """
+    every = load("shapes")
+    readers = {
+        "flat": Features(every),
+        "textured": Features(Dataset(textured(every.images), every.labels, "textured shapes", None, every.attributes)),
+    }
+    kept: dict[str, Any] = {}
+    exchanged: list[str] = []
+    for kind, images in made.items():
+        read = readers[kind.split()[-1]].attributes(images)
+        right = {name: read[name] == true[name] for name in CONTENT}
+        right["all"] = np.all(list(right.values()), axis=0)
+        kept[kind] = {name: float(x.mean()) for name, x in right.items()}
+        for i in np.unique(true["colour"]):
+            mostly = np.bincount(read["colour"][true["colour"] == i]).argmax()
+            exchanged += [f"{COLOURS[i]} for {COLOURS[mostly]}"] if mostly != i else []
+    return kept, exchanged
 
 
 def main() -> None:
-    parser = arguments("cyclegan", __doc__.split("\n")[0], steps=2000, batch=8, samples=200, data="shapes")
+    parser = arguments("cyclegan", __doc__.split("\n")[0], steps=2400, batch=8, samples=200, data="shapes")
     parser.add_argument("--target", help="pictures of the other kind, as for --data (none: textured ones are made)")
     args = parser.parse_args()
-    training, b_images, test, counterparts = two_kinds(args)
-    run, (to_b, to_a) = train(args, training.images, b_images)
+    a_images, b_images, test, b_test = two_kinds(args)
+    run, (to_b, to_a) = train(args, a_images, b_images)
 
     def translate(generator: Any, images: np.ndarray) -> np.ndarray:
         return to_uint8(in_batches(generator, to_float(images), args.device))
 
-    flat = test.images
-    made_b, made_a = translate(to_b, flat), translate(to_a, counterparts)
-    rows = {
-        "flat": flat,
-        "flat, textured": made_b,
-        "and back": translate(to_a, made_b),
-        "textured": counterparts,
-        "textured, flattened": made_a,
-        "and back ": translate(to_b, made_a),
-    }
-    run.write_samples(made_b[: args.samples], {name: images[:20] for name, images in rows.items()})
-    print("identity", psnr(flat, counterparts), "A to B", psnr(made_b, counterparts), "B to A", psnr(made_a, flat))
-    print(diagnose(run.curves))
+    a_test = test.images
+    made_b, made_a = translate(to_b, a_test), translate(to_a, b_test)
+    back_a, back_b = translate(to_a, made_b), translate(to_b, made_a)
+    kinds = ("flat", "textured") if args.target is None else ("A", "B")
+    rows = dict(zip([kinds[0], f"made {kinds[1]}", "and back"], [a_test, made_b, back_a], strict=True))
+    rows.update(zip([f"{kinds[1]}", f"made {kinds[0]}", " and back"], [b_test, made_a, back_b], strict=True))
+    run.write_samples(made_b[: args.samples], {name: images[:10] for name, images in rows.items()})
+
+    said = diagnose(run.curves) or ["the game is in balance: no sign of collapse or divergence"]
+    print("\n".join(said))
+    there_and_back = {"A": psnr(back_a, a_test), "B": psnr(back_b, b_test)}
+    metrics: dict[str, Any] = {"diagnosis": said, "psnr_there_and_back": there_and_back}
+    figures = []
+    if args.target is None:
+        unchanged = psnr(a_test, b_test)
+        metrics.update(psnr_textured=psnr(made_b, b_test), psnr_flat=psnr(made_a, a_test), psnr_unchanged=unchanged)
+        for kind in kinds[::-1]:
+            figures += [
+                (f"PSNR of made {kind} pictures against the true ones, dB", metrics[f"psnr_{kind}"], ">=", bound, why)
+                for bound, why in ((20, "asked of any"), (unchanged + 3, f"left as they were: {unchanged:.4g}"))
+            ]
+        if test.attributes is not None and has_content(test):
+            pictures = {"flat": made_a, "textured": made_b, "true flat": a_test, "true textured": b_test}
+            metrics["content"], exchanged = content(pictures, test.attributes)
+            metrics["colours_exchanged"] = exchanged
+            print(f"colours are exchanged: {', '.join(exchanged)}" if exchanged else "no colours are exchanged")
+            for kind in kinds:
+                for name, share in metrics["content"][kind].items():
+                    beside = f"true pictures: {metrics['content'][f'true {kind}'][name]:.4g}"
+                    figures.append((f"content kept in made {kind} pictures, {name}", share, ">=", 0.9, beside))
+            figures.append(("colours that are exchanged for others", len(exchanged), "<=", 0, f"of {len(COLOURS)}"))
+    run.write_metrics(metrics)
+    report(figures, args.check)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def ink(drawings: Any) -> Any:
 
 
 def make_generator(args: argparse.Namespace, images: np.ndarray) -> tuple[UNetGenerator, optim.Adam, optim.CosineLR]:
-    generator = UNetGenerator(images.shape[-1], images.shape[-1], CHANNELS, halvings(images)).to(args.device)
+    generator = UNetGenerator(images.shape[-1], images.shape[-1], CHANNELS, halvings(images))
+    generator.to(args.device)
     optimizer = optim.Adam(generator.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.999))
     return generator, optimizer, optim.CosineLR(optimizer, args.steps)
 
@@ -139,7 +140,7 @@ def main() -> None:
     shown = [
         ("KID of Pix2Pix", ours, "<=", theirs, f"L1 alone: {theirs:.3g}, real: {quality['Pix2Pix']['floor_kid']:.2g}")
     ]
-    if data.name == "shapes" and data.attributes is not None:
+    if data.name == "shapes" and test.attributes is not None:
         sets = {"Pix2Pix": painted, "L1 alone": flat, "true picture": test.images}
         metrics["kept"] = found = {name: kept(features, x, test.attributes) for name, x in sets.items()}
         for name, share in found["Pix2Pix"].items():
