@@ -38,6 +38,7 @@ from minigen.metrics import Features, compare, comparison_table
 from minigen.nn import functional as F
 
 L1_WEIGHT = 100.0
+INK = 4.0
 CHANNELS = 32
 LEARNING_RATE, CRITIC_RATE = 6e-3, 1.5e-3
 DRAWN = ("shape", "colour", "size", "position")  # the attributes of `shapes` that a drawing shows
@@ -49,8 +50,8 @@ def halvings(images: np.ndarray) -> int:
 
 
 def ink(drawings: Any) -> Any:
-    """uint8 drawings as floats from 0, white paper, to 4: so the zeros around an image are paper, too."""
-    return to_float(255 - drawings, 0, 4)
+    """uint8 drawings as floats from 0, white paper, to INK: so the zeros around an image are paper, too."""
+    return to_float(255 - drawings, 0, INK)
 
 
 def make_generator(args: argparse.Namespace, images: np.ndarray) -> tuple[UNetGenerator, optim.Adam, optim.CosineLR]:

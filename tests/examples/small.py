@@ -41,7 +41,10 @@ SMALL = {
         {"LATENT": 4, "CHANNELS": 4, "VAE_CODE": 2, "VAE_NETWORK": {"channels": 8, "multipliers": (1,), "patch": 4}},
     ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
-    "pix2pix": (["--steps", "2", "--batch", "4", "--samples", "2"], {"CHANNELS": 8}),
+    "pix2pix": (
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
+        {"CHANNELS": 8, "LEARNING_RATE": 1e-3, "INK": 1.0},
+    ),
     "cyclegan": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
         {"CHANNELS": 8, "BLOCKS": 1, "HALVINGS": 1},
