@@ -52,7 +52,9 @@ def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) 
     random = minigen.manual_seed(args.seed)
     channels = a_images.shape[-1]
     to_b, to_a = generators = nn.ModuleList([ResNetGenerator(channels, channels, CHANNELS, BLOCKS) for _ in "ba"])
-    judge_b, judge_a = judges = nn.ModuleList([PatchDiscriminator(channels, CHANNELS, HALVINGS) for _ in "ba"])
+    judge_b, judge_a = judges = nn.ModuleList(
+        [PatchDiscriminator(channels, CHANNELS, HALVINGS, norm=True) for _ in "ba"]
+    )
     pool_b, pool_a = ImagePool(50), ImagePool(50)
     generators.to(args.device)
     judges.to(args.device)

@@ -17,6 +17,7 @@ trained beside it, on the same drawings, with the absolute error alone.
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,8 @@ from minigen.nn import functional as F
 L1_WEIGHT = 100.0
 INK = 4.0
 CHANNELS = 32
-LEARNING_RATE, CRITIC_RATE = 6e-3, 1.5e-3
+HALVINGS = 2  # of the discriminator: each patch is 34 x 34 pixels
+LEARNING_RATE, CRITIC_RATE = 6e-3, 1e-3
 DRAWN = ("shape", "colour", "size", "position")  # the attributes of `shapes` that a drawing shows
 
 
@@ -54,6 +56,11 @@ def ink(drawings: Any) -> Any:
     return to_float(255 - drawings, 0, INK)
 
 
+def together(x: Tensor, y: Tensor) -> Tensor:
+    """What D sees: a drawing and a picture, one's channels beside the other's."""
+    return ops.concatenate([x / INK, y], -1)
+
+
 def make_generator(args: argparse.Namespace, images: np.ndarray) -> tuple[UNetGenerator, optim.Adam, optim.CosineLR]:
     generator = UNetGenerator(images.shape[-1], images.shape[-1], CHANNELS, halvings(images))
     generator.to(args.device)
@@ -65,7 +72,8 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNetGenera
     random = minigen.manual_seed(args.seed)
     G, optimizer, schedule = make_generator(args, images)
     plain, plain_optimizer, plain_schedule = make_generator(args, images)  # learns from the absolute error alone
-    D = PatchDiscriminator(2 * images.shape[-1], CHANNELS, halvings=1).to(args.device)
+    D = PatchDiscriminator(2 * images.shape[-1], CHANNELS, HALVINGS, norm=True)
+    D.to(args.device)
     critic = optim.Adam(D.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.999))
     batches = DataLoader(outlines(images), images, batch_size=args.batch, seed=args.seed, device=args.device)
     run = Run(
@@ -87,13 +95,13 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNetGenera
         painted = G(x)
 
         D.requires_grad_(True)
-        real, fake = D(ops.concatenate([x, y], -1)), D(ops.concatenate([x, painted.detach()], -1))
+        real, fake = D(together(x, y)), D(together(x, painted.detach()))
         d_loss = minimax_discriminator(real, fake)
         descend(critic, d_loss)
 
         D.requires_grad_(False)
         error = F.l1_loss(painted, y)
-        g_loss = non_saturating_generator(D(ops.concatenate([x, painted], -1)))
+        g_loss = non_saturating_generator(D(together(x, painted)))
         descend(optimizer, g_loss + L1_WEIGHT * error)
 
         plain_error = F.l1_loss(plain(x), y)
@@ -114,10 +122,10 @@ def kept(features: Features, images: np.ndarray, true: dict[str, np.ndarray]) ->
 
 
 def main() -> None:
-    args = arguments("pix2pix", __doc__.split("\n")[0], steps=4000, batch=16, samples=200, data="shapes").parse_args()
+    args = arguments("pix2pix", __doc__.split("\n")[0], steps=3200, batch=16, samples=200, data="shapes").parse_args()
     data = load_data(args, multiple_of=4)
-    if min(data.images.shape[1:3]) < 8:
-        raise SystemExit(f"--data: the networks need images of at least 8 x 8 pixels, got {data.images.shape[1:3]}")
+    if min(data.images.shape[1:3]) < 3 * 2**HALVINGS:
+        sys.exit(f"--data: D needs images of at least {3 * 2**HALVINGS} pixels a side, got {data.images.shape[1:3]}")
     training, test = split(args, data)
     run, G, plain = train(args, training.images)
 

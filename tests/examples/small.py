@@ -43,7 +43,7 @@ SMALL = {
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
     "pix2pix": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
-        {"CHANNELS": 8, "LEARNING_RATE": 1e-3, "INK": 1.0},
+        {"CHANNELS": 8, "LEARNING_RATE": 1e-3, "INK": 1.0, "HALVINGS": 1},
     ),
     "cyclegan": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],

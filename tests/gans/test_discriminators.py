@@ -38,3 +38,14 @@ def test_each_image_is_judged_by_itself():
     network = PatchDiscriminator(3, channels=4)
     x = minigen.randn(3, 16, 16, 3).numpy()
     np.testing.assert_allclose(network(Tensor(x)).numpy()[1:2], network(Tensor(x[1:2])).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_with_norm_a_faint_texture_is_as_plain_as_a_strong_one():
+    """Scaling what enters the first normalised layer changes nothing, but for the eps of the norm."""
+    network = PatchDiscriminator(1, 8, halvings=2, norm=True)
+    network.hidden[0].bias.assign_(np.zeros(8, np.float32))  # then that layer's output scales with the image
+    x = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
+    strong, stronger = network(Tensor(30 * x)).numpy(), network(Tensor(90 * x)).numpy()
+    np.testing.assert_allclose(strong, stronger, atol=1e-3)
+    plain = PatchDiscriminator(1, 8, halvings=2)
+    assert abs(plain(Tensor(30 * x)).numpy() - plain(Tensor(90 * x)).numpy()).max() > 0.1
