@@ -9,9 +9,10 @@ the painted one, and says of each patch whether the two belong together:
     D:  minimise  -log D(x, y) - log(1 - D(x, G(x)))
     G:  minimise  -log D(x, G(x)) + 100 |y - G(x)|
 
-Many pictures have the same drawing. Left alone with the absolute error, G paints what lies in the middle of all of
-them, TODO So a second generator is
-trained beside it, on the same drawings, with the absolute error alone.
+The lines have the colours of the picture: they show the shape, its colour, size and place, and the background's colour,
+but not whether a background without lines is plain, shaded or mottled. Many pictures have the same drawing, and the
+absolute error alone asks for what lies in the middle of them all, which is flat; D knows that there are others. So a
+second generator learns beside the first, from the same drawings, with the absolute error alone.
 """
 
 from __future__ import annotations

@@ -43,11 +43,11 @@ SMALL = {
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
     "pix2pix": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
-        {"CHANNELS": 8, "LEARNING_RATE": 1e-3, "INK": 1.0, "HALVINGS": 1},
+        {"CHANNELS": 8, "LEARNING_RATE": 1e-4, "CRITIC_RATE": 1e-4, "INK": 1.0, "HALVINGS": 1},
     ),
     "cyclegan": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
-        {"CHANNELS": 8, "BLOCKS": 1, "HALVINGS": 1},
+        {"CHANNELS": 8, "BLOCKS": 1, "HALVINGS": 1, "LEARNING_RATE": 1e-4, "CRITIC_RATE": 1e-4},
     ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
     "vqvae": (
