@@ -77,21 +77,31 @@ class DCGANDiscriminator(Module):
         self.spectral = ModuleList([SpectralNorm(layer.weight) for layer in layers])
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.judge(self.features(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer sees: (N, *image_shape) -> (N / pack, features)."""
         if len(x) % self.pack:
             raise ValueError(f"DCGANDiscriminator: {len(x)} images cannot be judged {self.pack} at a time")
         n, height, width, channels = x.shape
         x = x.reshape(n // self.pack, self.pack, height, width, channels).transpose(0, 2, 3, 1, 4)
         h = x.reshape(n // self.pack, height, width, self.pack * channels)
-        weights = [layer.weight for layer in (*self.halve, self.last)]
-        if len(self.spectral):
-            weights = [constrain(weight) for constrain, weight in zip(self.spectral, weights, strict=True)]
         for i, layer in enumerate(self.halve):
             if i > 0 and len(self.norms):
-                h = ops.conv2d(h, weights[i], layer.bias, **layer.settings)
+                h = ops.conv2d(h, self._weight(i), layer.bias, **layer.settings)
                 h = ops.leaky_relu(self.norms[i - 1](h), SLOPE)
             else:
-                h = ops.conv2d_leaky_relu(h, weights[i], layer.bias, **layer.settings, negative_slope=SLOPE)
-        return h.reshape(len(h), -1) @ weights[-1] + self.last.bias
+                h = ops.conv2d_leaky_relu(h, self._weight(i), layer.bias, **layer.settings, negative_slope=SLOPE)
+        return h.reshape(len(h), -1)
+
+    def judge(self, features: Tensor) -> Tensor:
+        """The last layer: -> (N / pack, 1)."""
+        return features @ self._weight(len(self.halve)) + self.last.bias
+
+    def _weight(self, i: int) -> Tensor:
+        """Of layer i, the last one after those that halve."""
+        weight = [*self.halve, self.last][i].weight
+        return self.spectral[i](weight) if len(self.spectral) else weight
 
 
 def _map_shape(whose: str, image_shape: tuple[int, int, int], channels: int, levels: int) -> tuple[int, int, int]:
