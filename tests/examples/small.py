@@ -52,7 +52,7 @@ SMALL = {
         },
     ),
 }
-READ_IMAGES = [name for name in EXAMPLES if "--data" not in SMALL[name][0]]
+READ_IMAGES = [name for name, (arguments, _) in SMALL.items() if "--data" not in arguments]
 START = """
 import sys
 sys.path[:0] = [{root!r}, {examples!r}]
