@@ -42,6 +42,10 @@ SMALL = {
     ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
+    "video_gan": (
+        ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "4"],
+        {"VIDEOS": 8, "HELD_OUT": 4, "FRAMES": 8, "SIDE": 8, "LATENT": 4, "CHANNELS": 4},
+    ),
     "vqvae": (
         ["--steps", "4", "--batch", "4", "--samples", "6"],
         {
