@@ -257,14 +257,12 @@ class Run:
         pool = cupy.get_default_memory_pool()
         return [f"{pool.used_bytes() / 2**20:.0f} of {pool.total_bytes() / 2**20:.0f} MiB"]
 
-    def write_samples(
-        self, images: np.ndarray, rows: dict[str, np.ndarray] | None = None, columns: int = 10, **also: Any
-    ) -> None:
+    def write_samples(self, images: np.ndarray, rows: dict[str, np.ndarray] | None = None, **also: Any) -> None:
         """Writes samples.png (the first 100, or named `rows`), samples.npz (all, uint8, and `also`) and curves.png."""
         if rows is None:
             save_images(images[:100], self.folder / "samples.png")
         else:
-            save_rows(rows, self.folder / "samples.png", columns)
+            save_rows(rows, self.folder / "samples.png")
         np.savez_compressed(self.folder / "samples.npz", images=images, **also)
         save_curves({name: tuple(zip(*p)) for name, p in self.curves.items()}, self.folder / "curves.png")
 

@@ -34,7 +34,7 @@ from minigen.gans import (
     standing,
 )
 from minigen.random import Generator, permutation
-from minigen.viz import image_grid, save_gif
+from minigen.viz import image_grid, save_gif, save_rows
 
 VIDEOS, HELD_OUT = 3000, 500
 FRAMES, SIDE = 16, 16
@@ -128,7 +128,8 @@ def main() -> None:
     sentences = sentences or ["the game is in balance: no sign of collapse or divergence"]
     print("\n".join(sentences))
     rows = {f"{name} {i + 1}": x[i] for name, x in (("real", real), ("GAN", made)) for i in range(min(8, len(x)))}
-    run.write_samples(made.reshape(-1, *made.shape[2:]), rows, columns=FRAMES, videos=made)
+    run.write_samples(made.reshape(-1, *made.shape[2:]), videos=made)  # (N T,H,W,C), (N,T,H,W,C)
+    save_rows(rows, run.folder / "samples.png", columns=FRAMES)
     film = np.stack([image_grid(frame, columns=10) for frame in made[:60].swapaxes(0, 1)])
     save_gif(film.repeat(3, 1).repeat(3, 2), run.folder / "samples.gif", duration=0.08)
     run.write_metrics({**found, "directions": ways, "diagnosis": sentences})
