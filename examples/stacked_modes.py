@@ -117,7 +117,7 @@ def coverage(mode: np.ndarray, count: int) -> tuple[int, float]:
 def main() -> None:
     args = arguments("stacked_modes", __doc__.split("\n")[0], steps=2000, batch=64, samples=100).parse_args()
     if args.batch % 2:
-        raise SystemExit(f"--batch must be even, since PacGAN judges two images at a time, got {args.batch}")
+        raise SystemExit(f"--batch must be an even number, since PacGAN judges two images at a time, not {args.batch}")
     data = load_data(args, multiple_of=2)
     if data.images.shape[-1] != 1 or data.labels is None or len(np.unique(data.labels)) < 2:
         raise SystemExit("--data: needs images of one channel, to be stacked, with labels of two kinds or more")
