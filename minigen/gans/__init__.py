@@ -1,6 +1,6 @@
 """Generative adversarial networks: losses, discriminators, penalties on gradients, and how their game stands."""
 
-from .dcgan import DCGANDiscriminator, DCGANGenerator
+from .dcgan import DCGANDiscriminator, DCGANGenerator, small_weights_
 from .discriminators import PatchDiscriminator
 from .game import diagnose, diversity, gradient_norm, standing
 from .losses import (
@@ -41,6 +41,7 @@ __all__ = [
     "path_lengths",
     "r1_penalty",
     "saturating_generator",
+    "small_weights_",
     "standing",
     "wasserstein_critic",
     "wasserstein_generator",

@@ -13,7 +13,7 @@ import math
 from itertools import pairwise
 
 from .. import ops
-from ..nn import BatchNorm2d, Conv2d, ConvTranspose2d, Linear, Module, ModuleList, SpectralNorm
+from ..nn import BatchNorm2d, Conv2d, ConvTranspose2d, Linear, Module, ModuleList, SpectralNorm, init
 from ..random import Generator, randn
 from ..tensor import Tensor
 
@@ -92,6 +92,17 @@ class DCGANDiscriminator(Module):
             else:
                 h = ops.conv2d_leaky_relu(h, weights[i], layer.bias, **layer.settings, negative_slope=SLOPE)
         return h.reshape(len(h), -1) @ weights[-1] + self.last.bias
+
+
+def small_weights_(network: Module, std: float = 0.02) -> None:
+    """Draws all weights anew from N(0, std^2), as the paper does (section 3).
+
+    What comes before a batch norm gives the same for weights of any size; but the smaller they are, the further a step
+    of Adam turns them, and the sooner the network learns.
+    """
+    for p in network.parameters():
+        if p.ndim > 1:
+            init.normal_(p, std=std)
 
 
 def _map_shape(whose: str, image_shape: tuple[int, int, int], channels: int, levels: int) -> tuple[int, int, int]:

@@ -41,6 +41,10 @@ SMALL = {
         {"LATENT": 4, "CHANNELS": 4, "VAE_CODE": 2, "VAE_NETWORK": {"channels": 8, "multipliers": (1,), "patch": 4}},
     ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
+    "stacked_modes": (
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
+        {"LATENT": 4, "GENERATOR_CHANNELS": 4, "DISCRIMINATOR_CHANNELS": 4, "MEASURED": 50},
+    ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
     "video_gan": (
         ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "4"],

@@ -5,7 +5,7 @@ import pytest
 
 import minigen
 from minigen import Tensor
-from minigen.gans import DCGANDiscriminator, DCGANGenerator
+from minigen.gans import DCGANDiscriminator, DCGANGenerator, small_weights_
 from minigen.nn import functional as F
 
 
@@ -75,6 +75,14 @@ def test_images_that_are_judged_together():
     one.load_state_dict(d.state_dict())
     pairs = np.concatenate([x[0::2], x[1::2]], -1)
     np.testing.assert_allclose(one(Tensor(pairs)).numpy(), logits, rtol=1e-5, atol=1e-6)
+
+
+def test_small_weights():
+    g = DCGANGenerator((28, 28, 1), latent=50)
+    small_weights_(g, std=0.02)
+    for p in (g.first.weight, g.double[0].weight, g.last.weight):
+        assert abs(p.numpy().std() / 0.02 - 1) < 0.1 and abs(p.numpy().mean()) < 0.003
+    assert (g.norms[0].weight.numpy() == 1).all()
 
 
 def test_errors():
