@@ -56,7 +56,7 @@ SMALL = {
         },
     ),
 }
-READ_IMAGES = [name for name in EXAMPLES if "--data" not in SMALL[name][0]]
+READ_IMAGES = [name for name in SMALL if "--data" not in SMALL[name][0]]
 START = """
 import sys
 sys.path[:0] = [{root!r}, {examples!r}]
