@@ -40,6 +40,10 @@ SMALL = {
         ["--steps", "2", "--batch", "4", "--samples", "2"],
         {"LATENT": 4, "CHANNELS": 4, "VAE_CODE": 2, "VAE_NETWORK": {"channels": 8, "multipliers": (1,), "patch": 4}},
     ),
+    "wgan_gp": (
+        ["--steps", "2", "--batch", "4", "--samples", "6"],
+        {"CHANNELS": 4, "CRITIC_STEPS": 1, "WARM_UP": 2, "FIRST_POINT": 1, "MEASURED": 8},
+    ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
     "stacked_modes": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
@@ -61,6 +65,7 @@ SMALL = {
     ),
 }
 READ_IMAGES = [name for name, (arguments, _) in SMALL.items() if "--data" not in arguments]
+READ_IMAGES = [name for name in SMALL if "--data" not in SMALL[name][0]]
 START = """
 import sys
 sys.path[:0] = [{root!r}, {examples!r}]
