@@ -19,13 +19,13 @@ import math
 from pathlib import Path
 
 import numpy as np
-from common import Run, arguments, held_out, in_batches, load_data, report, run_main, through_pca
+from common import Run, arguments, in_batches, load_data, report, run_main, through_pca
 from tqdm import tqdm
 
 import minigen
 from minigen import Tensor, optim
 from minigen.autoencoders import squared_error
-from minigen.data import DataLoader, Dataset, to_float, to_uint8, warp
+from minigen.data import DataLoader, Dataset, held_out, to_float, to_uint8, warp
 from minigen.nn import Module, Parameter, init
 
 HIDDEN, CODE = 256, 32  # the layers: pixels, HIDDEN, CODE, HIDDEN, pixels

@@ -17,7 +17,7 @@ import numpy as np
 
 import minigen
 from minigen import Tensor
-from minigen.data import Dataset, load
+from minigen.data import Dataset, held_out, load
 from minigen.serialization import CheckpointError
 from minigen.viz import save_curves, save_images, save_rows
 
@@ -79,13 +79,6 @@ def load_data(args: argparse.Namespace, multiple_of: int = 1) -> Dataset:
         sys.exit(f"--data: the images must have 1 or 3 channels, got {data.images.shape[-1]}")
     args.digest = f"{zlib.crc32(data.images.tobytes()):08x}"
     return data
-
-
-def held_out(data: Dataset, share: float = 0.2) -> tuple[Dataset, Dataset]:
-    """Training images, and that share of all images (at least one) which no network sees: the same for every seed."""
-    order = np.random.default_rng(0).permutation(len(data))
-    training, test = np.split(order, [len(data) - max(1, round(share * len(data)))])
-    return data.subset(training), data.subset(test)
 
 
 def split(args: argparse.Namespace, data: Dataset, share: float = 0.2) -> tuple[Dataset, Dataset]:

@@ -17,6 +17,7 @@ from .formats import cifar, idx, image_folder, npz
 from .loader import DataLoader, to_float, to_uint8
 from .photos import photograph, photos
 from .shapes import shapes
+from .split import held_out
 
 __all__ = [
     "DataLoader",
@@ -24,6 +25,7 @@ __all__ = [
     "binarise",
     "cifar",
     "digits",
+    "held_out",
     "idx",
     "image_folder",
     "load",

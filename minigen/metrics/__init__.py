@@ -1,20 +1,45 @@
-"""Figures that say how well a model works, and the classical methods that it has to beat."""
+"""Figures that say how well a model works, and the classical methods that it has to beat.
 
+For generated images, start at `Features` and `compare`:
+
+    features = Features(data)
+    figures = compare(features(training_images), features(fakes), features(held_out_images))
+    print(comparison_table(figures))
+"""
+
+from .classes import class_histogram_kl, share_read
+from .compare import compare, comparison_table
+from .features import Features
 from .filters import FILTERS
-from .images import mean_psnr, psnr
+from .frechet import frechet_distance
+from .images import mean_psnr, psnr, ssim
+from .kernel_distance import kernel_distance
+from .manifold import density_coverage, precision_recall
 from .probes import linear_probe, nearest_neighbours
 from .rate_distortion import best_points, jpeg, png_bytes, psnr_gain
 from .reader import Reader
+from .vendi import vendi_score
 
 __all__ = [
     "FILTERS",
+    "Features",
     "Reader",
     "best_points",
+    "class_histogram_kl",
+    "compare",
+    "comparison_table",
+    "density_coverage",
+    "frechet_distance",
     "jpeg",
+    "kernel_distance",
     "linear_probe",
     "mean_psnr",
     "nearest_neighbours",
     "png_bytes",
+    "precision_recall",
     "psnr",
     "psnr_gain",
+    "share_read",
+    "ssim",
+    "vendi_score",
 ]
