@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import minigen
-from minigen import Tensor
+from minigen import Tensor, optim
 from minigen.data import Dataset, held_out, load
 from minigen.serialization import CheckpointError
 from minigen.viz import save_curves, save_images, save_rows
@@ -37,12 +37,22 @@ def at_least(smallest: int) -> Callable[[str], int]:
     return whole_number
 
 
-def arguments(name: str, description: str, steps: int, batch: int, samples: int, data: str = "digits") -> Any:
-    """The command line of every example, as an argparse parser; an example may add to it."""
+def arguments(
+    name: str,
+    description: str,
+    steps: int,
+    batch: int,
+    samples: int,
+    data: str = "digits",
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """The command line of every example, as an argparse parser; an example may add to it.
+
+    `choices` are all that --data may be, for an example that makes its data itself.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument(
-        "--data", default=data, help="'digits', 'photos', 'shapes', a folder of images, or an .npz, MNIST or CIFAR file"
-    )
+    files = "'digits', 'photos', 'shapes', a folder of images, or an .npz, MNIST or CIFAR file"
+    parser.add_argument("--data", default=data, choices=choices, help="what to learn" if choices else files)
     parser.add_argument("--steps", type=at_least(1), default=steps, help="training steps")
     parser.add_argument("--batch", type=at_least(1), default=batch, help="images in a step")
     parser.add_argument("--seed", type=at_least(0), default=0)
@@ -54,18 +64,23 @@ def arguments(name: str, description: str, steps: int, batch: int, samples: int,
     return parser
 
 
-def load_data(args: argparse.Namespace, multiple_of: int = 1) -> Dataset:
-    """The images that --data names, whose sides must be multiples of that.
-
-    Bad input, or a --device that is not there, ends the program with one sentence. On a GPU, tensor cores may round.
-    Adds `args.digest`, which tells whether a run is resumed on the same images.
-    """
+def use_device(args: argparse.Namespace) -> None:
+    """A --device that is not there ends the program with one sentence. On a GPU, tensor cores may round."""
     try:
         minigen.tensor(0.0, device=args.device)
     except RuntimeError as error:
         sys.exit(str(error))
     if args.device == "cuda":
         minigen.float32_matmul_precision("high")
+
+
+def load_data(args: argparse.Namespace, multiple_of: int = 1) -> Dataset:
+    """The images that --data names, whose sides must be multiples of that.
+
+    Bad input, or a --device that is not there, ends the program with one sentence.
+    Adds `args.digest`, which tells whether a run is resumed on the same images.
+    """
+    use_device(args)
     try:
         data = load(args.data)
     except (OSError, ValueError, ImportError) as error:
@@ -94,6 +109,14 @@ def split(args: argparse.Namespace, data: Dataset, share: float = 0.2) -> tuple[
 def load_split(args: argparse.Namespace, multiple_of: int = 1, share: float = 0.2) -> tuple[Dataset, Dataset]:
     """The images that --data names, as `load_data` and `split` give them."""
     return split(args, load_data(args, multiple_of), share)
+
+
+def descend(optimizer: optim.Optimizer, loss: Tensor) -> float:
+    """A step down the loss's gradient; gives the loss."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
 def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str = "cpu", size: int = 250) -> np.ndarray:

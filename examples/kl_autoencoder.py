@@ -18,7 +18,7 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, in_batches, load_split, report, run_main, through_pca
+from common import Run, arguments, descend, in_batches, load_split, report, run_main, through_pca
 
 import minigen
 from minigen import Tensor, optim
@@ -79,13 +79,6 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, KLAutoenco
             judgement = hinge_discriminator(discriminator(x), discriminator(y.detach()))
             run.log(discriminator=descend(critic, judgement))
     return run, autoencoder, ema, generator
-
-
-def descend(optimizer: optim.Optimizer, loss: Tensor) -> float:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
 
 
 def bicubic(images: np.ndarray, numbers: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
     save_images(samples, "samples.png")  # uint8, or floats in [-1, 1]; (N, H, W, C)
     save_rows({"originals": x, "reconstructions": y}, "rows.png")
+    save_gif(frames, "film.gif", duration=0.1)
     save_curves({"train": train_losses, "test": (steps, test_losses)}, "curves.png", title="VAE")
     graph(loss).save("loss.svg")  # or print(graph(loss).source), or .save("loss.dot")
 
@@ -101,6 +102,29 @@ def save_rows(rows: Mapping[str, Any], path: str | os.PathLike, columns: int = 1
             middle = (margin - 2 * scale, top + height // 2)
             ImageDraw.Draw(picture).text(middle, name, fill="black", anchor="rm", font=font)
     picture.save(path, format="PNG")
+
+
+def save_gif(frames: Any, path: str | os.PathLike, duration: float = 0.1) -> None:
+    """Writes an animation that begins again when it has ended.
+
+    frames:   (T, H, W), (T, H, W, 1) or (T, H, W, 3), values as in `image_grid`; colours are rounded to 256 of them,
+              which all frames share
+    duration: seconds that each frame is shown, a multiple of 0.01
+    """
+    if Path(path).suffix.lower() != ".gif":
+        raise ValueError(f"save_gif: writes GIF files, so the path must end in .gif, got {str(path)!r}")
+    if not duration >= 0.01:
+        raise ValueError(f"save_gif: duration must be at least 0.01 seconds, got {duration}")
+    pillow = require("PIL.Image", "Pillow", "save_gif")
+    film = image_grid(frames, columns=1, padding=0)  # (T H, W, C), one above the other
+    count, plain = len(frames), pillow.Dither.NONE
+    if film.shape[-1] == 1:
+        pictures = [pillow.fromarray(frame) for frame in np.split(film[..., 0], count)]
+    else:
+        palette = pillow.fromarray(film).quantize(256)
+        pictures = [pillow.fromarray(frame).quantize(palette=palette, dither=plain) for frame in np.split(film, count)]
+    first, *others = pictures
+    first.save(path, format="GIF", save_all=True, append_images=others, duration=round(1000 * duration), loop=0)
 
 
 def save_curves(curves: Mapping[str, Any], path: str | os.PathLike, title: str | None = None) -> None:

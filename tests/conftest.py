@@ -30,6 +30,14 @@ def pytest_configure(config):
             raise pytest.UsageError(f"--device cuda: {error}") from error
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """What is kept between runs, such as learned features, goes to a folder of these tests, not to the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def cupy(request):
     """CuPy, or its stand-in, which runs the kernels on the CPU: whichever `import cupy` gives from now on."""

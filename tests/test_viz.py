@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigen
-from minigen.viz import Graph, graph, image_grid, save_curves, save_images, save_rate_distortion, save_rows
+from minigen.viz import Graph, graph, image_grid, save_curves, save_gif, save_images, save_rate_distortion, save_rows
 
 # Grids
 
@@ -125,6 +125,40 @@ def test_save_rows_refuses(tmp_path, rows, options, words):
     with pytest.raises(ValueError, match=r"save_rows: .*must end in \.png, got .*rows\.jpg"):
         save_rows({"a": np.zeros((1, 4, 4))}, tmp_path / "rows.jpg")
     assert not list(tmp_path.iterdir())
+
+
+# Animations
+
+
+def test_an_animation_reads_back_with_its_frames_and_times(tmp_path):
+    pillow = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (100, 3))
+    grey, coloured = rng.integers(0, 256, (5, 6, 7)), colours[rng.integers(0, 100, (5, 6, 7))]
+    for frames in (grey, grey[..., None], coloured):
+        frames = frames.astype(np.uint8)
+        save_gif(frames, tmp_path / "film.gif", duration=0.25)
+        with pillow.open(tmp_path / "film.gif") as film:
+            assert film.n_frames == 5 and film.info["loop"] == 0
+            for i, frame in enumerate(frames):
+                film.seek(i)
+                assert film.info["duration"] == 250
+                np.testing.assert_array_equal(
+                    np.asarray(film.convert("RGB")), np.broadcast_to(frame.reshape(6, 7, -1), (6, 7, 3))
+                )
+
+
+def test_save_gif_takes_floats_and_refuses(tmp_path):
+    pillow = pytest.importorskip("PIL.Image")
+    save_gif(np.array([-1.0, 1.0]).reshape(2, 1, 1), tmp_path / "film.gif")
+    with pillow.open(tmp_path / "film.gif") as film:
+        assert film.n_frames == 2
+    with pytest.raises(ValueError, match=r"save_gif: .*must end in \.gif, got .*film\.png"):
+        save_gif(np.zeros((2, 4, 4)), tmp_path / "film.png")
+    with pytest.raises(ValueError, match=r"save_gif: duration must be at least 0\.01 seconds, got 0"):
+        save_gif(np.zeros((2, 4, 4)), tmp_path / "film.gif", duration=0)
+    with pytest.raises(ValueError, match="got shape"):
+        save_gif(np.zeros((2, 4)), tmp_path / "film.gif")
 
 
 # Curves
@@ -361,6 +395,7 @@ def test_a_missing_program_is_named_and_nothing_written(tmp_path, monkeypatch):
     [
         ("PIL.Image", "Pillow", lambda path: save_images(np.zeros((1, 2, 2)), path)),
         ("PIL.Image", "Pillow", lambda path: save_rows({"a": np.zeros((1, 2, 2))}, path)),
+        ("PIL.Image", "Pillow", lambda path: save_gif(np.zeros((1, 2, 2)), path.with_suffix(".gif"))),
         ("matplotlib", "matplotlib", lambda path: save_curves({"a": [1.0]}, path)),
         ("matplotlib", "matplotlib", lambda path: save_rate_distortion({"a": [(1, 2.0)]}, path, pixels=4)),
         ("graphviz", "graphviz", lambda path: Graph("digraph {}").save(path)),

@@ -15,6 +15,7 @@ from .base import Dataset
 from .datasets import digits, load
 from .formats import cifar, idx, image_folder, npz
 from .loader import DataLoader, to_float, to_uint8
+from .outlines import outlines
 from .photos import photograph, photos
 from .shapes import shapes
 from .split import held_out
@@ -30,6 +31,7 @@ __all__ = [
     "image_folder",
     "load",
     "npz",
+    "outlines",
     "photograph",
     "photos",
     "shapes",

@@ -16,12 +16,14 @@ from .losses import (
     wasserstein_generator,
 )
 from .penalties import PathLengthPenalty, gradient_penalty, path_lengths, r1_penalty
+from .translation import UNetGenerator
 
 __all__ = [
     "DCGANDiscriminator",
     "DCGANGenerator",
     "PatchDiscriminator",
     "PathLengthPenalty",
+    "UNetGenerator",
     "adaptive_weight",
     "diagnose",
     "diversity",

@@ -17,8 +17,8 @@ def class_histogram_kl(read: Any, reference: Any, classes: Any = None) -> float:
     Samples of the same distribution have about (classes - 1) / 2N on average, not 0.
     """
     read, reference = np.asarray(read), np.asarray(reference)
-    classes = np.unique(reference) if classes is None else np.unique(classes)
-    for name, labels in (("read", read), ("reference", reference)):
+    classes = np.unique(reference if classes is None else classes)
+    for name, labels in (("reference", reference), ("read", read)):
         if labels.ndim != 1 or not labels.size:
             raise ValueError(f"class_histogram_kl: {name} must be (N,) with N >= 1, got shape {labels.shape}")
         if not np.isin(labels, classes).all():

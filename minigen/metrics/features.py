@@ -71,7 +71,8 @@ class Features:
 
     def read(self, images: np.ndarray) -> np.ndarray:
         """The most likely label of each image: (N,)."""
-        return self.classifier.values["label"][self.probabilities(images).argmax(1)]
+        chosen = self.probabilities(images).argmax(1)
+        return self.classifier.values["label"][chosen]
 
     def attributes(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """The most likely value of each attribute, as the data set numbers them: name -> (N,)."""

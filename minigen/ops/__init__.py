@@ -46,6 +46,7 @@ from .elementwise import (
 )
 from .index import embedding, gather
 from .linalg import einsum, matmul, norm
+from .modulated import modulated_conv2d
 from .noise import add_noise, ddim_step, ddpm_step
 from .normalization import batch_norm, group_norm, group_norm_silu, instance_norm, layer_norm
 from .reduce import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, sum, var
@@ -130,6 +131,7 @@ __all__ = [
     "mean",
     "min",
     "minimum",
+    "modulated_conv2d",
     "multiply",
     "negative",
     "norm",

@@ -8,7 +8,8 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "common")
-# For each example: its arguments, and what to set in it, so that it takes seconds on the emulator.
+# For each example: its arguments, and what to set in it, so that it takes seconds on the emulator. One that makes its
+# data itself names them here, with --data; all others get 12 small images.
 SMALL = {
     "autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {}),
     "features": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 1}),
@@ -23,6 +24,10 @@ SMALL = {
             "NETWORK": {"channels": 8, "patch": 2},
         },
     ),
+    "gan": (
+        ["--data", "both", "--steps", "4", "--batch", "4", "--samples", "20"],
+        {"WIDTH": 8, "FRAMES": 2, "POINTS": 4, "FIELD": 5},
+    ),
     "kl_autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {"NETWORK": {"channels": 8, "patch": 2}}),
     "denoising": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
@@ -30,6 +35,10 @@ SMALL = {
             "AUTOENCODER": {"channels": 8, "multipliers": (1, 2), "blocks": 1, "patch": 2},
             "TUNING_IMAGES": 1,
         },
+    ),
+    "dcgan": (
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
+        {"LATENT": 4, "CHANNELS": 4, "VAE_CODE": 2, "VAE_NETWORK": {"channels": 8, "multipliers": (1,), "patch": 4}},
     ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
@@ -43,6 +52,7 @@ SMALL = {
         },
     ),
 }
+READ_IMAGES = [name for name in EXAMPLES if "--data" not in SMALL[name][0]]
 START = """
 import sys
 sys.path[:0] = [{root!r}, {examples!r}]
@@ -81,7 +91,7 @@ def run_script(name, data, script, before=""):
         examples=str(ROOT / "examples"),
         name=name,
         settings=settings,
-        fixed=["--data", str(data), *arguments],
+        fixed=[*(["--data", str(data)] if name in READ_IMAGES else []), *arguments],
     )
     done = subprocess.run([sys.executable, "-c", before + start + script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

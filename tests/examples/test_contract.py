@@ -10,7 +10,7 @@ import pytest
 
 import minigen
 
-from .small import EXAMPLES, SMALL, run_script, write_data
+from .small import EXAMPLES, READ_IMAGES, SMALL, run_script, write_data
 
 for module in ("tqdm", "matplotlib", "PIL", "sklearn", "skimage", "constriction"):
     pytest.importorskip(module)
@@ -93,7 +93,7 @@ def test_resuming_with_other_settings_is_refused_and_an_earlier_run_is_kept(done
     assert kept == again
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", READ_IMAGES)
 def test_images_that_will_not_do_are_one_sentence_before_any_training(name, tmp_path):
     np.savez(tmp_path / "four channels.npz", images=np.zeros((12, 8, 8, 4), np.uint8), labels=np.arange(12) % 3)
     script = f"print('-- code', run({str(tmp_path / 'out')!r}))"

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from minigen.metrics import mean_psnr, psnr
+from minigen.metrics import mean_psnr, psnr, ssim
 
 
 def test_psnr_is_ten_times_the_logarithm_of_peak_squared_over_the_mean_squared_error():
@@ -43,3 +43,28 @@ def test_mean_psnr_is_the_mean_of_each_images_after_clipping():
     for images in ([np.uint8(255 * a)], [a]), ([a], [np.uint8(255 * a)]):
         with pytest.raises(TypeError, match=r"floating-point images in \[0, 1\], got uint8"):
             mean_psnr(*images)
+
+
+def test_ssim_of_equal_images_is_1_and_falls_with_noise():
+    pytest.importorskip("skimage")
+    rng = np.random.default_rng(0)
+    for shape in ((3, 16, 20, 3), (2, 8, 8, 1)):  # the second is smaller than a window
+        a = rng.integers(0, 256, shape, dtype=np.uint8)
+        little, much = (np.clip(a + rng.normal(0, s, shape), 0, 255).astype(np.uint8) for s in (10, 60))
+        assert ssim(a, a) == 1
+        assert 1 > ssim(little, a) > ssim(much, a) > 0
+        assert ssim(little, a) == pytest.approx(ssim(a, little))
+
+
+def test_ssim_by_the_formula_where_nothing_varies():
+    a, b = np.full((1, 16, 16, 1), 100, np.uint8), np.full((1, 16, 16, 1), 150, np.uint8)
+    c = (0.01 * 255) ** 2  # Wang et al. 2004, eq. 13, of constant images
+    assert ssim(a, b) == pytest.approx((2 * 100 * 150 + c) / (100**2 + 150**2 + c))
+
+
+def test_ssim_refuses():
+    a = np.zeros((2, 16, 16, 1), np.uint8)
+    with pytest.raises(ValueError, match=r"needs two sets of images \(N, H, W, C\), got \(2, 16, 16, 1\) and"):
+        ssim(a, a[:1])
+    with pytest.raises(TypeError, match="needs uint8 images, got float32 and uint8"):
+        ssim(np.float32(a), a)

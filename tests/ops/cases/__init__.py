@@ -19,7 +19,20 @@ derivatives of first and second order, views, arguments of mixed dtypes, and mut
 without gradient, write `@case("argmax", differentiable=False)` and name it in `test_registry.py`.
 """
 
-from . import activation, attention, conv, elementwise, index, linalg, losses, noise, normalization, reduce, resample
+from . import (
+    activation,
+    attention,
+    conv,
+    elementwise,
+    index,
+    linalg,
+    losses,
+    modulated,
+    noise,
+    normalization,
+    reduce,
+    resample,
+)
 from . import shape as _shape
 from .drawing import CASES, Case, Draws, Example, case, examples_of
 
