@@ -1,4 +1,4 @@
-"""Augmentation inside the game: D sees real and generated images alike only after a random change that is differentiable.
+"""Augmentation inside the game: D sees real and generated images alike only after random, differentiable changes.
 
 A D that has seen the real images too often knows them by heart, and then has nothing to teach. If it never sees an
 unchanged image it cannot, and because the generated ones are changed by the same lot, G need not make changed ones.
@@ -87,19 +87,22 @@ class AdaptiveProbability:
 
     def __init__(self, target: float = 0.6, images: int = 100_000, every: int = 4):
         self.target, self.images, self.every = target, images, every
-        self.p, self.r, self.signs = 0.0, 0.0, []  # type: float, float, list[float]
+        self.p, self.r = 0.0, 0.0
+        self.sum, self.batches = 0.0, 0  # of the signs, and over how many batches, since the last step of p
 
     def update(self, real: Tensor) -> None:
         """Takes in D's logits for a batch of real images, as augmented as D saw them."""
         logits = real.numpy()
-        self.signs.append(float(np.sign(logits).mean()))
-        if len(self.signs) == self.every:
-            self.r, self.signs = float(np.mean(self.signs)), []
+        self.sum, self.batches = self.sum + float(np.sign(logits).mean()), self.batches + 1
+        if self.batches == self.every:
+            self.r = self.sum / self.every
             step = float(np.sign(self.r - self.target)) * self.every * len(logits) / self.images
             self.p = min(max(self.p + step, 0.0), 1.0)
+            self.sum, self.batches = 0.0, 0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"p": self.p, "r": self.r, "signs": list(self.signs)}
+        return {"p": self.p, "r": self.r, "sum": self.sum, "batches": self.batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.p, self.r, self.signs = float(state["p"]), float(state["r"]), [float(s) for s in state["signs"]]
+        self.p, self.r, self.sum = (float(state[name]) for name in ("p", "r", "sum"))
+        self.batches = int(state["batches"])

@@ -1,4 +1,4 @@
-"""Projection: the w from which a generator makes an image it is shown (Karras et al. 2020, section 5 and appendix D)."""
+"""Projection: the w of which a generator makes an image it is shown (Karras et al. 2020, section 5, appendix D)."""
 
 from __future__ import annotations
 

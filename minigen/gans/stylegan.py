@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from .. import ops, random
 from ..nn import Module, ModuleList
-from ..nn.blocks import depth_to_space, space_to_depth
 from ..random import Generator
 from ..tensor import Tensor
 from .equalised import GAIN, SLOPE, EqualisedConv2d, EqualisedLinear, constant, normal
@@ -43,30 +43,27 @@ def _taps(x: Tensor, gain: float) -> Tensor:
     return Tensor((gain * TAPS).astype(x.dtype)).to(x.device)
 
 
-def resolutions(image_shape: Sequence[int], patch: int) -> list[tuple[int, int]]:
+def resolutions(image_shape: Sequence[int]) -> list[tuple[int, int]]:
     """(height, width) of the feature maps, the smallest first: doubled each time, the shorter side from 4 to 7 on."""
-    sizes = [(int(image_shape[0]) // patch, int(image_shape[1]) // patch)]
+    sizes = [(int(image_shape[0]), int(image_shape[1]))]
     while min(sizes[0]) >= 8 and sizes[0][0] % 2 == sizes[0][1] % 2 == 0:
         sizes.insert(0, (sizes[0][0] // 2, sizes[0][1] // 2))
     return sizes
 
 
 class MappingNetwork(Module):
-    """z (N, z_dim) ~ N(0, 1) -> w (N, w_dim): a few dense layers, which learn a hundred times slower than the others.
+    """z (N, z_dim) ~ N(0, 1) -> w (N, w_dim): a few dense layers, which learn more slowly than all others.
 
     In w the factors of variation need not fill a ball evenly as they must in z, so they can be straight and apart
     (Karras et al. 2019, section 4). z is first scaled to the length sqrt(z_dim).
     """
 
-    def __init__(self, z_dim: int, w_dim: int, layers: int = 4, learning_rate: float = 0.01):
+    def __init__(self, z_dim: int, w_dim: int, layers: int, learning_rate: float):
         super().__init__()
         widths = [z_dim] + [w_dim] * layers
         self.z_dim = z_dim
         self.layers = ModuleList(
-            [
-                EqualisedLinear(a, b, activation=True, learning_rate=learning_rate)
-                for a, b in zip(widths[:-1], widths[1:], strict=True)
-            ]
+            [EqualisedLinear(a, b, activation=True, learning_rate=learning_rate) for a, b in pairwise(widths)]
         )
 
     def forward(self, z: Tensor) -> Tensor:
@@ -77,7 +74,7 @@ class MappingNetwork(Module):
 
 
 class ModulatedConv2d(Module):
-    """x (N, H, W, in), w (N, w_dim) -> (N, H, W, out): a convolution whose weight is another for each image (eq. 1-3)."""
+    """x (N, H, W, in), w (N, w_dim) -> (N, H, W, out): each image has its own weight (eq. 1 to 3)."""
 
     def __init__(self, w_dim: int, in_channels: int, out_channels: int, kernel_size: int, demodulate: bool = True):
         super().__init__()
@@ -87,12 +84,8 @@ class ModulatedConv2d(Module):
         self.demodulate, self.padding = demodulate, kernel_size // 2
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        n, weight, style = len(x), self.weight * self.scale, self.style(w)
-        y = ops.conv2d(x * style.reshape(n, 1, 1, -1), weight, padding=self.padding)
-        if not self.demodulate:
-            return y
-        d = ((style * style) @ (weight * weight).sum((0, 1)) + 1e-8) ** -0.5  # (N,in) @ (in,out) -> (N,out)
-        return y * (d * GAIN).reshape(n, 1, 1, -1)
+        weight = self.weight * self.scale
+        return ops.modulated_conv2d(x, weight, self.style(w), self.demodulate, padding=self.padding)
 
 
 class StyledLayer(Module):
@@ -109,7 +102,7 @@ class StyledLayer(Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         y = self.conv(upsample(x) if self.up else x, w)
-        return ops.leaky_relu(y + (self.strength * noise + self.bias), SLOPE)
+        return ops.leaky_relu(y + (self.strength * noise + self.bias), SLOPE) * GAIN
 
 
 class SynthesisNetwork(Module):
@@ -120,27 +113,24 @@ class SynthesisNetwork(Module):
     a to_rgb shares its own with the next resolution's first layer.
     """
 
-    def __init__(
-        self, w_dim: int, sizes: Sequence[tuple[int, int]], channels: Sequence[int], out_channels: int, patch: int
-    ):
+    def __init__(self, w_dim: int, sizes: Sequence[tuple[int, int]], channels: Sequence[int], out_channels: int):
         super().__init__()
-        self.patch = patch
         self.sizes, self.layers = list(sizes), 2 * len(sizes)
         self.constant = normal(1, *sizes[0], channels[0])
         widths = zip([channels[0], *channels[:-1]], channels, strict=True)
         self.first = ModuleList([StyledLayer(w_dim, a, b, up=i > 0) for i, (a, b) in enumerate(widths)])
         self.second = ModuleList([StyledLayer(w_dim, c, c) for c in channels[1:]])
-        self.to_rgb = ModuleList([ModulatedConv2d(w_dim, c, patch**2 * out_channels, 1, demodulate=False) for c in channels])
+        self.to_rgb = ModuleList([ModulatedConv2d(w_dim, c, out_channels, 1, demodulate=False) for c in channels])
         self.bias = constant(0, out_channels)
 
     def forward(self, w: Tensor, noise: Sequence[Tensor]) -> Tensor:
         x = ops.broadcast_to(self.constant, (len(w), *self.constant.shape[1:]))
         x = self.first[0](x, w[:, 0], noise[0])
-        image = depth_to_space(self.to_rgb[0](x, w[:, 1]), self.patch) + self.bias
+        image = self.to_rgb[0](x, w[:, 1]) + self.bias
         for i in range(1, len(self.sizes)):
             x = self.first[i](x, w[:, 2 * i - 1], noise[2 * i - 1])
             x = self.second[i - 1](x, w[:, 2 * i], noise[2 * i])
-            image = upsample(image) + depth_to_space(self.to_rgb[i](x, w[:, 2 * i + 1]), self.patch)
+            image = upsample(image) + self.to_rgb[i](x, w[:, 2 * i + 1])
         return image
 
     def draw_noise(self, n: int, generator: Generator) -> list[Tensor]:
@@ -150,21 +140,25 @@ class SynthesisNetwork(Module):
 
 
 class StyleGenerator(Module):
-    """z (N, z_dim) -> images (N, H, W, C): the mapping and the synthesis network. image_shape: (H, W, C)."""
+    """z (N, z_dim) -> images (N, H, W, C): the mapping and the synthesis network.
+
+    image_shape: (H, W, C); channels: of the feature maps, the smallest resolution first; mapping: its layers, and
+    mapping_rate: how fast they learn beside all others (0.01 in the paper, whose runs are a thousand times as long)
+    """
 
     def __init__(
         self,
         image_shape: Sequence[int],
         channels: Sequence[int],
-        patch: int = 1,
         z_dim: int = 64,
         w_dim: int = 64,
         mapping: int = 2,
+        mapping_rate: float = 0.1,
     ):
         super().__init__()
-        sizes = resolutions(image_shape, patch)
-        self.mapping = MappingNetwork(z_dim, w_dim, mapping)
-        self.synthesis = SynthesisNetwork(w_dim, sizes, widths(channels, len(sizes)), image_shape[-1], patch)
+        sizes = resolutions(image_shape)
+        self.mapping = MappingNetwork(z_dim, w_dim, mapping, mapping_rate)
+        self.synthesis = SynthesisNetwork(w_dim, sizes, widths(channels, len(sizes)), image_shape[-1])
 
     def forward(self, z: Tensor, generator: Generator) -> Tensor:
         return self.synthesis(self.styles(z), self.synthesis.draw_noise(len(z), generator))
@@ -192,15 +186,14 @@ def widths(channels: Sequence[int], count: int) -> list[int]:
     return [*[channels[0]] * (count - len(channels)), *channels][-count:]
 
 
-def mix(coarse: Tensor, fine: Tensor, crossover: Tensor | int) -> Tensor:
+def mix(coarse: Tensor, fine: Tensor, crossover: np.ndarray | int) -> Tensor:
     """w of both (N, layers, w_dim): the layers before `crossover` from `coarse`, those from there on from `fine`.
 
     crossover: a layer's number, or one for each image (N,). (Style mixing: Karras et al. 2019, section 3.1.)
     """
-    layer = np.arange(coarse.shape[1])
-    cut = crossover.numpy() if isinstance(crossover, Tensor) else np.full(len(coarse), crossover)
-    from_coarse = Tensor(layer < cut[:, None]).to(coarse.device)
-    return ops.where(from_coarse.reshape(*from_coarse.shape, 1), coarse, fine)
+    n, layers, _ = coarse.shape
+    from_coarse = np.arange(layers) < np.broadcast_to(crossover, n)[:, None]
+    return ops.where(Tensor(from_coarse[..., None]).to(coarse.device), coarse, fine)
 
 
 class ResidualDown(Module):
@@ -238,18 +231,18 @@ class StyleDiscriminator(Module):
     image_shape: (H, W, C); channels: smallest resolution first, as in the generator.
     """
 
-    def __init__(self, image_shape: Sequence[int], channels: Sequence[int], patch: int = 1):
+    def __init__(self, image_shape: Sequence[int], channels: Sequence[int]):
         super().__init__()
-        self.patch, sizes = patch, resolutions(image_shape, patch)
+        sizes = resolutions(image_shape)
         down = widths(channels, len(sizes))[::-1]
-        self.from_rgb = EqualisedConv2d(patch**2 * image_shape[-1], down[0], 1)
-        self.blocks = ModuleList([ResidualDown(a, b) for a, b in zip(down[:-1], down[1:], strict=True)])
+        self.from_rgb = EqualisedConv2d(image_shape[-1], down[0], 1)
+        self.blocks = ModuleList([ResidualDown(a, b) for a, b in pairwise(down)])
         self.conv = EqualisedConv2d(down[-1] + 1, down[-1], 3)
         self.hidden = EqualisedLinear(sizes[0][0] * sizes[0][1] * down[-1], down[-1], activation=True)
         self.last = EqualisedLinear(down[-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.from_rgb(space_to_depth(x, self.patch))
+        x = self.from_rgb(x)
         for block in self.blocks:
             x = block(x)
         x = self.conv(minibatch_stddev(x))
