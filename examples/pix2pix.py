@@ -10,16 +10,17 @@ the painted one, and says of each patch whether the two belong together:
     G:  minimise  -log D(x, G(x)) + 100 |y - G(x)|
 
 Many pictures have the same drawing. Left alone with the absolute error, G paints what lies in the middle of all of
-them, muddy shapes on grey; D knows that there are no such pictures, and G has to choose. So a second generator is
+them, TODO So a second generator is
 trained beside it, on the same drawings, with the absolute error alone.
 """
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
-from common import Run, arguments, descend, in_batches, load_split, run_main
+from common import Run, arguments, descend, in_batches, load_data, report, run_main, split
 
 import minigen
 from minigen import Tensor, ops, optim
@@ -27,28 +28,29 @@ from minigen.data import DataLoader, outlines, to_float, to_uint8
 from minigen.gans import (
     PatchDiscriminator,
     UNetGenerator,
+    diagnose,
+    diversity,
     minimax_discriminator,
     non_saturating_generator,
     standing,
 )
-
-# METRICS
+from minigen.metrics import Features, compare, comparison_table
 from minigen.nn import functional as F
 
 L1_WEIGHT = 100.0
 CHANNELS = 32
-DRAWN = ("shape", "size", "position")  # the attributes of `shapes` that a drawing shows
-BALANCED = "the game is in balance: no sign of collapse or divergence"
+LEARNING_RATE, CRITIC_RATE = 4e-3, 4e-4
+DRAWN = ("shape", "colour", "size", "position")  # the attributes of `shapes` that a drawing shows
 
 
 def halvings(images: np.ndarray) -> int:
-    """How often the generator halves images: as often as their sides can be, but at most four times."""
-    return next(n for n in (4, 3, 2) if not any(side % 2**n for side in images.shape[1:3]))
+    """How often the generator halves images: three times, or twice if their sides are no larger multiples of 8."""
+    return 3 if all(side % 8 == 0 and side > 8 for side in images.shape[1:3]) else 2
 
 
 def make_generator(args: argparse.Namespace, images: np.ndarray) -> tuple[UNetGenerator, optim.Adam, optim.CosineLR]:
     generator = UNetGenerator(images.shape[-1], images.shape[-1], CHANNELS, halvings(images)).to(args.device)
-    optimizer = optim.Adam(generator.parameters(), lr=1e-3, betas=(0.5, 0.999))
+    optimizer = optim.Adam(generator.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.999))
     return generator, optimizer, optim.CosineLR(optimizer, args.steps)
 
 
@@ -57,7 +59,7 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNetGenera
     G, optimizer, schedule = make_generator(args, images)
     plain, plain_optimizer, plain_schedule = make_generator(args, images)  # learns from the absolute error alone
     D = PatchDiscriminator(2 * images.shape[-1], CHANNELS, halvings=1).to(args.device)
-    critic = optim.Adam(D.parameters(), lr=4e-4, betas=(0.5, 0.999))
+    critic = optim.Adam(D.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.999))
     batches = DataLoader(outlines(images), images, batch_size=args.batch, seed=args.seed, device=args.device)
     run = Run(
         args,
@@ -95,18 +97,50 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNetGenera
     return run, G, plain
 
 
+def kept(features: Features, images: np.ndarray, true: dict[str, np.ndarray]) -> dict[str, float]:
+    """The share of images in which each drawn attribute is read as what was drawn, and in which all are."""
+    read = features.attributes(images)
+    right = {name: read[name] == true[name] for name in DRAWN}
+    right["all of them"] = np.all(list(right.values()), axis=0)
+    return {name: float(x.mean()) for name, x in right.items()}
+
+
 def main() -> None:
     args = arguments("pix2pix", __doc__.split("\n")[0], steps=3000, batch=16, samples=200, data="shapes").parse_args()
-    training, test = load_split(args, multiple_of=4)
-    if min(test.images.shape[1:3]) < 8:
-        raise SystemExit(f"--data: D needs images of at least 8 x 8 pixels, got {test.images.shape[1:3]}")
+    data = load_data(args, multiple_of=4)
+    if min(data.images.shape[1:3]) < 8:
+        raise SystemExit(f"--data: the networks need images of at least 8 x 8 pixels, got {data.images.shape[1:3]}")
+    training, test = split(args, data)
     run, G, plain = train(args, training.images)
+
     drawings = outlines(test.images)
-    painted, muddy = (to_uint8(in_batches(g, to_float(drawings), args.device)) for g in (G, plain))
-    rows = {"drawing": drawings, "L1 alone": muddy, "Pix2Pix": painted}
-    rows["true picture"] = test.images
+    painted, flat = (to_uint8(in_batches(g, to_float(drawings), args.device)) for g in (G, plain))
+    rows = {"drawing": drawings, "L1 alone": flat, "Pix2Pix": painted, "true picture": test.images}
     also = {} if test.labels is None else {"labels": test.labels[: args.samples]}
     run.write_samples(painted[: args.samples], {name: images[:20] for name, images in rows.items()}, **also)
+
+    features = Features(data)
+    real, floor = features(training.images), features(test.images)
+    quality = {name: compare(real, features(x), floor) for name, x in (("Pix2Pix", painted), ("L1 alone", flat))}
+    for name, figures in quality.items():
+        print(f"{name}\n{comparison_table(figures)}")
+    varied = diversity(test.images.reshape(len(test), -1), painted.reshape(len(test), -1)) if len(test) > 1 else None
+    said = diagnose(run.curves, diversity=varied) or ["the game is in balance: no sign of collapse or divergence"]
+    print("\n".join(said))
+    metrics: dict[str, Any] = {"quality": quality, "diversity": varied, "diagnosis": said}
+
+    ours, theirs = quality["Pix2Pix"]["kid"], quality["L1 alone"]["kid"]
+    shown = [
+        ("KID of Pix2Pix", ours, "<=", theirs, f"L1 alone: {theirs:.3g}, real: {quality['Pix2Pix']['floor_kid']:.2g}")
+    ]
+    if data.name == "shapes" and data.attributes is not None:
+        sets = {"Pix2Pix": painted, "L1 alone": flat, "true picture": test.images}
+        metrics["kept"] = found = {name: kept(features, x, test.attributes) for name, x in sets.items()}
+        for name, share in found["Pix2Pix"].items():
+            beside = ", ".join(f"{which}: {found[which][name]:.4g}" for which in ("L1 alone", "true picture"))
+            shown.append((f"kept of what was drawn, {name}", share, ">=", 0.95, beside))
+    run.write_metrics(metrics)
+    report(shown, args.check)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from .outlines import outlines
 from .photos import photograph, photos
 from .shapes import shapes
 from .split import held_out
+from .video import moving_shapes
 
 __all__ = [
     "DataLoader",
@@ -30,6 +31,7 @@ __all__ = [
     "idx",
     "image_folder",
     "load",
+    "moving_shapes",
     "npz",
     "outlines",
     "photograph",

@@ -17,6 +17,7 @@ from .losses import (
 )
 from .penalties import PathLengthPenalty, gradient_penalty, path_lengths, r1_penalty
 from .translation import UNetGenerator
+from .vgan import VGANDiscriminator, VGANGenerator
 
 __all__ = [
     "DCGANDiscriminator",
@@ -24,6 +25,8 @@ __all__ = [
     "PatchDiscriminator",
     "PathLengthPenalty",
     "UNetGenerator",
+    "VGANDiscriminator",
+    "VGANGenerator",
     "adaptive_weight",
     "diagnose",
     "diversity",

@@ -5,6 +5,8 @@
 
 Doubling is a transposed convolution of 4 x 4 with stride 2, halving a convolution of 4 x 4 with stride 2. The smallest
 map is H / 2^levels x W / 2^levels with channels * 2^(levels - 1) channels; each level away from it has half of them.
+With `middle` there are that many 3 x 3 convolutions more at the smallest map, where they cost least: for small images,
+which leave little room for levels, and a network that needs depth all the same.
 """
 
 from __future__ import annotations
@@ -23,12 +25,20 @@ SLOPE = 0.2  # of the discriminator's leaky ReLU (section 3)
 class DCGANGenerator(Module):
     """Noise (N, latent) -> images (N, *image_shape) in [-1, 1]. Batch norm and ReLU after all layers but the last."""
 
-    def __init__(self, image_shape: tuple[int, int, int], latent: int = 64, channels: int = 32, levels: int = 2):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        latent: int = 64,
+        channels: int = 32,
+        levels: int = 2,
+        middle: int = 0,
+    ):
         super().__init__()
         self.latent, self.map_shape = latent, _map_shape("DCGANGenerator", image_shape, channels, levels)
         widths = [channels * 2**i for i in reversed(range(levels))]  # of the maps, the smallest first
         self.first = Linear(latent, math.prod(self.map_shape), bias=False)
-        self.norms = ModuleList([BatchNorm2d(width) for width in widths])
+        self.norms = ModuleList([BatchNorm2d(width) for width in [widths[0]] * middle + widths])
+        self.middle = ModuleList([Conv2d(widths[0], widths[0], 3, padding=1, bias=False) for _ in range(middle)])
         self.double = ModuleList(
             [ConvTranspose2d(a, b, 4, stride=2, padding=1, bias=False) for a, b in pairwise(widths)]
         )
@@ -36,8 +46,8 @@ class DCGANGenerator(Module):
 
     def forward(self, z: Tensor) -> Tensor:
         h = self.first(z).reshape(len(z), *self.map_shape)
-        for norm, double in zip(self.norms, [*self.double, self.last], strict=True):
-            h = double(ops.relu(norm(h)))
+        for norm, conv in zip(self.norms, [*self.middle, *self.double, self.last], strict=True):
+            h = conv(ops.relu(norm(h)))
         return ops.tanh(h)
 
     def noise(self, n: int, generator: Generator | None = None) -> Tensor:
@@ -62,6 +72,7 @@ class DCGANDiscriminator(Module):
         norm: str | None = "batch",
         spectral_norm: bool = False,
         pack: int = 1,
+        middle: int = 0,
     ):
         super().__init__()
         if norm not in ("batch", None):
@@ -71,9 +82,11 @@ class DCGANDiscriminator(Module):
         self.pack, map_shape = pack, _map_shape("DCGANDiscriminator", image_shape, channels, levels)
         widths = [image_shape[-1] * pack] + [channels * 2**i for i in range(levels)]
         self.halve = ModuleList([Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths)])
-        self.norms = ModuleList([BatchNorm2d(width) for width in widths[2:]] if norm == "batch" else [])
+        self.middle = ModuleList([Conv2d(widths[-1], widths[-1], 3, padding=1) for _ in range(middle)])
+        normed = widths[2:] + [widths[-1]] * middle if norm == "batch" else []
+        self.norms = ModuleList([BatchNorm2d(width) for width in normed])
         self.last = Linear(math.prod(map_shape), 1)
-        layers = [*self.halve, self.last] if spectral_norm else []
+        layers = [*self.halve, *self.middle, self.last] if spectral_norm else []
         self.spectral = ModuleList([SpectralNorm(layer.weight) for layer in layers])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,10 +95,11 @@ class DCGANDiscriminator(Module):
         n, height, width, channels = x.shape
         x = x.reshape(n // self.pack, self.pack, height, width, channels).transpose(0, 2, 3, 1, 4)
         h = x.reshape(n // self.pack, height, width, self.pack * channels)
-        weights = [layer.weight for layer in (*self.halve, self.last)]
+        convs = [*self.halve, *self.middle]
+        weights = [layer.weight for layer in (*convs, self.last)]
         if len(self.spectral):
             weights = [constrain(weight) for constrain, weight in zip(self.spectral, weights, strict=True)]
-        for i, layer in enumerate(self.halve):
+        for i, layer in enumerate(convs):
             if i > 0 and len(self.norms):
                 h = ops.conv2d(h, weights[i], layer.bias, **layer.settings)
                 h = ops.leaky_relu(self.norms[i - 1](h), SLOPE)

@@ -40,12 +40,20 @@ SMALL = {
         ["--steps", "2", "--batch", "4", "--samples", "2"],
         {"LATENT": 4, "CHANNELS": 4, "VAE_CODE": 2, "VAE_NETWORK": {"channels": 8, "multipliers": (1,), "patch": 4}},
     ),
+    "wgan_gp": (
+        ["--steps", "2", "--batch", "4", "--samples", "6"],
+        {"CHANNELS": 4, "CRITIC_STEPS": 1, "WARM_UP": 2, "FIRST_POINT": 1, "MEASURED": 8},
+    ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
     "stacked_modes": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
         {"LATENT": 4, "GENERATOR_CHANNELS": 4, "DISCRIMINATOR_CHANNELS": 4, "MEASURED": 50},
     ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
+    "video_gan": (
+        ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "4"],
+        {"VIDEOS": 8, "HELD_OUT": 4, "FRAMES": 8, "SIDE": 8, "LATENT": 4, "CHANNELS": 4},
+    ),
     "vqvae": (
         ["--steps", "4", "--batch", "4", "--samples", "6"],
         {
@@ -56,7 +64,8 @@ SMALL = {
         },
     ),
 }
-READ_IMAGES = [name for name in EXAMPLES if "--data" not in SMALL[name][0]]
+READ_IMAGES = [name for name, (arguments, _) in SMALL.items() if "--data" not in arguments]
+READ_IMAGES = [name for name in SMALL if "--data" not in SMALL[name][0]]
 START = """
 import sys
 sys.path[:0] = [{root!r}, {examples!r}]
