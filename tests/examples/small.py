@@ -42,7 +42,13 @@ SMALL = {
     ),
     "dcgan": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
-        {"LATENT": 4, "CHANNELS": 4, "VAE_CODE": 2, "VAE_NETWORK": {"channels": 8, "multipliers": (1,), "patch": 4}},
+        {
+            "LATENT": 4,
+            "CHANNELS": 4,
+            "LEARNING_RATE": 1e-4,
+            "VAE_CODE": 2,
+            "VAE_NETWORK": {"channels": 8, "multipliers": (1,), "patch": 4},
+        },
     ),
     "wgan_gp": (
         ["--steps", "2", "--batch", "4", "--samples", "6"],

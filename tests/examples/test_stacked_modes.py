@@ -1,5 +1,7 @@
 """How stacks are made and their modes counted."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -27,16 +29,9 @@ def test_a_stack_is_three_digits_and_its_mode_their_classes(stacked):
     assert images.shape == (500, 4, 4, 3) and images.dtype == np.uint8
     assert len(np.unique(images[:, 0, 0], axis=0)) > 150  # of 216
 
-    class Read:
-        """Images of brightness b are of class b, of the classes 0, 1, 2, 3, 4 and 5, which are called 10, 11, ..."""
-
-        class classifier:
-            values = {"label": np.arange(10, 16)}
-
-        def read(self, images):
-            return images[:, 0, 0, 0] + 10
-
-    found = stacked.modes(Read(), images)
+    classifier = SimpleNamespace(values={"label": np.arange(10, 16)})  # class 10 is dark, 15 bright
+    features = SimpleNamespace(classifier=classifier, read=lambda images: images[:, 0, 0, 0] + 10)
+    found = stacked.modes(features, images)
     red, green, blue = images[:, 0, 0].astype(int).T
     assert (found == 36 * red + 6 * green + blue).all()
 
