@@ -20,6 +20,7 @@ from .photos import photograph, photos
 from .shapes import shapes
 from .split import held_out
 from .video import moving_shapes
+from .textures import textured
 
 __all__ = [
     "DataLoader",
@@ -38,6 +39,7 @@ __all__ = [
     "photos",
     "shapes",
     "symmetries",
+    "textured",
     "to_float",
     "to_uint8",
     "warp",

@@ -19,14 +19,18 @@ from .losses import (
 from .penalties import PathLengthPenalty, gradient_penalty, path_lengths, r1_penalty
 from .translation import UNetGenerator
 from .vgan import VGANDiscriminator, VGANGenerator
+from .pool import ImagePool
+from .translation import ResNetGenerator, UNetGenerator
 
 __all__ = [
     "ConditionalGenerator",
     "DCGANDiscriminator",
     "DCGANGenerator",
+    "ImagePool",
     "PatchDiscriminator",
     "PathLengthPenalty",
     "ProjectionDiscriminator",
+    "ResNetGenerator",
     "UNetGenerator",
     "VGANDiscriminator",
     "VGANGenerator",

@@ -58,6 +58,13 @@ SMALL = {
     "stacked_modes": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
         {"LATENT": 4, "GENERATOR_CHANNELS": 4, "DISCRIMINATOR_CHANNELS": 4, "MEASURED": 50},
+    "pix2pix": (
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
+        {"CHANNELS": 8, "LEARNING_RATE": 1e-3, "INK": 1.0},
+    ),
+    "cyclegan": (
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
+        {"CHANNELS": 8, "BLOCKS": 1, "HALVINGS": 1},
     ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
     "video_gan": (
