@@ -19,8 +19,8 @@ from .outlines import outlines
 from .photos import photograph, photos
 from .shapes import shapes
 from .split import held_out
-from .video import moving_shapes
 from .textures import textured
+from .video import moving_shapes
 
 __all__ = [
     "DataLoader",

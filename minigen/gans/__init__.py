@@ -17,10 +17,9 @@ from .losses import (
     wasserstein_generator,
 )
 from .penalties import PathLengthPenalty, gradient_penalty, path_lengths, r1_penalty
-from .translation import UNetGenerator
-from .vgan import VGANDiscriminator, VGANGenerator
 from .pool import ImagePool
 from .translation import ResNetGenerator, UNetGenerator
+from .vgan import VGANDiscriminator, VGANGenerator
 
 __all__ = [
     "ConditionalGenerator",

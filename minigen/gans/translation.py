@@ -96,9 +96,7 @@ class ResNetGenerator(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] % 4 or x.shape[2] % 4:
-            raise ValueError(
-                f"ResNetGenerator: needs x (N, H, W, C), H and W multiples of 4, got shape {x.shape}"
-            )
+            raise ValueError(f"ResNetGenerator: needs x (N, H, W, C), H and W multiples of 4, got shape {x.shape}")
         fine = ops.silu(self.first(space_to_depth(x, 2)))
         x = self.down(fine)
         for block in self.blocks:
