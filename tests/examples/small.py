@@ -58,6 +58,7 @@ SMALL = {
     "stacked_modes": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
         {"LATENT": 4, "GENERATOR_CHANNELS": 4, "DISCRIMINATOR_CHANNELS": 4, "MEASURED": 50},
+    ),
     "pix2pix": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
         {"CHANNELS": 8, "LEARNING_RATE": 1e-3, "INK": 1.0},
@@ -81,7 +82,6 @@ SMALL = {
         },
     ),
 }
-READ_IMAGES = [name for name, (arguments, _) in SMALL.items() if "--data" not in arguments]
 READ_IMAGES = [name for name in SMALL if "--data" not in SMALL[name][0]]
 START = """
 import sys
