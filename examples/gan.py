@@ -1,7 +1,7 @@
 """The game between a generator and a discriminator (Goodfellow et al. 2014), with points in the plane.
 
     python examples/gan.py                      # on a ring of 8 Gaussians and a grid of 25: runs/gan/game.gif
-    python examples/gan.py --naive              # without the cures below: watch it collapse
+    python examples/gan.py --naive              # without most of the cures below: watch it collapse
     python examples/gan.py --loss saturating    # without the first of them
     python examples/gan.py --data ring          # one game
 
@@ -13,16 +13,19 @@ Where neither can do better, G's points are distributed as the real ones are, D 
 (theorem 1 there). What it takes to come near that is more than the equation:
 
     the non-saturating loss    G ascends E[log D(G(z))] instead: log(1 - D(G(z))) is flat where D is sure of a fake
-    a penalty on D's slope     R1 = E[|grad of D's logit at x|^2] / 2 at real points x: else D ends as a cliff between
-                               the real points and G's, and chases G from mode to mode (Mescheder et al. 2018)
+    Adam without momentum      beta1 = 0: who goes on where it was going overshoots a target that moves, and the two
+                               chase each other from mode to mode (Gidel et al. 2019)
+    a penalty on D's slope     R1 = E[|grad of D's logit at x|^2] / 2 at real points x, so that D levels out as G comes
+                               near (Mescheder et al. 2018)
     an average of G            of its weights over the last steps, since the game goes round and round its equilibrium
 
-With --naive they are off, and the same figures say what happens.
+With --naive the last three are off, and the same figures say what happens.
 """
 
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,17 +45,17 @@ from minigen.gans import (
 from minigen.random import Generator, randint, randn
 from minigen.viz import save_gif, save_images
 
-SIGMA = 0.1  # of each Gaussian
+SIGMA = 0.05  # of each Gaussian
 TURN = 2 * np.pi * np.arange(8) / 8
 CENTRES = {
     "ring": 2 * np.stack([np.cos(TURN), np.sin(TURN)], 1),
     "grid": np.mgrid[-2:3, -2:3].reshape(2, -1).T.astype(np.float64),
 }
 LATENT, WIDTH = 2, 64
-R1 = 0.02  # the penalty's weight
+R1 = 0.1  # the penalty's weight
 LOSSES = {"saturating": saturating_generator, "non-saturating": non_saturating_generator}
 EQUILIBRIUM = -2 * np.log(2)  # the game's value there
-FRAMES, POINTS, FIELD, EXTENT = 40, 500, 81, 2.7  # of the film: D on FIELD x FIELD places up to EXTENT from the middle
+FRAMES, POINTS, FIELD, EXTENT = 24, 500, 81, 2.7  # of the film: D on FIELD x FIELD places up to EXTENT from the middle
 
 
 class Game:
@@ -60,10 +63,11 @@ class Game:
 
     def __init__(self, centres: np.ndarray, args: argparse.Namespace):
         self.args, self.centres = args, Tensor(centres.astype(np.float32)).to(args.device)
-        self.G, self.D = mlp(LATENT, 2).to(args.device), mlp(2, 1).to(args.device)
+        self.G, self.D = mlp(LATENT, 2, nn.Tanh).to(args.device), mlp(2, 1, nn.ReLU).to(args.device)
         self.ema = optim.EMA(self.G, 0.0 if args.naive else 0.995)
-        self.g_optimizer = optim.Adam(self.G.parameters(), lr=2e-3, betas=(0.0, 0.99), ema=self.ema)
-        self.d_optimizer = optim.Adam(self.D.parameters(), lr=2e-3, betas=(0.0, 0.99))
+        betas = (0.9, 0.999) if args.naive else (0.0, 0.99)
+        self.g_optimizer = optim.Adam(self.G.parameters(), lr=2e-3, betas=betas, ema=self.ema)
+        self.d_optimizer = optim.Adam(self.D.parameters(), lr=2e-3, betas=betas)
 
     def parts(self) -> dict[str, Any]:
         """What has a state."""
@@ -89,9 +93,11 @@ class Game:
         return standing(real_logits, fake_logits, self.D, self.G, d_loss, g_loss)
 
 
-def mlp(inputs: int, outputs: int) -> nn.Sequential:
-    hidden = [layer for _ in range(2) for layer in (nn.Linear(WIDTH, WIDTH), nn.LeakyReLU(0.2))]
-    return nn.Sequential(nn.Linear(inputs, WIDTH), nn.LeakyReLU(0.2), *hidden, nn.Linear(WIDTH, outputs))
+def mlp(inputs: int, outputs: int, activation: type[nn.Module]) -> nn.Sequential:
+    """(N, inputs) -> (N, outputs). With Tanh, which ends flat, many latents go to one place, and few between places."""
+    sizes = [inputs, WIDTH, WIDTH, WIDTH]
+    hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), activation())]
+    return nn.Sequential(*hidden, nn.Linear(WIDTH, outputs))
 
 
 def train(args: argparse.Namespace) -> tuple[Run, dict[str, Game], Film]:
@@ -108,7 +114,7 @@ def train(args: argparse.Namespace) -> tuple[Run, dict[str, Game], Film]:
 
 
 class Film:
-    """At some moments, densest at first: D at places all over the plane, and G's points, of the same latents always."""
+    """At some moments, densest at first: D at places all over the plane, and points of the averaged G."""
 
     def __init__(self, args: argparse.Namespace, games: dict[str, Game]):
         self.args, self.games = args, games
@@ -126,7 +132,8 @@ class Film:
         for i, game in enumerate(self.games.values()):
             logits = in_batches(game.D, self.places, self.args.device)
             self.fields[t, i] = 1 / (1 + np.exp(-logits.reshape(FIELD, FIELD)))
-            self.points[t, i] = in_batches(game.G, self.latents, self.args.device)
+            with game.ema.applied():
+                self.points[t, i] = in_batches(game.G, self.latents, self.args.device)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         return {"fields": self.fields, "points": self.points}
@@ -135,34 +142,37 @@ class Film:
         self.fields, self.points = state["fields"], state["points"]
 
     def frames(self, curves: dict[str, list]) -> np.ndarray:
-        """Pictures (T, H, W, 3), uint8: a column for each game, with the field and the points over the game's value."""
+        """Pictures (T, H, W, 3), uint8: a column for each game, D and the points above, the game's value below."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.colors import LinearSegmentedColormap
         from matplotlib.figure import Figure
 
-        colours = LinearSegmentedColormap.from_list("fake to real", ["#6f93c4", "#f4f4f0", "#e8a25c"], N=1024)
-        figure = Figure(figsize=(3.2 * len(self.games), 4.2))
+        blue_to_orange = LinearSegmentedColormap.from_list("", ["#4a7fc1", "#f6f6f2", "#ee9336"], N=1024)
+        figure = Figure(figsize=(2.6 * len(self.games), 3.6), layout="constrained")
         canvas = FigureCanvasAgg(figure)
-        rows = figure.subplots(2, len(self.games), height_ratios=(3, 1), squeeze=False)
-        figure.subplots_adjust(0.13 / len(self.games), 0.1, 0.99, 0.93, 0.12, 0.08)
+        figure.supxlabel(
+            "dark: real points; red: G's; D says real (orange), fake (blue)\nbelow: the value of the game", size=7
+        )
+        columns = figure.subplots(2, len(self.games), height_ratios=(4, 1), squeeze=False).T
         frames = []
         for t, moment in enumerate(tqdm(self.moments, unit="frame", desc="drawing")):
-            for i, (name, game) in enumerate(self.games.items()):
-                plane, chart = rows[:, i]
+            for i, (name, (plane, chart)) in enumerate(zip(self.games, columns, strict=True)):
                 plane.clear()
                 extent = (-EXTENT, EXTENT, -EXTENT, EXTENT)
-                plane.imshow(self.fields[t, i], colours, vmin=0, vmax=1, extent=extent, origin="lower")
-                real = game.real(POINTS, Generator(FOR_FIGURES)).numpy()
-                plane.scatter(*real.T, s=3, c="#444444", lw=0, label="real")
-                plane.scatter(*self.points[t, i].T, s=4, c="#c2185b", lw=0, label="G's")
+                plane.imshow(self.fields[t, i], blue_to_orange, vmin=0.3, vmax=0.7, extent=extent, origin="lower")
+                real = self.games[name].real(POINTS, Generator(FOR_FIGURES)).numpy()
+                for points, colour in ((real, "#333333"), (self.points[t, i], "#d3124f")):
+                    plane.scatter(*points.T, s=3, c=colour, lw=0)
                 covered, _ = coverage(self.points[t, i], CENTRES[name])
                 plane.set(xticks=[], yticks=[], xlim=extent[:2], ylim=extent[2:])
-                plane.set_title(f"step {moment}: {covered} of {len(CENTRES[name])} modes", size=10)
-                steps, losses = np.array(curves[f"{name}, loss: D"][:moment]).T
+                plane.set_title(f"step {moment}: {covered} of {len(CENTRES[name])} modes", size=9)
+                values = [-loss for _, loss in curves[f"{name}, loss: D"]]
                 chart.clear()
                 chart.axhline(EQUILIBRIUM, color="black", lw=0.8, ls=":")
-                chart.plot(steps, -losses, color="#2e7d32", lw=0.8)
-                chart.set(xlim=(0, self.args.steps), ylim=(-1.6, 0))
+                chart.plot(values[:moment], color="#2e7d32", lw=0.8)
+                chart.set(xlim=(0, self.args.steps), ylim=(-1.5, max(-1, *values)), xticks=[0, self.args.steps])
+                chart.set_yticks([EQUILIBRIUM], ["-2 log 2"], size=7)
+                chart.tick_params(labelsize=7)
             canvas.draw()
             frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
         return np.stack(frames)
@@ -220,12 +230,11 @@ def report_lines(name: str, found: dict[str, Any], naive: bool) -> list[tuple]:
 
 def main() -> None:
     parser = arguments(
-        "gan", __doc__.split("\n")[0], 3000, 256, samples=10000, data="both", choices=("ring", "grid", "both")
+        "gan", __doc__.split("\n")[0], 5000, 256, samples=10000, data="both", choices=("ring", "grid", "both")
     )
-    parser.add_argument("--loss", choices=LOSSES, help="of G; the non-saturating one unless --naive")
-    parser.add_argument("--naive", action="store_true", help="all cures off; --check then checks for the collapse")
+    parser.add_argument("--loss", choices=LOSSES, default="non-saturating", help="what G descends on")
+    parser.add_argument("--naive", action="store_true", help="most cures off; --check then asks for the collapse")
     args = parser.parse_args()
-    args.loss = args.loss or ("saturating" if args.naive else "non-saturating")
     use_device(args)
     run, games, film = train(args)
 
@@ -241,7 +250,7 @@ def main() -> None:
     run.write_samples(frames, None, **points)
     shown = np.linspace(0, len(frames) - 1, 6).astype(int)
     save_images(frames[shown], run.folder / "samples.png", columns=3, scale=1)
-    save_gif(frames, run.folder / "game.gif", duration=0.2)
+    save_gif(np.concatenate([frames, frames[-1:].repeat(8, 0)]), run.folder / "game.gif", duration=0.2)  # stays a while
     run.write_metrics(metrics)
     report(figures, args.check)
 

@@ -20,6 +20,7 @@ from .photos import photograph, photos
 from .shapes import shapes
 from .split import held_out
 from .textures import textured
+from .video import moving_shapes
 
 __all__ = [
     "DataLoader",
@@ -31,6 +32,7 @@ __all__ = [
     "idx",
     "image_folder",
     "load",
+    "moving_shapes",
     "npz",
     "outlines",
     "photograph",

@@ -132,7 +132,7 @@ def _draw(attributes: dict[str, np.ndarray], wobble: np.ndarray, lattice: np.nda
     distance = np.empty_like(pattern)
     for i, name in enumerate(SHAPES):
         m = attributes["shape"] == i
-        distance[m] = _DISTANCES[name](y[m], x[m])
+        distance[m] = DISTANCES[name](y[m], x[m])
     covered = np.clip(0.5 - distance * radius, 0, 1)[..., None]
 
     colour = np.array([_RGB[c] for c in COLOURS], np.float32)[attributes["colour"], None]
@@ -222,7 +222,7 @@ def _heart(y: np.ndarray, x: np.ndarray) -> np.ndarray:
     return np.minimum(square, discs)
 
 
-_DISTANCES = dict(
+DISTANCES = dict(
     circle=_disc,
     square=lambda y, x: _polygon(y, x, _SQUARE),
     triangle=lambda y, x: _polygon(y, x, _TRIANGLE),

@@ -1,6 +1,7 @@
 """Generative adversarial networks: losses, discriminators, penalties on gradients, and how their game stands."""
 
-from .dcgan import DCGANDiscriminator, DCGANGenerator
+from .conditional import ConditionalGenerator, ProjectionDiscriminator, mode_seeking
+from .dcgan import DCGANDiscriminator, DCGANGenerator, small_weights_
 from .discriminators import PatchDiscriminator
 from .game import diagnose, diversity, gradient_norm, standing
 from .losses import (
@@ -18,15 +19,20 @@ from .losses import (
 from .penalties import PathLengthPenalty, gradient_penalty, path_lengths, r1_penalty
 from .pool import ImagePool
 from .translation import ResNetGenerator, UNetGenerator
+from .vgan import VGANDiscriminator, VGANGenerator
 
 __all__ = [
+    "ConditionalGenerator",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "ImagePool",
     "PatchDiscriminator",
     "PathLengthPenalty",
+    "ProjectionDiscriminator",
     "ResNetGenerator",
     "UNetGenerator",
+    "VGANDiscriminator",
+    "VGANGenerator",
     "adaptive_weight",
     "diagnose",
     "diversity",
@@ -37,10 +43,12 @@ __all__ = [
     "least_squares_discriminator",
     "least_squares_generator",
     "minimax_discriminator",
+    "mode_seeking",
     "non_saturating_generator",
     "path_lengths",
     "r1_penalty",
     "saturating_generator",
+    "small_weights_",
     "standing",
     "wasserstein_critic",
     "wasserstein_generator",

@@ -104,8 +104,8 @@ def _collapsed(modes: tuple[int, int] | None, diversity: float | None) -> list[s
     if not seen:
         return []
     return [
-        f"mode collapse: {seen}. The likely cause is a G that runs after the one place where D is weakest: try the "
-        "non-saturating loss, a penalty on D's gradient, or a D that sees several samples at once."
+        f"mode collapse: {seen}. The likely cause is a G that runs after the one place where D is weakest: try an "
+        "optimiser without momentum, a penalty on D's gradient, or a D that sees several samples at once."
     ]
 
 

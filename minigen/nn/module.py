@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -99,16 +99,16 @@ class Module:
         for name, t in own.items():
             t.assign_(tensor(state[name], device=t.device).data)  # a copy
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Self:
         """Switches dropout and batch statistics on (or off); returns self."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         return self.train(False)
 
-    def requires_grad_(self, requires_grad: bool = True) -> Module:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         for p in self.parameters():
             p.requires_grad_(requires_grad)
         return self
@@ -117,16 +117,16 @@ class Module:
         for p in self.parameters():
             p.grad = None
 
-    def to(self, device: str) -> Module:
+    def to(self, device: str) -> Self:
         """Moves every parameter and buffer in place, to 'cpu', 'cuda' or 'cuda:1'; returns self. Optimisers and moving
         averages of it are to be made afterwards."""
         return self._convert(lambda t: to_device(t.data, device))
 
-    def astype(self, dtype: Any) -> Module:
+    def astype(self, dtype: Any) -> Self:
         """Converts every floating-point parameter and buffer in place; returns self."""
         return self._convert(lambda t: t.data.astype(dtype) if t.dtype.kind == "f" else t.data)
 
-    def _convert(self, new: Callable[[Tensor], Any]) -> Module:
+    def _convert(self, new: Callable[[Tensor], Any]) -> Self:
         """Gives every parameter and buffer, and their gradients, new arrays."""
         for t in {id(t): t for _, t in self.named_tensors()}.values():
             with on_device_of(t.data):
@@ -135,7 +135,7 @@ class Module:
                 t.grad = None if t.grad is None else Tensor(new(t.grad))
         return self
 
-    def apply(self, fn: Callable[[Module], None]) -> Module:
+    def apply(self, fn: Callable[[Module], None]) -> Self:
         """Calls `fn` with every module, children first; returns self."""
         for _, child in self.named_children():
             child.apply(fn)

@@ -11,6 +11,10 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path
 # For each example: its arguments, and what to set in it, so that it takes seconds on the emulator. One that makes its
 # data itself names them here, with --data; all others get 12 small images.
 SMALL = {
+    "augmentation": (
+        ["--steps", "4", "--batch", "4", "--samples", "2"],
+        {"DRAWS": 2, "LATENT": 4, "CHANNELS": 4, "FAKES": 6, "CLASSIFIER_STEPS": 2, "CLASSIFIER_BATCH": 4},
+    ),
     "autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {}),
     "features": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 1}),
     "anomaly": (["--steps", "2", "--batch", "4", "--samples", "1"], {"HIDDEN": 8, "CODE": 2}),
@@ -38,9 +42,23 @@ SMALL = {
     ),
     "dcgan": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
-        {"LATENT": 4, "CHANNELS": 4, "VAE_CODE": 2, "VAE_NETWORK": {"channels": 8, "multipliers": (1,), "patch": 4}},
+        {
+            "LATENT": 4,
+            "CHANNELS": 4,
+            "LEARNING_RATE": 1e-4,
+            "VAE_CODE": 2,
+            "VAE_NETWORK": {"channels": 8, "multipliers": (1,), "patch": 4},
+        },
+    ),
+    "wgan_gp": (
+        ["--steps", "2", "--batch", "4", "--samples", "6"],
+        {"CHANNELS": 4, "CRITIC_STEPS": 1, "WARM_UP": 2, "FIRST_POINT": 1, "MEASURED": 8},
     ),
     "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
+    "stacked_modes": (
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
+        {"LATENT": 4, "GENERATOR_CHANNELS": 4, "DISCRIMINATOR_CHANNELS": 4, "MEASURED": 50},
+    ),
     "pix2pix": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
         {"CHANNELS": 8, "LEARNING_RATE": 1e-4, "CRITIC_RATE": 1e-4, "INK": 1.0, "HALVINGS": 1},
@@ -50,6 +68,10 @@ SMALL = {
         {"CHANNELS": 8, "BLOCKS": 1, "HALVINGS": 1, "LEARNING_RATE": 1e-4, "CRITIC_RATE": 1e-4},
     ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
+    "video_gan": (
+        ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "4"],
+        {"VIDEOS": 8, "HELD_OUT": 4, "FRAMES": 8, "SIDE": 8, "LATENT": 4, "CHANNELS": 4},
+    ),
     "vqvae": (
         ["--steps", "4", "--batch", "4", "--samples", "6"],
         {
@@ -60,7 +82,7 @@ SMALL = {
         },
     ),
 }
-READ_IMAGES = [name for name in EXAMPLES if "--data" not in SMALL[name][0]]
+READ_IMAGES = [name for name in SMALL if "--data" not in SMALL[name][0]]
 START = """
 import sys
 sys.path[:0] = [{root!r}, {examples!r}]

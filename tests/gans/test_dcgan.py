@@ -5,7 +5,7 @@ import pytest
 
 import minigen
 from minigen import Tensor
-from minigen.gans import DCGANDiscriminator, DCGANGenerator
+from minigen.gans import DCGANDiscriminator, DCGANGenerator, small_weights_
 from minigen.nn import functional as F
 
 
@@ -21,24 +21,28 @@ def test_shapes(shape, levels):
     settings = dict(channels=4, levels=levels)
     g, d = DCGANGenerator(shape, latent=5, **settings), DCGANDiscriminator(shape, **settings)
     x = g(g.noise(3))
+    assert len(DCGANDiscriminator(shape, middle=1, **settings).norms) == levels  # all convolutions but the first
     assert x.shape == (3, *shape) and np.abs(x.numpy()).max() <= 1
     assert d(x).shape == (3, 1)
 
 
-def test_the_generator_is_what_it_says():
-    g = DCGANGenerator((8, 8, 1), latent=5, channels=4)
+@pytest.mark.parametrize("middle", [0, 2])
+def test_the_generator_is_what_it_says(middle):
+    g = DCGANGenerator((8, 8, 1), latent=5, channels=4, middle=middle)
     z = g.noise(6)
     h = F.linear(z, g.first.weight).reshape(6, 2, 2, 8)
-    for norm, double in ((g.norms[0], g.double[0]), (g.norms[1], g.last)):
-        h = (h - h.mean((0, 1, 2))) / minigen.sqrt(h.var((0, 1, 2)) + norm.eps)
-        h = double(F.relu(h))
+    for conv in (*g.middle, g.double[0], g.last):
+        h = (h - h.mean((0, 1, 2))) / minigen.sqrt(h.var((0, 1, 2)) + 1e-5)
+        h = conv(F.relu(h))
     np.testing.assert_allclose(g(z).numpy(), minigen.tanh(h).numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_the_discriminator_is_what_it_says():
-    d = DCGANDiscriminator((8, 8, 1), channels=4, norm=None)
-    x = minigen.randn(3, 8, 8, 1)
-    h = F.leaky_relu(d.halve[1](F.leaky_relu(d.halve[0](x), 0.2)), 0.2)
+@pytest.mark.parametrize("middle", [0, 2])
+def test_the_discriminator_is_what_it_says(middle):
+    d = DCGANDiscriminator((8, 8, 1), channels=4, norm=None, middle=middle)
+    h = x = minigen.randn(3, 8, 8, 1)
+    for conv in (d.halve[0], d.halve[1], *d.middle):
+        h = F.leaky_relu(conv(h), 0.2)
     np.testing.assert_allclose(d(x).numpy(), d.last(h.reshape(3, -1)).numpy(), rtol=1e-4, atol=1e-5)
 
 
@@ -75,6 +79,14 @@ def test_images_that_are_judged_together():
     one.load_state_dict(d.state_dict())
     pairs = np.concatenate([x[0::2], x[1::2]], -1)
     np.testing.assert_allclose(one(Tensor(pairs)).numpy(), logits, rtol=1e-5, atol=1e-6)
+
+
+def test_small_weights():
+    g = DCGANGenerator((28, 28, 1), latent=50)
+    small_weights_(g, std=0.02)
+    for p in (g.first.weight, g.double[0].weight, g.last.weight):
+        assert abs(p.numpy().std() / 0.02 - 1) < 0.1 and abs(p.numpy().mean()) < 0.003
+    assert (g.norms[0].weight.numpy() == 1).all()
 
 
 def test_errors():

@@ -1,0 +1,249 @@
+"""The networks of StyleGAN 2 (Karras et al. 2020, arXiv:1912.04958), channels last.
+
+    z --mapping--> w --affine, in each layer--> style s: the scale of each channel that the layer reads
+
+    x'      = s x                                           modulation, per image and channel
+    y       = d conv(x', weight),  d_o = 1 / sqrt(sum over taps and inputs of (s weight)^2)      demodulation, eq. 3
+    layer   = leaky_relu(y + strength noise + bias)
+    image   = sum over resolutions of upsampled to_rgb(x)   the skip generator, section 4.1 and figure 7b
+
+Demodulation takes the place of StyleGAN 1's instance norm: it divides by the standard deviation that y *would* have for
+inputs of variance 1, not by the one it has, so that nothing can be signalled by blobs that upset the statistics
+(section 2.2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from .. import ops, random
+from ..nn import Module, ModuleList
+from ..random import Generator
+from ..tensor import Tensor
+from .equalised import GAIN, SLOPE, EqualisedConv2d, EqualisedLinear, constant, normal
+
+TAPS = np.array([1, 3, 3, 1], np.float32) / 8  # the low-pass filter of all resampling; the sum is 1
+
+
+def upsample(x: Tensor) -> Tensor:
+    """(N, H, W, C) -> (N, 2H, 2W, C): zeros between the pixels, then the filter, twice as strong along each axis."""
+    return ops.upfirdn2d(x, _taps(x, 2), up=2, padding=(2, 1))
+
+
+def downsample(x: Tensor) -> Tensor:
+    """(N, 2H, 2W, C) -> (N, H, W, C): the filter, then every other pixel."""
+    return ops.upfirdn2d(x, _taps(x, 1), down=2, padding=(1, 1))
+
+
+def _taps(x: Tensor, gain: float) -> Tensor:
+    return Tensor((gain * TAPS).astype(x.dtype)).to(x.device)
+
+
+def resolutions(image_shape: Sequence[int]) -> list[tuple[int, int]]:
+    """(height, width) of the feature maps, the smallest first: doubled each time, the shorter side from 4 to 7 on."""
+    sizes = [(int(image_shape[0]), int(image_shape[1]))]
+    while min(sizes[0]) >= 8 and sizes[0][0] % 2 == sizes[0][1] % 2 == 0:
+        sizes.insert(0, (sizes[0][0] // 2, sizes[0][1] // 2))
+    return sizes
+
+
+class MappingNetwork(Module):
+    """z (N, z_dim) ~ N(0, 1) -> w (N, w_dim): a few dense layers, which learn more slowly than all others.
+
+    In w the factors of variation need not fill a ball evenly as they must in z, so they can be straight and apart
+    (Karras et al. 2019, section 4). z is first scaled to the length sqrt(z_dim).
+    """
+
+    def __init__(self, z_dim: int, w_dim: int, layers: int, learning_rate: float):
+        super().__init__()
+        widths = [z_dim] + [w_dim] * layers
+        self.z_dim = z_dim
+        self.layers = ModuleList(
+            [EqualisedLinear(a, b, activation=True, learning_rate=learning_rate) for a, b in pairwise(widths)]
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = z * ((z * z).mean(-1, keepdims=True) + 1e-8) ** -0.5
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class ModulatedConv2d(Module):
+    """x (N, H, W, in), w (N, w_dim) -> (N, H, W, out): each image has its own weight (eq. 1 to 3)."""
+
+    def __init__(self, w_dim: int, in_channels: int, out_channels: int, kernel_size: int, demodulate: bool = True):
+        super().__init__()
+        self.style = EqualisedLinear(w_dim, in_channels, bias=1.0)
+        self.weight = normal(kernel_size, kernel_size, in_channels, out_channels)
+        self.scale = 1 / math.sqrt(kernel_size**2 * in_channels)
+        self.demodulate, self.padding = demodulate, kernel_size // 2
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        weight = self.weight * self.scale
+        return ops.modulated_conv2d(x, weight, self.style(w), self.demodulate, padding=self.padding)
+
+
+class StyledLayer(Module):
+    """x (N, H, W, in), w (N, w_dim), noise (N or 1, H', W', 1) -> (N, H', W', out): figure 2d.
+
+    `up`: H' = 2 H, by upsampling first.
+    """
+
+    def __init__(self, w_dim: int, in_channels: int, out_channels: int, up: bool = False):
+        super().__init__()
+        self.conv = ModulatedConv2d(w_dim, in_channels, out_channels, 3)
+        self.strength, self.bias = constant(0, 1), constant(0, out_channels)
+        self.up = up
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
+        y = self.conv(upsample(x) if self.up else x, w)
+        return ops.leaky_relu(y + (self.strength * noise + self.bias), SLOPE) * GAIN
+
+
+class SynthesisNetwork(Module):
+    """w (N, layers, w_dim), noise -> images (N, H, W, C), about -1 to 1.
+
+    From a learned constant of the smallest of `sizes`; `channels` are the widths at each of them. Two styled layers a
+    resolution (one at the smallest), and what each resolution adds to the image. `layers` is the number of vectors w:
+    a to_rgb shares its own with the next resolution's first layer.
+    """
+
+    def __init__(self, w_dim: int, sizes: Sequence[tuple[int, int]], channels: Sequence[int], out_channels: int):
+        super().__init__()
+        self.sizes, self.layers = list(sizes), 2 * len(sizes)
+        self.constant = normal(1, *sizes[0], channels[0])
+        widths = zip([channels[0], *channels[:-1]], channels, strict=True)
+        self.first = ModuleList([StyledLayer(w_dim, a, b, up=i > 0) for i, (a, b) in enumerate(widths)])
+        self.second = ModuleList([StyledLayer(w_dim, c, c) for c in channels[1:]])
+        self.to_rgb = ModuleList([ModulatedConv2d(w_dim, c, out_channels, 1, demodulate=False) for c in channels])
+        self.bias = constant(0, out_channels)
+
+    def forward(self, w: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        x = ops.broadcast_to(self.constant, (len(w), *self.constant.shape[1:]))
+        x = self.first[0](x, w[:, 0], noise[0])
+        image = self.to_rgb[0](x, w[:, 1]) + self.bias
+        for i in range(1, len(self.sizes)):
+            x = self.first[i](x, w[:, 2 * i - 1], noise[2 * i - 1])
+            x = self.second[i - 1](x, w[:, 2 * i], noise[2 * i])
+            image = upsample(image) + self.to_rgb[i](x, w[:, 2 * i + 1])
+        return image
+
+    def draw_noise(self, n: int, generator: Generator) -> list[Tensor]:
+        """Fresh noise for n images: one map for each styled layer."""
+        sizes = [self.sizes[0], *[size for size in self.sizes[1:] for _ in range(2)]]
+        return [random.randn(n, *size, 1, generator=generator, device=self.bias.device) for size in sizes]
+
+
+class StyleGenerator(Module):
+    """z (N, z_dim) -> images (N, H, W, C): the mapping and the synthesis network.
+
+    image_shape: (H, W, C); channels: of the feature maps, the smallest resolution first; mapping: its layers, and
+    mapping_rate: how fast they learn beside all others (0.01 in the paper, whose runs are a thousand times as long)
+    """
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        channels: Sequence[int],
+        z_dim: int = 64,
+        w_dim: int = 64,
+        mapping: int = 2,
+        mapping_rate: float = 0.1,
+    ):
+        super().__init__()
+        sizes = resolutions(image_shape)
+        self.mapping = MappingNetwork(z_dim, w_dim, mapping, mapping_rate)
+        self.synthesis = SynthesisNetwork(w_dim, sizes, widths(channels, len(sizes)), image_shape[-1])
+
+    def forward(self, z: Tensor, generator: Generator) -> Tensor:
+        return self.synthesis(self.styles(z), self.synthesis.draw_noise(len(z), generator))
+
+    def draw_z(self, n: int, generator: Generator) -> Tensor:
+        return random.randn(n, self.mapping.z_dim, generator=generator, device=self.synthesis.bias.device)
+
+    def styles(self, z: Tensor, average: Tensor | None = None, psi: float = 1.0) -> Tensor:
+        """w for all layers (N, layers, w_dim), pulled towards the average w (w_dim,) by the truncation trick:
+
+        w' = average + psi (w - average)                        (Karras et al. 2019, section 2 of the appendix)
+        """
+        w = self.mapping(z)
+        if average is not None:
+            w = average + psi * (w - average)
+        return ops.broadcast_to(w.reshape(len(w), 1, -1), (len(w), self.synthesis.layers, w.shape[-1]))
+
+    def average_w(self, generator: Generator, samples: int = 10_000) -> Tensor:
+        """The mean of w over that many z: (w_dim,)."""
+        return self.mapping(self.draw_z(samples, generator)).mean(0)
+
+
+def widths(channels: Sequence[int], count: int) -> list[int]:
+    """The channels of `count` resolutions, smallest first: the last of `channels`, the first repeated if too few."""
+    return [*[channels[0]] * (count - len(channels)), *channels][-count:]
+
+
+def mix(coarse: Tensor, fine: Tensor, crossover: np.ndarray | int) -> Tensor:
+    """w of both (N, layers, w_dim): the layers before `crossover` from `coarse`, those from there on from `fine`.
+
+    crossover: a layer's number, or one for each image (N,). (Style mixing: Karras et al. 2019, section 3.1.)
+    """
+    n, layers, _ = coarse.shape
+    from_coarse = np.arange(layers) < np.broadcast_to(crossover, n)[:, None]
+    return ops.where(Tensor(from_coarse[..., None]).to(coarse.device), coarse, fine)
+
+
+class ResidualDown(Module):
+    """(N, 2H, 2W, in) -> (N, H, W, out): the residual discriminator's block (figure 7c), of variance 1 in and out."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv1 = EqualisedConv2d(in_channels, in_channels, 3)
+        self.conv2 = EqualisedConv2d(in_channels, out_channels, 3)
+        self.skip = EqualisedConv2d(in_channels, out_channels, 1, activation=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv2(ops.upfirdn2d(self.conv1(x), _taps(x, 1), padding=(2, 1)), stride=2)
+        return (h + self.skip(downsample(x))) * math.sqrt(0.5)
+
+
+def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
+    """(N, H, W, C) -> (N, H, W, C + 1): how much the images of a group differ, as one more channel.
+
+    The standard deviation over the group of each number, averaged over the numbers; all images of the group get it.
+    A generator whose samples are all alike gives itself away by it (Karras et al. 2018, section 3). The groups are
+    of N / (N // group) images, or all N if that is no whole number.
+    """
+    n, h, w, c = x.shape
+    groups = n // group if n % group == 0 else 1
+    y = x.reshape(n // groups, groups, h, w, c)
+    deviation = ops.sqrt(ops.var(y, 0) + 1e-8).mean((1, 2, 3))  # (groups,)
+    channel = ops.broadcast_to(deviation.reshape(1, groups, 1, 1, 1), (n // groups, groups, h, w, 1))
+    return ops.concatenate([x, channel.reshape(n, h, w, 1)], -1)
+
+
+class StyleDiscriminator(Module):
+    """(N, H, W, C) -> logits (N,): residual blocks down to the smallest resolution, then what the batch has in common.
+
+    image_shape: (H, W, C); channels: smallest resolution first, as in the generator.
+    """
+
+    def __init__(self, image_shape: Sequence[int], channels: Sequence[int]):
+        super().__init__()
+        sizes = resolutions(image_shape)
+        down = widths(channels, len(sizes))[::-1]
+        self.from_rgb = EqualisedConv2d(image_shape[-1], down[0], 1)
+        self.blocks = ModuleList([ResidualDown(a, b) for a, b in pairwise(down)])
+        self.conv = EqualisedConv2d(down[-1] + 1, down[-1], 3)
+        self.hidden = EqualisedLinear(sizes[0][0] * sizes[0][1] * down[-1], down[-1], activation=True)
+        self.last = EqualisedLinear(down[-1], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.from_rgb(x)
+        for block in self.blocks:
+            x = block(x)
+        x = self.conv(minibatch_stddev(x))
+        return self.last(self.hidden(x.reshape(len(x), -1))).reshape(-1)
