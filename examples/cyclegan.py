@@ -161,7 +161,7 @@ def content(made: dict[str, np.ndarray], true: dict[str, np.ndarray]) -> tuple[d
 
 
 def main() -> None:
-    parser = arguments("cyclegan", __doc__.split("\n")[0], steps=2400, batch=8, samples=200, data="shapes")
+    parser = arguments("cyclegan", __doc__.split("\n")[0], steps=3000, batch=8, samples=200, data="shapes")
     parser.add_argument("--target", help="pictures of the other kind, as for --data (none: textured ones are made)")
     args = parser.parse_args()
     a_images, b_images, test, b_test = two_kinds(args)
