@@ -123,7 +123,7 @@ def kept(features: Features, images: np.ndarray, true: dict[str, np.ndarray]) ->
 
 
 def main() -> None:
-    args = arguments("pix2pix", __doc__.split("\n")[0], steps=3200, batch=16, samples=200, data="shapes").parse_args()
+    args = arguments("pix2pix", __doc__.split("\n")[0], steps=4000, batch=16, samples=200, data="shapes").parse_args()
     data = load_data(args, multiple_of=4)
     if min(data.images.shape[1:3]) < 3 * 2**HALVINGS:
         sys.exit(f"--data: D needs images of at least {3 * 2**HALVINGS} pixels a side, got {data.images.shape[1:3]}")
