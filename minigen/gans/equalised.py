@@ -72,5 +72,4 @@ class EqualisedConv2d(Module):
         weight = self.weight * self.scale
         if self.bias is None:
             return ops.conv2d(x, weight, stride=stride, padding=self.padding)
-        settings = dict(stride=stride, padding=self.padding, negative_slope=SLOPE)
-        return ops.conv2d_leaky_relu(x, weight, self.bias, **settings)
+        return ops.conv2d_leaky_relu(x, weight, self.bias, stride, self.padding, negative_slope=SLOPE)

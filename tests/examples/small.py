@@ -11,10 +11,6 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path
 # For each example: its arguments, and what to set in it, so that it takes seconds on the emulator. One that makes its
 # data itself names them here, with --data; all others get 12 small images.
 SMALL = {
-    "augmentation": (
-        ["--steps", "4", "--batch", "4", "--samples", "2"],
-        {"DRAWS": 2, "LATENT": 4, "CHANNELS": 4, "FAKES": 6, "CLASSIFIER_STEPS": 2, "CLASSIFIER_BATCH": 4},
-    ),
     "autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {}),
     "features": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 1}),
     "anomaly": (["--steps", "2", "--batch", "4", "--samples", "1"], {"HIDDEN": 8, "CODE": 2}),
@@ -68,10 +64,6 @@ SMALL = {
         {"CHANNELS": 8, "BLOCKS": 1, "HALVINGS": 1, "LEARNING_RATE": 1e-4, "CRITIC_RATE": 1e-4},
     ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
-    "video_gan": (
-        ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "4"],
-        {"VIDEOS": 8, "HELD_OUT": 4, "FRAMES": 8, "SIDE": 8, "LATENT": 4, "CHANNELS": 4},
-    ),
     "vqvae": (
         ["--steps", "4", "--batch", "4", "--samples", "6"],
         {
