@@ -108,7 +108,7 @@ def modulated(n: int, size: int, channels: int, on: Device) -> Work:
     slope, eps = 0.2, 1e-8
 
     def ours() -> None:
-        kernels, squared = on.kernels, (w * w).sum((0, 1))
+        kernels, squared = on.kernels, np.einsum("hwio,hwio->io", w, w)
         rstd = ((style * style) @ squared + eps) ** -0.5
         scaled = kernels.modulate(x, style)
         y = kernels.conv(scaled, w, padding=1)

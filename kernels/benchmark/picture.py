@@ -17,6 +17,7 @@ from kernels.benchmark.timing import Machine
 COLOURS = {
     "matrix product": "#444444",
     "convolution": "#1f6fb4",
+    "modulation": "#1f9aa8",
     "attention": "#2a9d5c",
     "norm": "#d9822b",
     "noise": "#8e5bb5",

@@ -27,11 +27,27 @@ from .linalg import matmul
 from .shape import broadcast_to, expand_dims
 
 
+def _plain_scale_channels(x, scale):
+    return x * expand_dims(scale, (1, 2))
+
+
+@primitive(plain=_plain_scale_channels)
+def _scale_channels(x, scale):
+    return kernels_for(x).modulate(x, scale)
+
+
+@_scale_channels.vjp
+def _(g, _y, x, scale):
+    dx, dscale, _, _ = kernels_for(x.data).modulate_backward(g.data, x.data, scale.data)
+    return Tensor(dx), Tensor(dscale)
+
+
 def _plain_modulate(x, scale, noise, bias, *, slope, gain):
-    y = x if scale is None else x * expand_dims(scale, (1, 2))
-    y = y if noise is None else y + noise
-    y = y if bias is None else y + bias
-    return gain * leaky_relu(y, slope)
+    """gain leaky_relu(scale x + noise + bias). The gain, not negative, is taken first: there it costs least."""
+    y = gain * x if scale is None else x * expand_dims(gain * scale, (1, 2))
+    y = y if noise is None else y + gain * noise
+    y = y if bias is None else y + gain * bias
+    return leaky_relu(y, slope)
 
 
 @primitive(plain=_plain_modulate)
@@ -68,7 +84,7 @@ def modulated_conv2d(
 ) -> Tensor:
     """x (N, H, W, I), weight (kh, kw, I, O), style (N, I) -> (N, H', W', O); sizes as in `conv2d`."""
     y, scale = _convolve("modulated_conv2d", x, weight, style, demodulate, stride, padding, eps)
-    return y if scale is None else _modulate(y, scale, None, None, slope=1.0, gain=1.0)
+    return y if scale is None else _scale_channels(y, scale)
 
 
 def modulated_conv2d_leaky_relu(
@@ -89,8 +105,8 @@ def modulated_conv2d_leaky_relu(
     bias (O,); noise (N or 1, H', W', 1), the same for all channels.
     """
     name = "modulated_conv2d_leaky_relu"
-    if not negative_slope >= 0:
-        raise ValueError(f"{name}: negative_slope must not be negative, got {negative_slope}")
+    if not (negative_slope >= 0 and gain >= 0):
+        raise ValueError(f"{name}: negative_slope {negative_slope} and gain {gain} must not be negative")
     if bias is not None and tuple(bias.shape) != weight.shape[-1:]:
         raise ValueError(f"{name}: bias has shape {bias.shape} but weight {weight.shape} needs {weight.shape[-1:]}")
     y, scale = _convolve(name, x, weight, style, demodulate, stride, padding, eps)
@@ -111,6 +127,5 @@ def _convolve(
             f"{name}: style has shape {style.shape} but needs {(x.shape[0], x.shape[-1])}: "
             f"one number for each image and channel of x {x.shape}"
         )
-    scaled = _modulate(x, style, None, None, slope=1.0, gain=1.0)
-    y = conv2d(scaled, weight, stride=stride, padding=padding)
+    y = conv2d(_scale_channels(x, style), weight, stride=stride, padding=padding)
     return y, 1 / sqrt(matmul(style * style, _squared_over_taps(weight)) + eps) if demodulate else None
