@@ -11,6 +11,8 @@ heavy), and an average of G.
 
 The real videos are drawn by the computer: a white shape crosses the picture at constant velocity. So there is a test of
 motion: the centroid of the light must move along a line, at constant speed. The same frames in random order fail it.
+What G does not learn is rings, a quarter of the real shapes: perhaps since nothing real lies between a disc and a ring.
+The run counts them, and says that modes are missing.
 """
 
 from __future__ import annotations
