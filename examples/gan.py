@@ -17,9 +17,11 @@ Where neither can do better, G's points are distributed as the real ones are, D 
                                chase each other from mode to mode (Gidel et al. 2019)
     a penalty on D's slope     R1 = E[|grad of D's logit at x|^2] / 2 at real points x, so that D levels out as G comes
                                near (Mescheder et al. 2018)
+    smaller steps at the end   near the equilibrium gradients vanish, and Adam, who divides by their size, would go on
+                               with steps as long as ever, into the noise, until the game tips over
     an average of G            of its weights over the last steps, since the game goes round and round its equilibrium
 
-With --naive the last three are off, and the same figures say what happens.
+With --naive the last four are off, and the same figures say what happens.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ LATENT, WIDTH = 2, 64
 R1 = 0.1  # the penalty's weight
 LOSSES = {"saturating": saturating_generator, "non-saturating": non_saturating_generator}
 EQUILIBRIUM = -2 * np.log(2)  # the game's value there
-FRAMES, POINTS, FIELD, EXTENT = 24, 500, 81, 2.7  # of the film: D on FIELD x FIELD places up to EXTENT from the middle
+FRAMES, POINTS, FIELD, EXTENT = 18, 500, 81, 2.7  # of the film: D on FIELD x FIELD places up to EXTENT from the middle
 
 
 class Game:
@@ -68,6 +70,9 @@ class Game:
         betas = (0.9, 0.999) if args.naive else (0.0, 0.99)
         self.g_optimizer = optim.Adam(self.G.parameters(), lr=2e-3, betas=betas, ema=self.ema)
         self.d_optimizer = optim.Adam(self.D.parameters(), lr=2e-3, betas=betas)
+        last = 1.0 if args.naive else 0.05  # of the first learning rate
+        self.g_schedule = optim.CosineLR(self.g_optimizer, args.steps, final=last)
+        self.d_schedule = optim.CosineLR(self.d_optimizer, args.steps, final=last)
 
     def parts(self) -> dict[str, Any]:
         """What has a state."""
@@ -90,6 +95,8 @@ class Game:
         g_loss = LOSSES[self.args.loss](self.D(fake))
         descend(self.g_optimizer, g_loss)
         self.D.requires_grad_(True)
+        self.g_schedule.step()
+        self.d_schedule.step()
         return standing(real_logits, fake_logits, self.D, self.G, d_loss, g_loss)
 
 
@@ -147,7 +154,8 @@ class Film:
         from matplotlib.colors import LinearSegmentedColormap
         from matplotlib.figure import Figure
 
-        blue_to_orange = LinearSegmentedColormap.from_list("", ["#4a7fc1", "#f6f6f2", "#ee9336"], N=1024)
+        colours = ["#4a7fc1", "#f6f6f2", "#ee9336"]
+        blue_to_orange = LinearSegmentedColormap.from_list("", colours, N=15)  # few steps make a small file
         figure = Figure(figsize=(2.6 * len(self.games), 3.6), layout="constrained")
         canvas = FigureCanvasAgg(figure)
         figure.supxlabel(

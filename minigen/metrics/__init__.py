@@ -15,6 +15,7 @@ from .frechet import frechet_distance
 from .images import mean_psnr, psnr, ssim
 from .kernel_distance import kernel_distance
 from .manifold import density_coverage, precision_recall
+from .motion import SECTORS, centroids, frames_shuffled, hollow, linear_motion, motion_modes
 from .probes import linear_probe, nearest_neighbours
 from .rate_distortion import best_points, jpeg, png_bytes, psnr_gain
 from .reader import Reader
@@ -22,18 +23,24 @@ from .vendi import vendi_score
 
 __all__ = [
     "FILTERS",
+    "SECTORS",
     "Features",
     "Reader",
     "best_points",
+    "centroids",
     "class_histogram_kl",
     "compare",
     "comparison_table",
     "density_coverage",
+    "frames_shuffled",
     "frechet_distance",
+    "hollow",
     "jpeg",
     "kernel_distance",
+    "linear_motion",
     "linear_probe",
     "mean_psnr",
+    "motion_modes",
     "nearest_neighbours",
     "png_bytes",
     "precision_recall",

@@ -64,6 +64,10 @@ SMALL = {
         {"CHANNELS": 8, "BLOCKS": 1, "HALVINGS": 1, "LEARNING_RATE": 1e-4, "CRITIC_RATE": 1e-4},
     ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
+    "video_gan": (
+        ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "4"],
+        {"VIDEOS": 8, "HELD_OUT": 4, "FRAMES": 8, "SIDE": 8, "LATENT": 4, "CHANNELS": 4, "LEARNING_RATE": 1e-4},
+    ),
     "vqvae": (
         ["--steps", "4", "--batch", "4", "--samples", "6"],
         {

@@ -78,6 +78,16 @@ def test_a_collapse_passes_the_check_of_a_naive_run_and_no_other(gan, capsys):
     assert "MISS ring: modes covered: 8, asked <= 7" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("naive", "last"), [(False, 0.05), (True, 1.0)])
+def test_steps_become_smaller_but_not_in_a_naive_run(gan, naive, last):
+    args = SimpleNamespace(device="cpu", naive=naive, steps=3, batch=4, loss="non-saturating")
+    played = gan.Game(gan.CENTRES["ring"], args)
+    first = played.g_optimizer.lr
+    for _ in range(3):
+        played.play(Generator(0))
+    assert played.g_optimizer.lr == played.d_optimizer.lr == pytest.approx(last * first)
+
+
 def test_data_is_a_target_and_nothing_else(gan, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["gan.py", "--data", "digits"])
     with pytest.raises(SystemExit):
