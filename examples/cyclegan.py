@@ -48,7 +48,7 @@ PLAIN = BACKGROUNDS.index("plain")
 CONTENT = ("shape", "colour", "size", "position")
 
 
-def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) -> tuple[Run, nn.ModuleList]:
+def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) -> tuple[Run, optim.EMA]:
     random = minigen.manual_seed(args.seed)
     channels = a_images.shape[-1]
     to_b, to_a = generators = nn.ModuleList([ResNetGenerator(channels, channels, CHANNELS, BLOCKS) for _ in "ba"])
@@ -58,7 +58,8 @@ def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) 
     pool_b, pool_a = ImagePool(50), ImagePool(50)
     generators.to(args.device)
     judges.to(args.device)
-    optimizer = optim.Adam(generators.parameters(), LEARNING_RATE, betas=(0.5, 0.999))
+    ema = optim.EMA(generators, decay=0.998)
+    optimizer = optim.Adam(generators.parameters(), LEARNING_RATE, betas=(0.5, 0.999), ema=ema)
     critic = optim.Adam(judges.parameters(), CRITIC_RATE, betas=(0.5, 0.999))
     schedules = [optim.CosineLR(each, args.steps) for each in (optimizer, critic)]
     a_batches = DataLoader(a_images, batch_size=args.batch, seed=args.seed, device=args.device)
@@ -66,6 +67,7 @@ def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) 
     run = Run(
         args,
         generators=generators,
+        ema=ema,
         judges=judges,
         pool_b=pool_b,
         pool_a=pool_a,
@@ -89,17 +91,16 @@ def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) 
         descend(optimizer, deception + CYCLE * cycle + IDENTITY * identity)
 
         judges.requires_grad_(True)
-        real = judge_b(b), judge_a(a)
-        fake = judge_b(pool_b(made_b)), judge_a(pool_a(made_a))
-        judgement_b, judgement_a = map(least_squares_discriminator, real, fake)
-        judgement = judgement_b + judgement_a
+        real_b, fake_b = halves(judge_b(ops.concatenate([b, pool_b(made_b)])))
+        real_a, fake_a = halves(judge_a(ops.concatenate([a, pool_a(made_a)])))
+        judgement = least_squares_discriminator(real_b, fake_b) + least_squares_discriminator(real_a, fake_a)
         descend(critic, judgement)
         for schedule in schedules:
             schedule.step()
-        both_real, both_fake = ops.concatenate(real), ops.concatenate(fake)
-        run.log(**standing(both_real, both_fake, judges, generators, judgement, deception, boundary=0.5))
+        real, fake = ops.concatenate([real_b, real_a]), ops.concatenate([fake_b, fake_a])
+        run.log(**standing(real, fake, judges, generators, judgement, deception, boundary=0.5))
         run.log(**{"absolute error: cycle": cycle.item() / 2, "absolute error: identity": identity.item() / 2})
-    return run, generators
+    return run, ema
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,14 +161,15 @@ def main() -> None:
     parser.add_argument("--target", help="pictures of the other kind, as for --data (none: textured ones are made)")
     args = parser.parse_args()
     a_images, b_images, test, b_test = two_kinds(args)
-    run, (to_b, to_a) = train(args, a_images, b_images)
+    run, ema = train(args, a_images, b_images)
 
     def translate(generator: Any, images: np.ndarray) -> np.ndarray:
         return to_uint8(in_batches(generator, to_float(images), args.device))
 
     a_test = test.images
-    made_b, made_a = translate(to_b, a_test), translate(to_a, b_test)
-    back_a, back_b = translate(to_a, made_b), translate(to_b, made_a)
+    with ema.applied() as (to_b, to_a):  # averages over the last steps: their colours are steadier
+        made_b, made_a = translate(to_b, a_test), translate(to_a, b_test)
+        back_a, back_b = translate(to_a, made_b), translate(to_b, made_a)
     kinds = ("flat", "textured") if args.target is None else ("A", "B")
     rows = dict(zip([kinds[0], f"made {kinds[1]}", "and back"], [a_test, made_b, back_a], strict=True))
     rows.update(zip([f"{kinds[1]}", f"made {kinds[0]}", " and back"], [b_test, made_a, back_b], strict=True))
