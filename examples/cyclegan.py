@@ -157,7 +157,7 @@ def content(
 
 
 def main() -> None:
-    parser = arguments("cyclegan", __doc__.split("\n")[0], steps=3000, batch=8, samples=200, data="shapes")
+    parser = arguments("cyclegan", __doc__.split("\n")[0], steps=2000, batch=8, samples=200, data="shapes")
     parser.add_argument("--target", help="pictures of the other kind, as for --data (none: textured ones are made)")
     args = parser.parse_args()
     a_images, b_images, test, b_test = two_kinds(args)
