@@ -13,7 +13,9 @@ generators descend on
 
 Nothing in it says *which* picture of the other kind is asked for: a generator that exchanges red and blue, with
 another that exchanges them back, would do as well but for the last line. So it is measured with the true counterparts
-of held-out pictures, which no network sees. Here backgrounds get checks, and shapes stripes: `minigen.data.textured`.
+of held-out pictures, which no network sees. Pictures are made with averages of the
+generators' weights over the last steps, since the weights themselves go to and fro. Here backgrounds get checks, and
+shapes stripes: `minigen.data.textured`.
 """
 
 from __future__ import annotations
@@ -167,7 +169,7 @@ def main() -> None:
         return to_uint8(in_batches(generator, to_float(images), args.device))
 
     a_test = test.images
-    with ema.applied() as (to_b, to_a):  # averages over the last steps: their colours are steadier
+    with ema.applied() as (to_b, to_a):
         made_b, made_a = translate(to_b, a_test), translate(to_a, b_test)
         back_a, back_b = translate(to_a, made_b), translate(to_b, made_a)
     kinds = ("flat", "textured") if args.target is None else ("A", "B")
