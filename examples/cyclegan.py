@@ -50,7 +50,7 @@ PLAIN = BACKGROUNDS.index("plain")
 CONTENT = ("shape", "colour", "size", "position")
 
 
-def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) -> tuple[Run, optim.EMA]:
+def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) -> tuple[Run, nn.ModuleList, optim.EMA]:
     random = minigen.manual_seed(args.seed)
     channels = a_images.shape[-1]
     to_b, to_a = generators = nn.ModuleList([ResNetGenerator(channels, channels, CHANNELS, BLOCKS) for _ in "ba"])
@@ -63,7 +63,7 @@ def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) 
     ema = optim.EMA(generators, decay=0.998)
     optimizer = optim.Adam(generators.parameters(), LEARNING_RATE, betas=(0.5, 0.999), ema=ema)
     critic = optim.Adam(judges.parameters(), CRITIC_RATE, betas=(0.5, 0.999))
-    schedules = [optim.CosineLR(each, args.steps) for each in (optimizer, critic)]
+    schedules = [optim.CosineLR(each, args.steps, final=0.5) for each in (optimizer, critic)]
     a_batches = DataLoader(a_images, batch_size=args.batch, seed=args.seed, device=args.device)
     b_batches = DataLoader(b_images, batch_size=args.batch, seed=args.seed + 1, device=args.device)
     run = Run(
@@ -102,7 +102,7 @@ def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) 
         real, fake = ops.concatenate([real_b, real_a]), ops.concatenate([fake_b, fake_a])
         run.log(**standing(real, fake, judges, generators, judgement, deception, boundary=0.5))
         run.log(**{"absolute error: cycle": cycle.item() / 2, "absolute error: identity": identity.item() / 2})
-    return run, ema
+    return run, generators, ema
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,13 +163,13 @@ def main() -> None:
     parser.add_argument("--target", help="pictures of the other kind, as for --data (none: textured ones are made)")
     args = parser.parse_args()
     a_images, b_images, test, b_test = two_kinds(args)
-    run, ema = train(args, a_images, b_images)
+    run, (to_b, to_a), ema = train(args, a_images, b_images)
 
     def translate(generator: Any, images: np.ndarray) -> np.ndarray:
         return to_uint8(in_batches(generator, to_float(images), args.device))
 
     a_test = test.images
-    with ema.applied() as (to_b, to_a):
+    with ema.applied():
         made_b, made_a = translate(to_b, a_test), translate(to_a, b_test)
         back_a, back_b = translate(to_a, made_b), translate(to_b, made_a)
     kinds = ("flat", "textured") if args.target is None else ("A", "B")

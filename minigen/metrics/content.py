@@ -34,7 +34,7 @@ def exchanged(read: Any, true: Any, values: Sequence[str]) -> list[str]:
     read, true = _pair("exchanged", "the attribute", read, true)
     found = []
     for i in np.unique(true):
-        mostly = np.bincount(read[true == i]).argmax()
+        mostly = int(np.bincount(read[true == i]).argmax())
         if mostly != i:
             found.append(f"{values[i]} for {values[mostly]}")
     return found
