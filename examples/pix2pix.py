@@ -62,21 +62,17 @@ def together(x: Tensor, y: Tensor) -> Tensor:
     return ops.concatenate([x / INK, y], -1)
 
 
-def make_generator(
-    args: argparse.Namespace, images: np.ndarray
-) -> tuple[UNetGenerator, optim.EMA, optim.Adam, optim.CosineLR]:
+def make_generator(args: argparse.Namespace, images: np.ndarray) -> tuple[UNetGenerator, optim.Adam, optim.CosineLR]:
     generator = UNetGenerator(images.shape[-1], images.shape[-1], CHANNELS, halvings(images))
     generator.to(args.device)
-    ema = optim.EMA(generator, decay=0.998)
-    optimizer = optim.Adam(generator.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.999), ema=ema)
-    return generator, ema, optimizer, optim.CosineLR(optimizer, args.steps)
+    optimizer = optim.Adam(generator.parameters(), lr=LEARNING_RATE, betas=(0.5, 0.999))
+    return generator, optimizer, optim.CosineLR(optimizer, args.steps)
 
 
-def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, optim.EMA, optim.EMA]:
+def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNetGenerator, UNetGenerator]:
     random = minigen.manual_seed(args.seed)
-    G, ema, optimizer, schedule = make_generator(args, images)
-    # learns from the absolute error alone:
-    plain, plain_ema, plain_optimizer, plain_schedule = make_generator(args, images)
+    G, optimizer, schedule = make_generator(args, images)
+    plain, plain_optimizer, plain_schedule = make_generator(args, images)  # learns from the absolute error alone
     D = PatchDiscriminator(2 * images.shape[-1], CHANNELS, HALVINGS, norm=True)
     D.to(args.device)
     critic = optim.Adam(D.parameters(), lr=CRITIC_RATE, betas=(0.5, 0.999))
@@ -84,13 +80,11 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, optim.EMA,
     run = Run(
         args,
         G=G,
-        ema=ema,
         optimizer=optimizer,
         schedule=schedule,
         D=D,
         critic=critic,
         plain=plain,
-        plain_ema=plain_ema,
         plain_optimizer=plain_optimizer,
         plain_schedule=plain_schedule,
         batches=batches,
@@ -117,25 +111,19 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, optim.EMA,
         plain_schedule.step()
         run.log(**standing(real, fake, D, G, d_loss, g_loss))
         run.log(**{"absolute error: Pix2Pix": error.item(), "absolute error: L1 alone": plain_error.item()})
-    return run, ema, plain_ema
-
-
-def paint(ema: optim.EMA, drawings: np.ndarray, device: str) -> np.ndarray:
-    """What an average of the generator's weights over the last steps makes of uint8 drawings: uint8."""
-    with ema.applied() as generator:
-        return to_uint8(in_batches(generator, ink(drawings), device))
+    return run, G, plain
 
 
 def main() -> None:
-    args = arguments("pix2pix", __doc__.split("\n")[0], steps=5000, batch=16, samples=200, data="shapes").parse_args()
+    args = arguments("pix2pix", __doc__.split("\n")[0], steps=4000, batch=16, samples=200, data="shapes").parse_args()
     data = load_data(args, multiple_of=4)
     if min(data.images.shape[1:3]) < 3 * 2**HALVINGS:
         sys.exit(f"--data: D needs images of at least {3 * 2**HALVINGS} pixels a side, got {data.images.shape[1:3]}")
     training, test = split(args, data)
-    run, ema, plain_ema = train(args, training.images)
+    run, G, plain = train(args, training.images)
 
     drawings = outlines(test.images)
-    painted, flat = (paint(average, drawings, args.device) for average in (ema, plain_ema))
+    painted, flat = (to_uint8(in_batches(g, ink(drawings), args.device)) for g in (G, plain))
     rows = {"drawing": drawings, "L1 alone": flat, "Pix2Pix": painted, "true picture": test.images}
     also = {} if test.labels is None else {"labels": test.labels[: args.samples]}
     run.write_samples(painted[: args.samples], {name: images[:20] for name, images in rows.items()}, **also)
