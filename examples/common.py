@@ -89,9 +89,9 @@ def load_data(args: argparse.Namespace, multiple_of: int = 1) -> Dataset:
         sys.exit(f"--batch {args.batch} is more than the {len(data)} images of {args.data}")
     if any(side % multiple_of for side in data.images.shape[1:3]):
         sides = data.images.shape[1:3]
-        sys.exit(f"--data: the sides of the images must be multiples of {multiple_of}, got {sides}")
+        sys.exit(f"{args.data}: the sides of the images must be multiples of {multiple_of}, got {sides}")
     if data.images.shape[-1] not in (1, 3):
-        sys.exit(f"--data: the images must have 1 or 3 channels, got {data.images.shape[-1]}")
+        sys.exit(f"{args.data}: the images must have 1 or 3 channels, got {data.images.shape[-1]}")
     args.digest = f"{zlib.crc32(data.images.tobytes()):08x}"
     return data
 
@@ -99,7 +99,7 @@ def load_data(args: argparse.Namespace, multiple_of: int = 1) -> Dataset:
 def split(args: argparse.Namespace, data: Dataset, share: float = 0.2) -> tuple[Dataset, Dataset]:
     """`held_out(data, share)`; too few images, for that or for a batch, end the program with one sentence."""
     if len(data) < 2:
-        sys.exit(f"--data: needs at least two images, since one is held out, got {len(data)}")
+        sys.exit(f"{args.data}: needs at least two images, since one is held out, got {len(data)}")
     training, test = held_out(data, share)
     if args.batch > len(training):
         sys.exit(f"--batch {args.batch} is more than the {len(training)} images of {args.data} to train on")

@@ -36,7 +36,7 @@ from minigen.gans import (
     non_saturating_generator,
     standing,
 )
-from minigen.metrics import Features, compare, comparison_table
+from minigen.metrics import Features, compare, comparison_table, shares_kept
 from minigen.nn import functional as F
 
 L1_WEIGHT = 100.0
@@ -114,14 +114,6 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNetGenera
     return run, G, plain
 
 
-def kept(features: Features, images: np.ndarray, true: dict[str, np.ndarray]) -> dict[str, float]:
-    """The share of images in which each drawn attribute is read as what was drawn, and in which all are."""
-    read = features.attributes(images)
-    right = {name: read[name] == true[name] for name in DRAWN}
-    right["all of them"] = np.all(list(right.values()), axis=0)
-    return {name: float(x.mean()) for name, x in right.items()}
-
-
 def main() -> None:
     args = arguments("pix2pix", __doc__.split("\n")[0], steps=4000, batch=16, samples=200, data="shapes").parse_args()
     data = load_data(args, multiple_of=4)
@@ -152,7 +144,8 @@ def main() -> None:
     ]
     if data.name == "shapes" and test.attributes is not None:
         sets = {"Pix2Pix": painted, "L1 alone": flat, "true picture": test.images}
-        metrics["kept"] = found = {name: kept(features, x, test.attributes) for name, x in sets.items()}
+        read = {name: features.attributes(x) for name, x in sets.items()}
+        metrics["kept"] = found = {name: shares_kept(x, test.attributes, DRAWN) for name, x in read.items()}
         for name, share in found["Pix2Pix"].items():
             beside = ", ".join(f"{which}: {found[which][name]:.4g}" for which in ("L1 alone", "true picture"))
             shown.append((f"kept of what was drawn, {name}", share, ">=", 0.95, beside))

@@ -9,6 +9,7 @@ For generated images, start at `Features` and `compare`:
 
 from .classes import class_histogram_kl, share_read
 from .compare import compare, comparison_table
+from .content import exchanged, shares_kept
 from .features import Features
 from .filters import FILTERS
 from .frechet import frechet_distance
@@ -32,6 +33,7 @@ __all__ = [
     "compare",
     "comparison_table",
     "density_coverage",
+    "exchanged",
     "frames_shuffled",
     "frechet_distance",
     "hollow",
@@ -47,6 +49,7 @@ __all__ = [
     "psnr",
     "psnr_gain",
     "share_read",
+    "shares_kept",
     "ssim",
     "vendi_score",
 ]

@@ -43,6 +43,7 @@ def test_each_image_is_judged_by_itself():
 def test_with_norm_a_faint_texture_is_as_plain_as_a_strong_one():
     """Scaling what enters the first normalised layer changes nothing, but for the eps of the norm."""
     network = PatchDiscriminator(1, 8, halvings=2, norm=True)
+    assert [norm.weight.shape for norm in network.norms] == [(16,), (32,)]  # of all hidden layers but the first
     network.hidden[0].bias.assign_(np.zeros(8, np.float32))  # then that layer's output scales with the image
     x = np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)
     strong, stronger = network(Tensor(30 * x)).numpy(), network(Tensor(90 * x)).numpy()

@@ -48,6 +48,21 @@ def test_the_lines_of_the_input_reach_the_output_beside_the_middle():
     assert difference.max() == 0
 
 
+def test_the_outlines_reach_a_resnets_end_beside_its_blocks():
+    """With all that comes up from a quarter of the sides at zero, the input decides as it is at half of them."""
+    minigen.manual_seed(0)
+    network = ResNetGenerator(1, 1, channels=8, blocks=1)
+    for p in network.up.parameters():
+        minigen.nn.init.zeros_(p)
+    y = network(noise(2, 8, 8, 1)).numpy()
+    assert abs(y[0] - y[1]).max() > 0.01
+
+
+def test_the_levels_of_a_u_net_double_their_channels_up_to_four_times():
+    network = UNetGenerator(1, 1, channels=2, halvings=5)
+    assert [down.conv.weight.shape[-1] for down in network.down] == [4, 8, 8, 8]
+
+
 @pytest.mark.parametrize("network", [UNetGenerator(1, 1, 8, halvings=3), ResNetGenerator(1, 1, 8)])
 def test_sides_that_will_not_do_are_an_error(network):
     with pytest.raises(ValueError, match=r"multiples of [48].*got shape \(1, 16, 18, 1\)"):
@@ -81,6 +96,7 @@ def test_a_full_pool_gives_an_earlier_image_in_half_of_the_cases_and_keeps_the_n
     old = np.array(given) < np.arange(4000)
     assert abs(old[5:].mean() - 0.5) < 0.04  # 5 standard deviations
     late = [int(image[0, 0, 0]) for image in pool.images]
+    assert min(late) > 3800  # every place is taken anew, on average 10 images later
     # the first five are given when they come, and once more when their place is taken; all others once
     assert sorted(given + late) == sorted([*range(4000), *range(5)])
 
