@@ -98,7 +98,7 @@ def main() -> None:
     rows = {f"{name} {i + 1}": x[i] for name, x in (("real", real), ("GAN", made)) for i in range(min(8, len(x)))}
     run.write_samples(made.reshape(-1, *made.shape[2:]), videos=made)  # (N T,H,W,C), (N,T,H,W,C)
     save_rows(rows, run.folder / "samples.png", columns=FRAMES)
-    film = np.stack([image_grid(frame, columns=10) for frame in made[:60].swapaxes(0, 1)])
+    film = np.stack([image_grid(frame, columns=10) for frame in made[:50].swapaxes(0, 1)])
     save_gif(film.repeat(3, 1).repeat(3, 2), run.folder / "samples.gif", duration=0.08)
 
     found: dict[str, Any] = {"diversity": diversity(real.reshape(len(real), -1), made.reshape(len(made), -1))}
