@@ -12,7 +12,7 @@ from .compare import compare, comparison_table
 from .features import Features
 from .filters import FILTERS
 from .frechet import frechet_distance
-from .images import mean_psnr, psnr, ssim
+from .images import fidelity, mean_psnr, psnr, ssim
 from .kernel_distance import kernel_distance
 from .manifold import density_coverage, precision_recall
 from .probes import linear_probe, nearest_neighbours
@@ -29,6 +29,7 @@ __all__ = [
     "compare",
     "comparison_table",
     "density_coverage",
+    "fidelity",
     "frechet_distance",
     "jpeg",
     "kernel_distance",
