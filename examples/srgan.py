@@ -230,7 +230,7 @@ def train(args: argparse.Namespace, tasks: list[Pictures | Photographs], stream:
 
 
 def main() -> None:
-    args = arguments("srgan", __doc__.split("\n")[0], steps=4000, batch=16, samples=200, data="both").parse_args()
+    args = arguments("srgan", __doc__.split("\n")[0], steps=3600, batch=16, samples=200, data="both").parse_args()
     stream = minigen.manual_seed(args.seed)
     tasks = load_tasks(args, stream)
     run = train(args, tasks, stream)
