@@ -68,7 +68,7 @@ def patches(whole: np.ndarray, size: int, stride: int) -> np.ndarray:
     """All square pieces of an image (H, W, C), row by row, from one to the next `stride` pixels: (N, size, size, C)."""
     if whole.ndim != 3 or not 1 <= size <= min(whole.shape[:2]) or stride < 1:
         raise ValueError(
-            f"patches: needs an image (H, W, C) with sides of at least size, and size and stride of at least 1, "
+            "patches: needs an image (H, W, C), size from 1 to its shorter side, and stride of at least 1, "
             f"got shape {whole.shape}, size {size}, stride {stride}"
         )
     windows = np.lib.stride_tricks.sliding_window_view(whole, (size, size), (0, 1))[::stride, ::stride]
