@@ -9,7 +9,7 @@ images look the same when they are small, and the least error is in the middle o
 second half of the training a copy of G goes on, against a discriminator D that says of each patch whether it is real:
 
     D:  minimise  -log D(x) - log(1 - D(G(small x)))
-    G:  minimise  -log D(G(small x)) + 20 |x - G(small x)|
+    G:  minimise  -log D(G(small x)) + 100 |x - G(small x)|
 
 Its images have more errors than those of the first G, and look more like real ones. A third network learns photographs,
 by the absolute error alone, and is used on whole photographs that it has not seen: there what it makes is the mean over
@@ -49,8 +49,8 @@ from minigen.viz import save_rows
 
 FACTOR = 4
 NETWORK: dict[str, Any] = dict(channels=48, blocks=4)
-LEARNING_RATE, ADVERSARIAL_RATE, CRITIC_RATE = 2e-3, 5e-4, 1e-3
-L1_WEIGHT = 20.0
+LEARNING_RATE, CRITIC_RATE = 2e-3, 3e-4  # a slow D: it has the easier task
+L1_WEIGHT = 100.0
 HALVINGS = 2  # of the discriminator: each patch is 34 x 34 pixels
 PIECE, STRIDE = 72, 25  # pixels, of the pieces of photographs to learn from, and from one to the next
 SCALES = (1.0, 0.75, 0.5)  # photographs are learned from at these sizes; smaller ones have finer detail
@@ -63,11 +63,12 @@ Evaluation = tuple[dict[str, np.ndarray], dict[str, Any], list[Figure]]  # image
 class Learner:
     """A super-resolver, and what trains it in so many steps."""
 
-    def __init__(self, args: argparse.Namespace, channels: int, steps: int, rate: float):
+    def __init__(self, args: argparse.Namespace, channels: int, steps: int):
         self.device, self.network = args.device, SuperResolver(channels, **NETWORK, factor=FACTOR)
         self.network.to(args.device)
         self.ema = optim.EMA(self.network, decay=0.998)
-        self.optimizer = optim.Adam(self.network.parameters(), rate, betas=(0.9, 0.99), max_norm=1.0, ema=self.ema)
+        settings: dict[str, Any] = dict(betas=(0.9, 0.99), max_norm=1.0, ema=self.ema)
+        self.optimizer = optim.Adam(self.network.parameters(), LEARNING_RATE, **settings)
         self.schedule = optim.CosineLR(self.optimizer, max(steps, 1), warmup_steps=min(100, steps // 10))
 
     def parts(self, name: str) -> dict[str, Any]:
@@ -101,15 +102,16 @@ class Pictures:
     def __init__(self, args: argparse.Namespace, data: Dataset):
         self.device, self.data, (self.training, self.test) = args.device, data, split(args, data)
         channels, self.begin = data.images.shape[-1], (args.steps + 1) // 2
-        self.l1 = Learner(args, channels, self.begin, LEARNING_RATE)
-        self.gan = Learner(args, channels, args.steps - self.begin, ADVERSARIAL_RATE)
+        self.l1 = Learner(args, channels, self.begin)
+        self.gan = Learner(args, channels, args.steps - self.begin)
         self.D = PatchDiscriminator(channels, 32, HALVINGS, norm=True)
         self.D.to(args.device)
         self.critic = optim.Adam(self.D.parameters(), CRITIC_RATE, betas=(0.5, 0.99))
+        self.critic_schedule = optim.CosineLR(self.critic, max(args.steps - self.begin, 1))
         self.batches = DataLoader(self.training.images, batch_size=args.batch, seed=args.seed)
 
     def parts(self) -> dict[str, Any]:
-        own = {"D": self.D, "critic": self.critic, "batches": self.batches}
+        own = {name: getattr(self, name) for name in ("D", "critic", "critic_schedule", "batches")}
         return {**self.l1.parts("L1"), **self.gan.parts("adversarial"), **own}
 
     def learn(self, step: int) -> dict[str, float]:
@@ -125,6 +127,7 @@ class Pictures:
         real, fake = self.D(x), self.D(y.detach())
         d_loss = minimax_discriminator(real, fake)
         descend(self.critic, d_loss)
+        self.critic_schedule.step()
 
         self.D.requires_grad_(False)
         error, g_loss = F.l1_loss(y, x), non_saturating_generator(self.D(y))
@@ -159,7 +162,7 @@ class Photographs:
     """Photographs: the absolute error alone, in pieces of them that are turned and mirrored at random."""
 
     def __init__(self, args: argparse.Namespace, stream: Generator):
-        self.device, self.stream, self.l1 = args.device, stream, Learner(args, 3, args.steps, LEARNING_RATE)
+        self.device, self.stream, self.l1 = args.device, stream, Learner(args, 3, args.steps)
         pieces = []
         for whole in map(photograph, TRAINING):
             for scale in SCALES:
@@ -184,7 +187,7 @@ class Photographs:
             tried = {**sets, "L1, one way": self.l1.enlarge(small)}
             found.append({name: fidelity(images, original) for name, images in tried.items()})
             named = {"small": blocks(small), **sets, "original": original}
-            rows.append({name: patches(images[0], SHOWN, SHOWN)[::5] for name, images in named.items()})
+            rows.append({name: patches(images[0], SHOWN, SHOWN)[::6] for name, images in named.items()})
         by_photograph = dict(zip(HELD_OUT, found, strict=True))
         mean = {
             name: {metric: float(np.mean([x[name][metric] for x in found])) for metric in values}

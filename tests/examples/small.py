@@ -69,7 +69,6 @@ SMALL = {
             "NETWORK": {"channels": 8, "blocks": 1},
             "HALVINGS": 1,
             "LEARNING_RATE": 1e-4,
-            "ADVERSARIAL_RATE": 1e-4,
             "CRITIC_RATE": 1e-4,
         },
     ),
