@@ -9,7 +9,7 @@ images look the same when they are small, and the least error is in the middle o
 second half of the training a copy of G goes on, against a discriminator D that says of each patch whether it is real:
 
     D:  minimise  -log D(x) - log(1 - D(G(small x)))
-    G:  minimise  -log D(G(small x)) + 100 |x - G(small x)|
+    G:  minimise  -log D(G(small x)) + 30 |x - G(small x)|
 
 Its images have more errors than those of the first G, and look more like real ones. A third network learns photographs,
 by the absolute error alone, and is used on whole photographs that it has not seen: there what it makes is the mean over
@@ -50,7 +50,7 @@ from minigen.viz import save_rows
 FACTOR = 4
 NETWORK: dict[str, Any] = dict(channels=48, blocks=4)
 LEARNING_RATE, CRITIC_RATE = 2e-3, 3e-4  # a slow D: it has the easier task
-L1_WEIGHT = 100.0
+L1_WEIGHT = 30.0
 HALVINGS = 2  # of the discriminator: each patch is 34 x 34 pixels
 PIECE, STRIDE = 72, 25  # pixels, of the pieces of photographs to learn from, and from one to the next
 SCALES = (1.0, 0.75, 0.5)  # photographs are learned from at these sizes; smaller ones have finer detail
