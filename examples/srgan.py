@@ -245,7 +245,7 @@ def main() -> None:
             made = rows["adversarial" if "adversarial" in rows else "L1"]
             run.write_samples(made[: args.samples], shown)
         if isinstance(task, Photographs):
-            save_rows(shown, run.folder / "photos.png")
+            save_rows(shown, run.folder / "photos.png", scale=1)
     run.write_metrics(metrics)
     for name in ("fidelity", "photos"):
         for which, values in metrics.get(name, {}).items():
