@@ -54,7 +54,7 @@ L1_WEIGHT = 30.0
 HALVINGS = 2  # of the discriminator: each patch is 34 x 34 pixels
 PIECE, STRIDE = 72, 25  # pixels, of the pieces of photographs to learn from, and from one to the next
 SCALES = (1.0, 0.75, 0.5)  # photographs are learned from at these sizes; smaller ones have finer detail
-SHOWN = 80  # pixels, of the pieces of photographs that are drawn
+SHOWN = 64  # pixels, of the pieces of photographs that are drawn: those of most contrast
 
 Figure = tuple[str, float, str, float, str]
 Evaluation = tuple[dict[str, np.ndarray], dict[str, Any], list[Figure]]  # images in rows, metrics, figures
@@ -187,7 +187,8 @@ class Photographs:
             tried = {**sets, "L1, one way": self.l1.enlarge(small)}
             found.append({name: fidelity(images, original) for name, images in tried.items()})
             named = {"small": blocks(small), **sets, "original": original}
-            rows.append({name: patches(images[0], SHOWN, SHOWN)[::6] for name, images in named.items()})
+            of_most_contrast = patches(original[0], SHOWN, SHOWN).std((1, 2, 3)).argsort()[::-1][:3]
+            rows.append({name: patches(x[0], SHOWN, SHOWN)[of_most_contrast] for name, x in named.items()})
         by_photograph = dict(zip(HELD_OUT, found, strict=True))
         mean = {
             name: {metric: float(np.mean([x[name][metric] for x in found])) for metric in values}
@@ -245,7 +246,7 @@ def main() -> None:
             made = rows["adversarial" if "adversarial" in rows else "L1"]
             run.write_samples(made[: args.samples], shown)
         if isinstance(task, Photographs):
-            save_rows(shown, run.folder / "photos.png", scale=1)
+            save_rows(shown, run.folder / "photos.png")
     run.write_metrics(metrics)
     for name in ("fidelity", "photos"):
         for which, values in metrics.get(name, {}).items():
