@@ -11,9 +11,10 @@ second half of the training a copy of G goes on, against a discriminator D that 
     D:  minimise  -log D(x) - log(1 - D(G(small x)))
     G:  minimise  -log D(G(small x)) + 30 |x - G(small x)|
 
-Its images have more errors than those of the first G, and look more like real ones. A third network learns photographs,
-by the absolute error alone, and is used on whole photographs that it has not seen: there what it makes is the mean over
-the eight ways to turn and mirror its input (EDSR, Lim et al. 2017).
+Its images have more errors than those of the first G, and as a set are nearer to real ones (KID): its backgrounds have
+their contrast back, but there is speckle around the shapes. A third network learns photographs, by the absolute error
+alone, and is used on whole photographs that it has not seen: there what it makes is the mean over the eight ways to
+turn and mirror its input (EDSR, Lim et al. 2017).
 
 Small images are made by bicubic interpolation, smoothed, and rounded to 8 bits. All PSNRs are means over the images of
 10 log10(255^2 / mean squared error), in dB, over the red, green and blue of all pixels of images rounded to 8 bits.
