@@ -11,7 +11,7 @@ second half of the training a copy of G goes on, against a discriminator D that 
     D:  minimise  -log D(x) - log(1 - D(G(small x)))
     G:  minimise  -log D(G(small x)) + 30 |x - G(small x)|
 
-Its images have more errors than those of the first G, and as a set are nearer to real ones (KID): its backgrounds have
+Its images have more errors than those of the first G, and as a set are nearer to real ones (KID): backgrounds have
 their contrast back, but there is speckle around the shapes. A third network learns photographs, by the absolute error
 alone, and is used on whole photographs that it has not seen: there what it makes is the mean over the eight ways to
 turn and mirror its input (EDSR, Lim et al. 2017).
