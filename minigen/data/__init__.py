@@ -16,7 +16,7 @@ from .datasets import digits, load
 from .formats import cifar, idx, image_folder, npz
 from .loader import DataLoader, to_float, to_uint8
 from .outlines import outlines
-from .photos import photograph, photos
+from .photos import patches, photograph, photos
 from .shapes import shapes
 from .split import held_out
 from .textures import textured
@@ -35,6 +35,7 @@ __all__ = [
     "moving_shapes",
     "npz",
     "outlines",
+    "patches",
     "photograph",
     "photos",
     "shapes",

@@ -59,7 +59,17 @@ def photos(size: int = 32, stride: int | None = None, held_out: bool = False) ->
         whole = photograph(name)
         if size > min(whole.shape[:2]):
             raise ValueError(f"photos: size {size} is more than a side of {name!r}, {whole.shape[:2]}")
-        patches = np.lib.stride_tricks.sliding_window_view(whole, (size, size), (0, 1))[::stride, ::stride]
-        images.append(patches.transpose(0, 1, 3, 4, 2).reshape(-1, size, size, 3))  # (r,c,3,s,s) -> (r c,s,s,3)
+        images.append(patches(whole, size, stride))
         labels.append(np.full(len(images[-1]), PHOTOGRAPHS.index(name), np.int64))
     return Dataset(np.concatenate(images), np.concatenate(labels), "photos")
+
+
+def patches(whole: np.ndarray, size: int, stride: int) -> np.ndarray:
+    """All square pieces of an image (H, W, C), row by row, from one to the next `stride` pixels: (N, size, size, C)."""
+    if whole.ndim != 3 or not 1 <= size <= min(whole.shape[:2]) or stride < 1:
+        raise ValueError(
+            "patches: needs an image (H, W, C), size from 1 to its shorter side, and stride of at least 1, "
+            f"got shape {whole.shape}, size {size}, stride {stride}"
+        )
+    windows = np.lib.stride_tricks.sliding_window_view(whole, (size, size), (0, 1))[::stride, ::stride]
+    return windows.transpose(0, 1, 3, 4, 2).reshape(-1, size, size, whole.shape[-1])  # (r,c,C,s,s) -> (r c,s,s,C)

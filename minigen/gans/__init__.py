@@ -18,6 +18,7 @@ from .losses import (
 )
 from .penalties import PathLengthPenalty, gradient_penalty, path_lengths, r1_penalty
 from .pool import ImagePool
+from .super_resolution import SuperResolver, bicubic, over_symmetries, resize, shrink
 from .translation import ResNetGenerator, UNetGenerator
 from .vgan import VGANDiscriminator, VGANGenerator
 
@@ -30,10 +31,12 @@ __all__ = [
     "PathLengthPenalty",
     "ProjectionDiscriminator",
     "ResNetGenerator",
+    "SuperResolver",
     "UNetGenerator",
     "VGANDiscriminator",
     "VGANGenerator",
     "adaptive_weight",
+    "bicubic",
     "diagnose",
     "diversity",
     "gradient_norm",
@@ -45,9 +48,12 @@ __all__ = [
     "minimax_discriminator",
     "mode_seeking",
     "non_saturating_generator",
+    "over_symmetries",
     "path_lengths",
     "r1_penalty",
+    "resize",
     "saturating_generator",
+    "shrink",
     "small_weights_",
     "standing",
     "wasserstein_critic",

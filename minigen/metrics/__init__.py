@@ -13,7 +13,7 @@ from .content import exchanged, shares_kept
 from .features import Features
 from .filters import FILTERS
 from .frechet import frechet_distance
-from .images import mean_psnr, psnr, ssim
+from .images import fidelity, mean_psnr, psnr, ssim
 from .kernel_distance import kernel_distance
 from .manifold import density_coverage, precision_recall
 from .motion import SECTORS, centroids, frames_shuffled, hollow, linear_motion, motion_modes
@@ -35,6 +35,7 @@ __all__ = [
     "density_coverage",
     "exchanged",
     "frames_shuffled",
+    "fidelity",
     "frechet_distance",
     "hollow",
     "jpeg",

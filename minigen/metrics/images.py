@@ -52,3 +52,9 @@ def ssim(images: np.ndarray, originals: np.ndarray) -> float:
     wang = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, win_size=window, channel_axis=-1)
     pairs = zip(images, originals, strict=True)
     return float(np.mean([metrics.structural_similarity(a, b, data_range=255, **wang) for a, b in pairs]))
+
+
+def fidelity(images: np.ndarray, originals: np.ndarray) -> dict[str, float]:
+    """The "psnr" in dB and the "ssim" of uint8 images (N, H, W, C): the mean over the images of each one's."""
+    likeness = ssim(images, originals)
+    return {"psnr": float(np.mean([psnr(*pair) for pair in zip(images, originals, strict=True)])), "ssim": likeness}

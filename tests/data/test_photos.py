@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from minigen.data import load, photograph, photos
+from minigen.data import load, patches, photograph, photos
 from minigen.data.photos import HELD_OUT, PHOTOGRAPHS, TRAINING
 
 for needed in ("skimage", "sklearn", "PIL"):
@@ -71,6 +71,16 @@ def test_the_documented_numbers_of_patches():
 def test_refuses(arguments, words):
     with pytest.raises(ValueError, match=words):
         photos(*arguments)
+
+
+def test_patches_of_any_image():
+    image = np.arange(5 * 7 * 2).reshape(5, 7, 2)
+    found = patches(image, 3, 2)
+    assert found.shape == (6, 3, 3, 2)
+    np.testing.assert_array_equal(found[4], image[2:5, 2:5])
+    for bad in ((image, 6, 1), (image, 0, 1), (image, 2, 0), (image[0], 2, 1)):
+        with pytest.raises(ValueError, match="size from 1 to its shorter side"):
+            patches(*bad)
 
 
 def test_an_unknown_photograph_is_an_error_that_lists_the_known():

@@ -63,6 +63,15 @@ SMALL = {
         ["--steps", "2", "--batch", "4", "--samples", "2"],
         {"CHANNELS": 8, "BLOCKS": 1, "HALVINGS": 1, "LEARNING_RATE": 1e-4, "CRITIC_RATE": 1e-4},
     ),
+    "srgan": (
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
+        {
+            "NETWORK": {"channels": 8, "blocks": 1},
+            "HALVINGS": 1,
+            "LEARNING_RATE": 1e-4,
+            "CRITIC_RATE": 1e-4,
+        },
+    ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
     "video_gan": (
         ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "4"],

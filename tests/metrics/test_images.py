@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from minigen.metrics import mean_psnr, psnr, ssim
+from minigen.metrics import fidelity, mean_psnr, psnr, ssim
 
 
 def test_psnr_is_ten_times_the_logarithm_of_peak_squared_over_the_mean_squared_error():
@@ -68,3 +68,12 @@ def test_ssim_refuses():
         ssim(a, a[:1])
     with pytest.raises(TypeError, match="needs uint8 images, got float32 and uint8"):
         ssim(np.float32(a), a)
+
+
+def test_fidelity_is_the_mean_of_each_images_own():
+    originals = np.random.default_rng(0).integers(0, 200, (2, 12, 12, 3)).astype(np.uint8)
+    images = originals + np.array([1, 40], np.uint8)[:, None, None, None]
+    found = fidelity(images, originals)
+    assert found["psnr"] == pytest.approx(20 * np.log10(255 / np.array([1, 40])).mean())
+    assert found["ssim"] == ssim(images, originals) < 1
+    assert fidelity(images[:1], originals[:1])["psnr"] == pytest.approx(20 * np.log10(255))
