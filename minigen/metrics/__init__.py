@@ -13,6 +13,7 @@ from .features import Features
 from .filters import FILTERS
 from .frechet import frechet_distance
 from .images import mean_psnr, psnr, ssim
+from .intervals import mean_interval
 from .kernel_distance import kernel_distance
 from .manifold import density_coverage, precision_recall
 from .probes import linear_probe, nearest_neighbours
@@ -33,6 +34,7 @@ __all__ = [
     "jpeg",
     "kernel_distance",
     "linear_probe",
+    "mean_interval",
     "mean_psnr",
     "nearest_neighbours",
     "png_bytes",
