@@ -109,8 +109,14 @@ def _collapsed(modes: tuple[int, int] | None, diversity: float | None) -> list[s
     ]
 
 
-def _judgement(curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
+def _rightness(curves: Mapping[str, Sequence[tuple[int, float]]]) -> tuple[float, float]:
+    """The shares of real and of fake samples that D is right about at the end; nan where there is no curve."""
     real, fake = (_median(_last_tenth(curves.get(f"D is right about: {name}", ()))) for name in ("real", "fake"))
+    return real, fake
+
+
+def _judgement(curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
+    real, fake = _rightness(curves)
     if min(real, fake) > SURE:
         return [
             f"D has won: at the end it is right about {real:.1%} of real and {fake:.1%} of fake samples, and G has "
@@ -126,25 +132,30 @@ def _judgement(curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
 
 
 def _gradients(curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
-    found = []
+    ratios = {}  # of each gradient's norm at the end to what it was at first
     for name in ("D", "G"):
         points = curves.get(f"gradient norm: {name}", ())
-        if len(points) < 10:
-            continue
         at_first = _median(points[: len(points) // 10])
-        ratio = _median(_last_tenth(points)) / at_first if at_first > 0 else 1.0
-        if ratio < VANISHED:
-            what, cause = "vanished", "a loss that saturates where D is sure"
-            cure = "the non-saturating loss or a weaker D"
-        elif ratio > EXPLODED:
-            what, cause = "exploded", "a D that has become too sharp"
-            cure = "a gradient penalty or spectral norm"
+        if at_first > 0:
+            ratios[name] = _median(_last_tenth(points)) / at_first
+    found = [
+        f"{name}'s gradient has exploded: its norm is {ratio:.1g} times what it was at first. The likely cause is a D "
+        "that has become too sharp: try a gradient penalty or spectral norm."
+        for name, ratio in ratios.items()
+        if ratio > EXPLODED
+    ]
+    vanished = {name: ratio for name, ratio in ratios.items() if ratio < VANISHED}
+    if vanished:
+        whose = "both gradients have" if len(vanished) == 2 else f"{min(vanished)}'s gradient has"
+        norms = " and ".join(f"{name}'s norm is {ratio:.1g}" for name, ratio in vanished.items())
+        # A D that is sure has learned; one whose units are dead gives all samples of a region the same logit.
+        real, fake = _rightness(curves)
+        if min(real, fake) > SURE:
+            cause, cure = "a loss that saturates where D is sure", "the non-saturating loss or a weaker D"
         else:
-            continue
-        found.append(
-            f"{name}'s gradient has {what}: its norm is {ratio:.1g} times what it was at first. The likely cause is "
-            f"{cause}: try {cure}."
-        )
+            cause = "dead units, in G or in the D that it learns through, after steps that were too large"
+            cure = "a lower learning rate, leaky ReLU, or a penalty on D's gradient"
+        found.append(f"{whose} vanished: {norms} times what it was at first. The likely cause is {cause}: try {cure}.")
     return found
 
 

@@ -1,6 +1,7 @@
 """The figures of a step against the arrays they come from, and a diagnosis for each way in which a game goes wrong."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -89,15 +90,37 @@ def test_nothing_is_said_of_a_game_that_goes_well():
         ),
         ({"D_is_right_about__real": 0.0, "D_is_right_about__fake": 1.0}, "D is blind: .*fake"),
         ({"D_is_right_about__real": 1.0, "D_is_right_about__fake": 0.0}, "D is blind: .*real"),
-        ({"gradient_norm__G": 1e-5}, "G's gradient has vanished: its norm is 5e-05 times .*saturat"),
+        ({"gradient_norm__G": 1e-5}, "^G's gradient has vanished: G's norm is 5e-05 times .*dead units"),
+        ({"gradient_norm__D": 0.0}, "^D's gradient has vanished: D's norm is 0 times .*dead units"),
+        (
+            {"gradient_norm__D": 1e-6, "gradient_norm__G": 0.0},
+            "^both gradients have vanished: D's norm is 2e-06 and G's norm is 0 times .*dead units.*learning rate",
+        ),
         ({"gradient_norm__D": 1e4}, "D's gradient has exploded"),
     ],
 )
 def test_each_way_to_fail_has_its_sentence(changed, words):
-    import re
-
     (sentence,) = diagnose(healthy(**changed), modes=(8, 8))
     assert re.search(words, sentence) and "likely cause" in sentence and sentence.count(".") >= 2
+
+
+@pytest.mark.parametrize(("gone", "words"), [("G", "^G's gradient has vanished"), ("DG", "^both gradients have")])
+def test_a_gradient_that_vanishes_where_d_is_sure_is_saturation(gone, words):
+    sure = {"D_is_right_about__real": 0.99, "D_is_right_about__fake": 1.0}
+    won, vanished = diagnose(healthy(**sure, **{f"gradient_norm__{name}": 1e-6 for name in gone}))
+    assert won.startswith("D has won") and re.search(words, vanished)
+    assert "saturates" in vanished and "dead" not in vanished
+
+
+def test_a_d_that_calls_all_fakes_fake_but_also_most_of_the_real_is_not_sure():
+    curves = healthy(D_is_right_about__real=0.4, D_is_right_about__fake=1.0, gradient_norm__G=0.0)
+    (sentence,) = diagnose(curves)
+    assert "dead units" in sentence and "saturates" not in sentence
+
+
+def test_a_gradient_that_was_nothing_from_the_start_or_is_too_short_a_curve_says_nothing():
+    assert diagnose({"gradient norm: G": [(i, 0.0) for i in range(100)]}) == []
+    assert diagnose({"gradient norm: G": [(i, 0.0 if i else 1.0) for i in range(9)]}) == []
 
 
 def test_collapse_is_named_from_modes_and_from_diversity():
