@@ -37,13 +37,13 @@ def test_every_label_that_was_asked_for_learns_and_no_other():
     assert (np.abs(g.embedding.weight.grad.numpy()).max(1) > 0).tolist() == [True, False, True, False]
 
 
-@pytest.mark.parametrize("label", [3, -4])
+@pytest.mark.parametrize("label", [3, -1])
 def test_a_label_that_there_is_not_is_an_error(label):
     g = ConditionalGenerator(SHAPE, classes=3, latent=4, channels=4)
     d = ProjectionDiscriminator(SHAPE, classes=3, channels=4)
-    with pytest.raises((IndexError, ValueError), match=str(label)):
+    with pytest.raises(IndexError, match=str(label)):
         g(minigen.randn(2, 4), np.array([0, label]))
-    with pytest.raises((IndexError, ValueError), match=str(label)):
+    with pytest.raises(IndexError, match=str(label)):
         d(minigen.randn(2, *SHAPE), np.array([0, label]))
 
 
