@@ -9,8 +9,8 @@ told the class (Mirza & Osindero 2014; Miyato & Koyama 2018):
 
     D descends on  -log D(x, y) - log(1 - D(G(z, y), y)),    G on  -log D(G(z, y), y) + mode seeking
 
-So few images D would know by heart, so it sees all of them, real and generated, moved at random (Zhao et al. 2020); and
-G would soon make one image of each class, so it pays for making alike images of different noise (Mao et al. 2019).
+So few images D would know by heart, so it sees some of them, real and generated, moved at random (Zhao et al. 2020);
+and G would soon make one image of each class, so it pays for making alike images of different noise (Mao et al. 2019).
 
 Then four classifiers learn to read digits, from the images alone; half from samples of G; from images warped at random
 (turned, stretched, shifted, bent: what one knows about digits, put in by hand); and from both. All four of a draw begin
@@ -45,14 +45,15 @@ from minigen.gans import (
 from minigen.gans.augment import translation
 from minigen.metrics import Features, mean_interval
 from minigen.metrics.classifier import Classifier
-from minigen.random import Generator, randn, replay
+from minigen.random import Generator, rand, randn, replay
 from minigen.viz import image_grid
 
 Images = tuple[np.ndarray, np.ndarray]  # uint8 (N, H, W, C), and labels (N,)
 
 DRAWS = 5
 LATENT, CHANNELS = 32, 32
-MODE_SEEKING = 0.15
+MODE_SEEKING = 0.1
+MOVED = 0.5  # the share of images that D sees moved: were it all of them, G could as well make moved ones itself
 FAKES = 2000  # samples of each GAN, for the classifiers
 CLASSIFIER_STEPS, CLASSIFIER_BATCH = 300, 64
 DIETS = {"nothing": (False, False), "GAN": (True, False), "warps": (False, True), "GAN and warps": (True, True)}
@@ -98,6 +99,12 @@ class Draw:
         return to_uint8(np.concatenate(parts)), labels
 
 
+def moved(x: Tensor, stream: Generator) -> Tensor:
+    """Images (N, H, W, C), some of them moved (Karras et al. 2020, arXiv:2006.06676, section 2.2)."""
+    chosen = rand(len(x), 1, 1, 1, generator=stream, device=x.device).data < MOVED
+    return minigen.where(Tensor(chosen), translation(x, stream), x)
+
+
 def train(args: argparse.Namespace, draws: list[Draw], stream: Generator) -> Run:
     parts = {name: part for i, draw in enumerate(draws) for name, part in draw.parts(f"draw {i}").items()}
     run = Run(args, ("gains.png",), stream=stream, **parts)
@@ -110,13 +117,13 @@ def train(args: argparse.Namespace, draws: list[Draw], stream: Generator) -> Run
         fakes = G(z, asked)
 
         D.requires_grad_(True)
-        real, fake = D(translation(x, stream), y), D(translation(fakes.detach(), stream), asked)
+        real, fake = D(moved(x, stream), y), D(moved(fakes.detach(), stream), asked)
         d_loss = minimax_discriminator(real, fake)
         descend(draw.d_optimizer, d_loss)
         draw.d_schedule.step()
 
         D.requires_grad_(False)
-        deception = non_saturating_generator(D(translation(fakes, stream), asked))
+        deception = non_saturating_generator(D(moved(fakes, stream), asked))
         g_loss = deception + MODE_SEEKING * mode_seeking(fakes, z)
         descend(draw.g_optimizer, g_loss)
         draw.g_schedule.step()
