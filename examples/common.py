@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shlex
 import signal
 import sys
@@ -269,8 +270,18 @@ class Run:
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Writes metrics.json: the run's settings and time, and `metrics`."""
         own = {"steps": self.step, "training_seconds": round(self.seconds, 1), **self.settings}
-        (self.folder / "metrics.json").write_text(json.dumps({**own, **metrics}, indent=2) + "\n")
+        text = json.dumps(in_json({**own, **metrics}), indent=2, allow_nan=False)
+        (self.folder / "metrics.json").write_text(text + "\n")
         print(f"wrote samples.png, samples.npz, curves.png and metrics.json to {self.folder}")
+
+
+def in_json(value: Any) -> Any:
+    """The value, with null for numbers that are not finite: JSON has no others, and strict readers refuse NaN."""
+    if isinstance(value, dict):
+        return {key: in_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [in_json(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def how_to_resume() -> str:

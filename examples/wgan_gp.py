@@ -160,6 +160,8 @@ def main() -> None:
     args = arguments("wgan_gp", __doc__.split("\n")[0], steps=1100, batch=64, samples=1000).parse_args()
     data = load_data(args, multiple_of=4)
     training, test = split(args, data)
+    if len(test) < 2:
+        raise SystemExit(f"--data: needs at least 8 images, so that two are held out, got {len(data)}")
     features = Features(data)
     real = features(training.images)
     z = randn(MEASURED, LATENT, generator=Generator(FOR_FIGURES + args.seed))

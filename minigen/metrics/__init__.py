@@ -14,6 +14,8 @@ from .features import Features
 from .filters import FILTERS
 from .frechet import frechet_distance
 from .images import fidelity, mean_psnr, psnr, ssim
+from .images import mean_psnr, psnr, ssim
+from .intervals import mean_interval
 from .kernel_distance import kernel_distance
 from .manifold import density_coverage, precision_recall
 from .motion import SECTORS, centroids, frames_shuffled, hollow, linear_motion, motion_modes
@@ -42,6 +44,7 @@ __all__ = [
     "kernel_distance",
     "linear_motion",
     "linear_probe",
+    "mean_interval",
     "mean_psnr",
     "motion_modes",
     "nearest_neighbours",

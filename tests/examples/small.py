@@ -11,6 +11,10 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path
 # For each example: its arguments, and what to set in it, so that it takes seconds on the emulator. One that makes its
 # data itself names them here, with --data; all others get 12 small images.
 SMALL = {
+    "augmentation": (
+        ["--steps", "4", "--batch", "4", "--samples", "2"],
+        {"DRAWS": 2, "LATENT": 4, "CHANNELS": 4, "FAKES": 6, "CLASSIFIER_STEPS": 2, "CLASSIFIER_BATCH": 4},
+    ),
     "autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {}),
     "features": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 1}),
     "anomaly": (["--steps", "2", "--batch", "4", "--samples", "1"], {"HIDDEN": 8, "CODE": 2}),

@@ -114,6 +114,8 @@ def test_too_few_samples_are_refused():
     few, enough = np.zeros((3, 4)), np.ones((9, 4))
     with pytest.raises(ValueError, match="as many samples as dimensions, got 3 and 9 of 4 numbers"):
         frechet_distance(few, enough)
+    with pytest.raises(ValueError, match="at least two samples of each"):
+        frechet_distance(few[:1, :1], enough[:, :1])
     with pytest.raises(ValueError, match="at least three samples of each, got 2 and 9"):
         kernel_distance(few[:2], enough)
 
