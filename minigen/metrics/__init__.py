@@ -14,7 +14,6 @@ from .features import Features
 from .filters import FILTERS
 from .frechet import frechet_distance
 from .images import fidelity, mean_psnr, psnr, ssim
-from .images import mean_psnr, psnr, ssim
 from .intervals import mean_interval
 from .kernel_distance import kernel_distance
 from .manifold import density_coverage, precision_recall
@@ -36,8 +35,8 @@ __all__ = [
     "comparison_table",
     "density_coverage",
     "exchanged",
-    "frames_shuffled",
     "fidelity",
+    "frames_shuffled",
     "frechet_distance",
     "hollow",
     "jpeg",
