@@ -60,7 +60,7 @@ def train(args: argparse.Namespace, a_images: np.ndarray, b_images: np.ndarray) 
     pool_b, pool_a = ImagePool(50), ImagePool(50)
     generators.to(args.device)
     judges.to(args.device)
-    ema = optim.EMA(generators, decay=0.998)
+    ema = optim.EMA(generators, decay=0.999)
     optimizer = optim.Adam(generators.parameters(), LEARNING_RATE, betas=(0.5, 0.999), ema=ema)
     critic = optim.Adam(judges.parameters(), CRITIC_RATE, betas=(0.5, 0.999))
     schedules = [optim.CosineLR(each, args.steps, final=0.5) for each in (optimizer, critic)]
@@ -159,7 +159,7 @@ def content(
 
 
 def main() -> None:
-    parser = arguments("cyclegan", __doc__.split("\n")[0], steps=2000, batch=8, samples=200, data="shapes")
+    parser = arguments("cyclegan", __doc__.split("\n")[0], steps=3000, batch=8, samples=200, data="shapes")
     parser.add_argument("--target", help="pictures of the other kind, as for --data (none: textured ones are made)")
     args = parser.parse_args()
     a_images, b_images, test, b_test = two_kinds(args)
