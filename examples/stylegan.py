@@ -48,19 +48,18 @@ from minigen.metrics import Features, compare, comparison_table, precision_recal
 from minigen.random import Generator
 from minigen.viz import save_rows
 
-NETWORK: dict[str, Any] = dict(channels=(64, 64, 64), patch=2)  # of G and D; the smallest resolution first
+NETWORK: dict[str, Any] = dict(channels=(64, 48, 32), patch=2)  # of G and D; the smallest resolution first
 MAPPING: dict[str, Any] = dict(z_dim=64, w_dim=64, mapping=2)
-LEARNING_RATE = 4e-3
-R1_EVERY, R1_WEIGHT = 16, 0.3
-PATH_EVERY, PATH_WEIGHT = 8, 2.0
+LEARNING_RATE = 5e-3
+R1_EVERY, R1_WEIGHT = 16, 0.05
+PATH_EVERY, PATH_WEIGHT = 8, 0.5
 MIXED = 0.5  # the share of images with two styles
 DCGAN_CHANNELS, DCGAN_LATENT, DCGAN_LEARNING_RATE = 32, 64, 4e-3  # as in examples/dcgan.py
-DCGAN_SHARE = 2  # steps for each of StyleGAN's, and times as many images in each: so many that it trains for longer
+DCGAN_STEPS = 2  # for each of StyleGAN's: so many that it trains for longer
 EMA_DECAY = 0.995
 PSI = (1.0, 0.7, 0.5)
 PROJECTION_STEPS, PAIRS = 200, 1000
 PICTURES = ("mixing.png", "truncation.png", "projection.png")
-Figures = list[tuple[str, float, str, float, str]]
 
 
 class Game:
@@ -70,20 +69,16 @@ class Game:
     d: Any
 
     def __init__(
-        self, args: argparse.Namespace, images: np.ndarray, g: nn.Module, d: nn.Module, share: int, adam: dict
+        self, args: argparse.Namespace, images: np.ndarray, g: nn.Module, d: nn.Module, steps: int, adam: dict
     ):
-        """share: so many steps, and times as many images in each, for a step of the run."""
         self.g, self.d, self.seconds = g.to(args.device), d.to(args.device), 0.0
         self.ema = optim.EMA(g, EMA_DECAY)
         self.optimizers = {
             "g": optim.Adam(g.parameters(), **adam, ema=self.ema),
             "d": optim.Adam(d.parameters(), **adam),
         }
-        self.schedules = {
-            name: optim.CosineLR(one, share * args.steps, final=0.1) for name, one in self.optimizers.items()
-        }
-        batch = min(share * args.batch, len(images))
-        self.batches = DataLoader(images, batch_size=batch, seed=args.seed, device=args.device)
+        self.schedules = {name: optim.CosineLR(one, steps, final=0.1) for name, one in self.optimizers.items()}
+        self.batches = DataLoader(images, batch_size=args.batch, seed=args.seed, device=args.device)
         self.parts: dict[str, Any] = {"g": self.g, "d": self.d, "ema": self.ema, "batches": self.batches}
         self.parts |= {f"{name}_optimizer": optimizer for name, optimizer in self.optimizers.items()}
         self.parts |= {f"{name}_schedule": schedule for name, schedule in self.schedules.items()}
@@ -105,7 +100,7 @@ class StyleGAN(Game):
     def __init__(self, args: argparse.Namespace, images: np.ndarray, random: Generator):
         self.random, self.kind, shape = random, args.augment, images.shape[1:]
         g, d = StyleGenerator(shape, **NETWORK, **MAPPING), StyleDiscriminator(shape, **NETWORK)
-        super().__init__(args, images, g, d, 1, dict(lr=LEARNING_RATE, betas=(0.0, 0.99)))
+        super().__init__(args, images, g, d, args.steps, dict(lr=LEARNING_RATE, betas=(0.0, 0.99)))
         self.path_length, self.adaptive = PathLengthPenalty(), AdaptiveProbability()
         self.parts |= {"path_length": self.path_length, "adaptive": self.adaptive}
 
@@ -166,10 +161,10 @@ class PlainGAN(Game):
         g, d = DCGANGenerator(shape, DCGAN_LATENT, **settings), DCGANDiscriminator(shape, **settings)
         small_weights_(g)
         small_weights_(d)
-        super().__init__(args, images, g, d, DCGAN_SHARE, dict(lr=DCGAN_LEARNING_RATE, betas=(0.5, 0.99)))
+        super().__init__(args, images, g, d, DCGAN_STEPS * args.steps, dict(lr=DCGAN_LEARNING_RATE, betas=(0.5, 0.99)))
 
     def train_step(self, step: int) -> dict[str, float]:
-        for _ in range(DCGAN_SHARE):
+        for _ in range(DCGAN_STEPS):
             real = Tensor(to_float(next(self.batches)))
             fake = self.g(self.g.noise(len(real), self.random))
             real_logits, fake_logits = self.d(real), self.d(fake.detach())
@@ -227,7 +222,7 @@ def read(features: Features, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = arguments("stylegan", __doc__.split("\n")[0], steps=2000, batch=32, samples=2000, data="shapes")
+    parser = arguments("stylegan", __doc__.split("\n")[0], steps=1400, batch=64, samples=2000, data="shapes")
     parser.add_argument("--augment", choices=["none", "diffaugment", "ada"], default="none", help="what D sees")
     parser.add_argument("--project", type=Path, help="a picture to find the w of; else eight held-out images")
     args = parser.parse_args()

@@ -136,6 +136,8 @@ class SynthesisNetwork(Module):
         self.second = ModuleList([StyledLayer(w_dim, c, c) for c in channels[1:]])
         pixels = patch**2 * out_channels
         self.to_rgb = ModuleList([ModulatedConv2d(w_dim, c, pixels, 1, demodulate=False) for c in channels])
+        for conv in self.to_rgb:  # the pixels of a patch start alike: no checkerboard to unlearn (Aitken et al. 2017)
+            conv.weight.assign_(np.tile(conv.weight.numpy()[..., :out_channels], patch**2))
         self.bias = constant(0, out_channels)
 
     def forward(self, w: Tensor, noise: Sequence[Tensor]) -> Tensor:

@@ -179,3 +179,15 @@ def test_each_block_of_d_keeps_the_size_of_what_it_is_given():
         x = minigen.randn(64, 1, 1, width) * Tensor(np.ones((1, 16, 16, 1), np.float32))  # a filter would lose the fine
         y = block(x).numpy()
         assert y.shape[1:3] == (8, 8) and 0.6 < np.square(y[:, 2:-2, 2:-2]).mean() < 1.6
+
+
+def test_a_fresh_generator_paints_flat_patches_and_can_paint_others():
+    minigen.manual_seed(0)
+    g = StyleGenerator((8, 8, 3), channels=(8,), w_dim=4, patch=2)  # one resolution: nothing is filtered
+    w, noise = g.draw_styles(2, Generator(0)), g.synthesis.draw_noise(1, Generator(1))
+    patches = g.synthesis(w, noise).numpy().reshape(2, 4, 2, 4, 2, 3)
+    np.testing.assert_allclose(patches, np.broadcast_to(patches[:, :, :1, :, :1], patches.shape), atol=1e-6)
+    assert patches.std() > 0.1
+    weight = g.synthesis.to_rgb[0].weight
+    (g.synthesis(w, noise)[:, ::2, ::2] ** 2).sum().backward()
+    assert weight.grad.numpy()[..., :3].all() and not weight.grad.numpy()[..., 3:].any()
