@@ -45,4 +45,6 @@ KERNELS = (
     "sum_blocks",
     "index_add",
     "upfirdn2d",
+    "modulate",
+    "modulate_backward",
 )

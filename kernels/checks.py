@@ -518,6 +518,29 @@ def _pairs(name: str, argument: str, value) -> tuple[Ints, Ints]:
         ) from None
 
 
+# ---- modulation ----------------------------------------------------------------------------------------
+
+
+def modulate(x, scale, noise, bias, slope, name: str = "modulate") -> None:
+    """x (N,*S,C) with any number of spatial axes; scale (N,C), noise (N,*S,1) and bias (C,) or None."""
+    one_dtype(name, x=x, scale=scale, noise=noise, bias=bias)
+    if x.ndim < 2:
+        raise ValueError(f"{name}: x needs 2 or more axes (N, *spatial, C) but has shape {x.shape}")
+    _has_shape(name, "scale", scale, (x.shape[0], x.shape[-1]), "for x {}", x.shape)
+    _has_shape(name, "noise", noise, (*x.shape[:-1], 1), "for x {}", x.shape)
+    _has_shape(name, "bias", bias, (x.shape[-1],), "for x {}", x.shape)
+    if not slope >= 0:
+        raise ValueError(f"{name}: slope must not be negative; got {slope}")
+
+
+def modulate_backward(g, x, scale, noise, bias, slope) -> None:
+    """g like x (N,*S,C), the others as for `modulate`."""
+    name = "modulate_backward"
+    one_dtype(name, g=g, x=x)
+    modulate(x, scale, noise, bias, slope, name)
+    _has_shape(name, "g", g, tuple(x.shape), "like x")
+
+
 # ---- shared --------------------------------------------------------------------------------------------
 
 

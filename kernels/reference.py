@@ -700,6 +700,64 @@ def resampled(x: Array, taps: Array, along: Resampling) -> Array:
     return y
 
 
+# ---- modulation ----------------------------------------------------------------------------------------
+
+
+def modulate(
+    x: Array,
+    scale: Array | None = None,
+    noise: Array | None = None,
+    bias: Array | None = None,
+    slope: float = 1.0,
+    gain: float = 1.0,
+) -> Array:
+    """y = gain leaky_relu(u) with u = scale x + noise + bias: what a modulated layer does besides its convolution.
+
+    x and y (N,*S,C); scale (N,C), of each channel of an image; noise (N,*S,1), for all channels of a pixel; bias (C,).
+    Where u is not positive it is multiplied by slope: 1 leaves it as it is. Karras et al. 2020, arXiv:1912.04958,
+    figure 2.
+    """
+    checks.modulate(x, scale, noise, bias, slope)
+    u = modulated(x, scale, noise, bias)
+    return in_order(np.where(u > 0, u, u * x.dtype.type(slope)) * x.dtype.type(gain))
+
+
+def modulate_backward(
+    g: Array,
+    x: Array,
+    scale: Array | None = None,
+    noise: Array | None = None,
+    bias: Array | None = None,
+    slope: float = 1.0,
+    gain: float = 1.0,
+) -> tuple[Array, Array | None, Array | None, Array | None]:
+    """The gradients (dx, dscale, dnoise, dbias) for the gradient g of y; None for what is None.
+
+    With du = gain g, times slope where u is not positive, each is a sum of du over what it was the same for:
+        dx = scale du,   dscale = sum_S du x,   dnoise = sum_C du,   dbias = sum_N,S du.
+    """
+    checks.modulate_backward(g, x, scale, noise, bias, slope)
+    positive = modulated(x, scale, noise, bias) > 0
+    du = np.where(positive, g, g * g.dtype.type(slope)) * g.dtype.type(gain)
+    positions, but_channels = tuple(range(1, x.ndim - 1)), tuple(range(x.ndim - 1))
+    dx = du if scale is None else du * per_image(scale, x)
+    dscale = None if scale is None else in_order((du * x).sum(positions))
+    dnoise = None if noise is None else in_order(du.sum(-1, keepdims=True))
+    return in_order(dx), dscale, dnoise, None if bias is None else du.sum(but_channels)
+
+
+def modulated(x: Array, scale: Array | None, noise: Array | None, bias: Array | None) -> Array:
+    """u = scale x + noise + bias."""
+    u = x if scale is None else x * per_image(scale, x)
+    u = u if noise is None else u + noise
+    return u if bias is None else u + bias
+
+
+def per_image(scale: Array, x: Array) -> Array:
+    """(N,C) -> (N,1,...,1,C), with as many axes as x."""
+    return scale.reshape(len(x), *(1,) * (x.ndim - 2), x.shape[-1])
+
+
 def in_order(x: Array) -> Array:
     """Contiguous, which NumPy's results are not when their inputs were transposed."""
     return np.asarray(x, order="C")

@@ -19,6 +19,12 @@ def ones(*shape, dtype=np.float32):
 
 x23, x34 = ones(2, 3), ones(3, 4)
 image = ones(2, 5, 5, 4)
+
+
+def styled(**given):
+    return mg.modulated_conv2d_leaky_relu(image, ones(3, 3, 4, 6), ones(2, 4), **given)
+
+
 gpu = mg.Tensor(GpuArray(np.ones((2, 3), np.float32)))
 other_gpu = mg.Tensor(GpuArray(np.ones(3, np.float32), device=1))
 grown = mg.tensor(np.ones((2, 3), np.float32), requires_grad=True) * 2
@@ -105,6 +111,25 @@ CASES = [
     ("interpolate", lambda: F.interpolate(image, mode="cubic"), ValueError, "interpolate: mode 'cubic'.*'nearest'"),
     ("scale factor", lambda: F.interpolate(image, -1), ValueError, "interpolate: scale_factor -1 must be positive"),
     ("taps", lambda: mg.upfirdn2d(image, ones(7)), ValueError, "upfirdn2d: 7 taps do not fit x (2, 5, 5, 4).*(5, 5)"),
+    (
+        "style",
+        lambda: mg.modulated_conv2d(image, ones(3, 3, 4, 1), ones(2, 3)),
+        ValueError,
+        "modulated_conv2d: style has shape (2, 3).*(2, 4)",
+    ),
+    (
+        "noise",
+        lambda: styled(noise=ones(2, 5, 5, 1)),
+        ValueError,
+        "modulated_conv2d_leaky_relu: noise has shape (2, 5, 5, 1).*(2, 3, 3, 1)",
+    ),
+    (
+        "style's bias",
+        lambda: styled(bias=ones(4)),
+        ValueError,
+        "modulated_conv2d_leaky_relu: bias has shape (4,).*(6,)",
+    ),
+    ("style's slope", lambda: styled(negative_slope=-1), ValueError, "modulated_conv2d_leaky_relu: negative_slope.*-1"),
     ("gelu", lambda: F.gelu(x23, approximate="erf"), ValueError, "gelu: approximate='erf'.*'none' or 'tanh'"),
 ]
 ATTENTION = [

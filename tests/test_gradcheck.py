@@ -184,6 +184,7 @@ EQUIVALENT = {  # changes that make no difference, and why
     "ddim_step plain: x_prev if eta == 0 else x_prev + math.sqrt(variance) * _noise_like(x, seed, draw, first_row) "
     "became x_prev + math.sqrt(variance) * _noise_like(x, seed, draw, first_row)": "it adds 0 times the noise",
     "group_norm rule: None if d is None else Tensor(d) became Tensor(d)": "nobody looks at it without such an input",
+    "modulate rule: None if d is None else Tensor(d) became Tensor(d)": "nor here",
 }
 
 

@@ -94,6 +94,57 @@ def conv_transpose(n: int, size: int, channels: int, columns: int, k: int, passe
     return Work(all_of(parts, chosen), in_both_layouts(on, peer), flops, len(chosen) * size_of(x, w, g))
 
 
+def modulated(n: int, size: int, channels: int, on: Device) -> Work:
+    """A layer of StyleGAN 2, forwards and with the gradients of its six arguments: 3x3, noise, bias and leaky ReLU.
+
+    PyTorch scales channels as we do, or convolves each image by itself with its own weight, as groups.
+    """
+    x, g, w = (
+        on.normal(n, size, size, channels),
+        on.normal(n, size, size, channels),
+        on.normal(3, 3, channels, channels),
+    )
+    style, bias, noise = 1 + on.normal(n, channels) / 4, on.normal(channels), on.normal(n, size, size, 1)
+    slope, eps = 0.2, 1e-8
+
+    def ours() -> None:
+        kernels, squared = on.kernels, (w * w).sum((0, 1))
+        rstd = ((style * style) @ squared + eps) ** -0.5
+        scaled = kernels.modulate(x, style)
+        y = kernels.conv(scaled, w, padding=1)
+        kernels.modulate(y, rstd, noise, bias, slope)
+
+        dy, drstd, _, _ = kernels.modulate_backward(g, y, rstd, noise, bias, slope)
+        dw = kernels.conv_weight_grad(scaled, dy, (3, 3), padding=1)
+        dscaled = kernels.conv_transpose(dy, w.swapaxes(-1, -2), padding=1)
+        _, dstyle, _, _ = kernels.modulate_backward(dscaled, x, style)
+        dsum = drstd * rstd**3  # -2 times the gradient of the sum under the root
+        dw -= w * ((style * style).T @ dsum)
+        dstyle -= style * (dsum @ squared.T)
+
+    def peer(layout: Any, grouped: bool = False) -> Run:
+        tx, tw, tn = image(x, layout, True), conv_weight(w, layout), image(noise, layout, True)
+        ts, tb = leaves(style, bias)
+        functional = torch.nn.functional
+
+        def call() -> Any:
+            if grouped:
+                of_image = tw * ts[:, None, :, None, None]
+                of_image = of_image * (of_image.square().sum((2, 3, 4), keepdim=True) + eps).rsqrt()
+                together, weight = tx.reshape(1, -1, size, size), of_image.reshape(-1, channels, 3, 3)
+                y = functional.conv2d(together, weight, padding=1, groups=n).reshape(tx.shape)
+            else:
+                y = functional.conv2d(tx * ts[:, :, None, None], tw, padding=1)
+                rstd = (ts.square() @ tw.square().sum((2, 3)).T + eps).rsqrt()
+                y = y * rstd[:, :, None, None]
+            return functional.leaky_relu(y + tn + tb[:, None, None], slope)
+
+        return forward_and_backward(call, [tx, tw, ts, tb, tn], image(g, layout))
+
+    peers = in_both_layouts(on, peer) | in_torch(on, lambda: peer(torch.contiguous_format, True), "torch groups")
+    return Work(ours, peers, 3 * 18 * x.size * channels, 14 * x.nbytes)
+
+
 def all_of(parts: dict[str, Run], chosen: list[str]) -> Run:
     def run() -> None:
         for name in chosen:

@@ -23,6 +23,7 @@ NUMBERS_OF = {
     "attention": NUMBERS,
     "norm": ("float32", "float16"),
     "model": ("float32", "TF32"),
+    "modulation": ("float32", "TF32"),
 }
 
 

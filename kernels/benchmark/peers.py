@@ -17,9 +17,9 @@ from kernels.precision import float32_matmul_precision
 torch: Any = import_module("torch") if find_spec("torch") else None
 
 
-def in_torch(on: Device, make: Callable[[], Callable]) -> dict[str, Callable]:
-    """{'torch': make()}, or nothing without PyTorch."""
-    return {"torch": make()} if torch and on.torch else {}
+def in_torch(on: Device, make: Callable[[], Callable], name: str = "torch") -> dict[str, Callable]:
+    """{name: make()}, or nothing without PyTorch."""
+    return {name: make()} if torch and on.torch else {}
 
 
 def in_both_layouts(on: Device, make: Callable[[Any], Callable]) -> dict[str, Callable]:

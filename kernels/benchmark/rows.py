@@ -58,6 +58,11 @@ KERNEL_ROWS = [
     Case("convolution", "transposed 4x4 stride 2 32x16x16x128 -> 64, +backward",
          ("conv_transpose", "conv", "conv_weight_grad"),
          partial(cases.conv_transpose, 32, 16, 128, 64, 4, "both"), 0.9),
+    *[
+        Case("modulation", f"modulated 3x3 {n}x{side}x{side}x{channels}, noise, bias, leaky ReLU, +backward",
+             ("modulate", "modulate_backward"), partial(cases.modulated, n, side, channels))
+        for n, side, channels in ((32, 32, 64), (32, 16, 128), (32, 8, 256))
+    ],
     *attention(16, 256, 4, 32),
     *attention(2, 1024, 8, 64),
     Case("norm", "group norm + SiLU 32x32x32x64", NORM[:1], partial(cases.group_norm, PIXELS, 8, True, False)),

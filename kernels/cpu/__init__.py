@@ -8,6 +8,7 @@ from kernels.cpu.attention import attention, attention_backward
 from kernels.cpu.conv import conv, conv_transpose, conv_weight_grad
 from kernels.cpu.elementwise import arithmetic, sum_positions
 from kernels.cpu.matmul import matmul
+from kernels.cpu.modulate import modulate, modulate_backward
 from kernels.cpu.noise import add_noise, ddim_step, ddpm_step
 from kernels.cpu.norm import group_norm, group_norm_backward
 from kernels.cpu.optimizer import adam_, add_, global_norm, lerp_, scale_
@@ -39,6 +40,8 @@ __all__ = [
     "join",
     "lerp_",
     "matmul",
+    "modulate",
+    "modulate_backward",
     "normal",
     "philox",
     "scale_",

@@ -9,6 +9,7 @@ from kernels.cuda.attention import attention, attention_backward
 from kernels.cuda.conv import conv, conv_transpose, conv_weight_grad
 from kernels.cuda.elementwise import arithmetic
 from kernels.cuda.matmul import matmul
+from kernels.cuda.modulate import modulate, modulate_backward
 from kernels.cuda.noise import add_noise, ddim_step, ddpm_step
 from kernels.cuda.norm import group_norm, group_norm_backward
 from kernels.cuda.optimizer import adam_, add_, global_norm, lerp_, scale_
@@ -41,6 +42,8 @@ __all__ = [
     "join",
     "lerp_",
     "matmul",
+    "modulate",
+    "modulate_backward",
     "normal",
     "philox",
     "scale_",

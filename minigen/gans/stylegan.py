@@ -96,8 +96,11 @@ class ModulatedConv2d(Module):
         self.demodulate, self.padding = demodulate, kernel_size // 2
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        weight = self.weight * self.scale
-        return ops.modulated_conv2d(x, weight, self.style(w), self.demodulate, padding=self.padding)
+        return ops.modulated_conv2d(x, self.weight, self.scales(w), self.demodulate, padding=self.padding)
+
+    def scales(self, w: Tensor) -> Tensor:
+        """The style times the equalised weight's scale, which is the same for all channels: (N, in)."""
+        return self.style(w) * self.scale
 
 
 class StyledLayer(Module):
@@ -113,8 +116,16 @@ class StyledLayer(Module):
         self.up = up
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
-        y = self.conv(upsample(x) if self.up else x, w)
-        return ops.leaky_relu(y + (self.strength * noise + self.bias), SLOPE) * GAIN
+        return ops.modulated_conv2d_leaky_relu(
+            upsample(x) if self.up else x,
+            self.conv.weight,
+            self.conv.scales(w),
+            self.bias,
+            self.strength * noise,
+            padding=self.conv.padding,
+            negative_slope=SLOPE,
+            gain=GAIN,
+        )
 
 
 class SynthesisNetwork(Module):

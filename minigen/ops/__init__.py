@@ -46,7 +46,7 @@ from .elementwise import (
 )
 from .index import embedding, gather
 from .linalg import einsum, matmul, norm
-from .modulated import modulated_conv2d
+from .modulated import modulated_conv2d, modulated_conv2d_leaky_relu
 from .noise import add_noise, ddim_step, ddpm_step
 from .normalization import batch_norm, group_norm, group_norm_silu, instance_norm, layer_norm
 from .reduce import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, sum, var
@@ -132,6 +132,7 @@ __all__ = [
     "min",
     "minimum",
     "modulated_conv2d",
+    "modulated_conv2d_leaky_relu",
     "multiply",
     "negative",
     "norm",

@@ -21,6 +21,7 @@ CALLS = {
     "conv_weight_grad": (images, images[..., :24].copy(), 3, 1, 1),
     "attention": (heads[:, :3], heads, heads),
     "upfirdn2d": (images, g[:4], 2, 1, (2, 1)),
+    "modulate_backward": (x, x, x[:, 0].copy(), x[..., :1].copy(), g),
 }
 BARRIERS = [
     # the call, the file that has barriers, what they look like, how many there are at least
@@ -30,6 +31,7 @@ BARRIERS = [
     ("conv_weight_grad", "product_tile.cuh", r"__syncthreads\(\);|cp_async_wait<[^;]*>\(\);", 4),
     ("attention", "attention_tensor_core.cu", r"__syncthreads\(\);|cp_async_wait<1>\(\);", 3),  # <0>: for nothing
     ("upfirdn2d", "resample.cu", r"__syncthreads\(\);", 1),
+    ("modulate_backward", "modulate.cu", r"__syncthreads\(\);", 1),
 ]
 
 

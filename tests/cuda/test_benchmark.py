@@ -29,6 +29,7 @@ TINY = [
     *[("matmul", numbers, cases.matmul, 3, 4, 8) for numbers in NUMBERS],
     *[("conv", numbers, cases.conv, 1, 4, 8, 8, 3, 1, 1, "both") for numbers in NUMBERS],
     ("conv_transpose", "float32", cases.conv_transpose, 1, 4, 8, 8, 4, "both"),
+    ("modulated", "float32", cases.modulated, 2, 4, 8),
     *[("attention", numbers, cases.attention, 1, 5, 2, 8, True) for numbers in NUMBERS],
     *[("group_norm", numbers, cases.group_norm, (2, 3, 3, 8), 2, True, True) for numbers in ("float32", "float16")],
     ("layer_norm", "float32", cases.layer_norm, 3, 32),

@@ -334,6 +334,29 @@ def upfirdn2d(draw):
     return (x, arrays(taps)), dict(zip(("up", "down", "padding"), zip(rows, columns)))
 
 
+@st.composite
+def modulate(draw):
+    """Numbers of few digits, so that all agree on which side of the kink a sum lies."""
+    arrays, samples = Arrays(draw), draw(sampled_from([0, 1, 3]))
+    spatial = draw(sampled_from([(), (1,), (15,), (4, 4), (17, 3), (3, 0), (260,), (3, 2, 5)]))
+    channels = draw(sampled_from([0, 1, 3, 7, 8, 16, 17, 33, 128, 132]))
+
+    def rounded(*shape):
+        return arrays.laid_out((np.round(8 * arrays.rng.standard_normal(shape)) / 8).astype(arrays.dtype))
+
+    shapes = (samples, channels), (samples, *spatial, 1), (channels,)
+    parameters = [rounded(*shape) if draw(booleans()) else None for shape in shapes]
+    settings = dict(slope=draw(sampled_from([1.0, 0.0, 0.25])), gain=draw(sampled_from([1.0, 1.5])))
+    return (rounded(samples, *spatial, channels), *parameters), settings
+
+
+@st.composite
+def modulate_backward(draw):
+    (x, *parameters), settings = draw(modulate())
+    g = draw(st.builds(np.random.default_rng, integers(0, 99))).standard_normal(x.shape).astype(x.dtype)
+    return (g, x, *parameters), settings
+
+
 CALLS = {
     "matmul": matmul(),
     "conv": conv(),
@@ -366,6 +389,8 @@ CALLS = {
     "sum_blocks": sum_blocks(),
     "index_add": index_add(),
     "upfirdn2d": upfirdn2d(),
+    "modulate": modulate(),
+    "modulate_backward": modulate_backward(),
 }
 
 

@@ -79,6 +79,14 @@ def upfirdn(**given):
     return "upfirdn2d", dict(x=zeros(2, 5, 5, 3), taps=zeros(4)) | given
 
 
+def modulate(**given):
+    return "modulate", dict(x=zeros(2, 5, 4, 3)) | given
+
+
+def modulate_backward(**given):
+    return "modulate_backward", dict(g=zeros(2, 5, 4, 3), x=zeros(2, 5, 4, 3)) | given
+
+
 REFUSED = [
     # convolution: channels, ranks, shapes
     (
@@ -253,6 +261,19 @@ REFUSED = [
         "upfirdn2d: 4 taps do not fit x (2, 5, 5, 3), which is only (5, 3) with up (1, 1) "
         "and padding ((0, 0), (-1, -1))",
     ),
+    # modulation
+    (modulate(x=zeros(3)), "modulate: x needs 2 or more axes (N, *spatial, C) but has shape (3,)"),
+    (modulate(scale=zeros(3)), "modulate: scale has shape (3,) but needs (2, 3) for x (2, 5, 4, 3)"),
+    (modulate(noise=zeros(1, 5, 4, 1)), "modulate: noise has shape (1, 5, 4, 1) but needs (2, 5, 4, 1) for x (2, 5, 4"),
+    (modulate(bias=zeros(2)), "modulate: bias has shape (2,) but needs (3,) for x (2, 5, 4, 3)"),
+    (modulate(bias=zeros(3, dtype=f64)), TypeError("modulate: x is float32 but bias is float64")),
+    (modulate(slope=-0.1), "modulate: slope must not be negative; got -0.1"),
+    (
+        modulate_backward(g=zeros(2, 5, 4, 1)),
+        "modulate_backward: g has shape (2, 5, 4, 1) but needs (2, 5, 4, 3) like x",
+    ),
+    (modulate_backward(g=zeros(2, 5, 4, 3, dtype=f64)), TypeError("modulate_backward: g is float64 but x is float32")),
+    (modulate_backward(scale=zeros(2, 1)), "modulate_backward: scale has shape (2, 1) but needs (2, 3)"),
     (index_add(indices=zeros(4)), TypeError("index_add: indices is float32; it must be int64 or int32")),
     (index_add(indices=zeros(2, 2, dtype=int)), "index_add: indices needs 1 axis (M,) but has shape (2, 2)"),
     (index_add(g=zeros(3, 2)), "index_add: g has shape (3, 2) but needs (4, 2) for indices (4,) and shape (5, 2)"),

@@ -128,6 +128,13 @@ def elementwise(new: New) -> None:
 
 
 @for_each(FLOATS)
+def modulate(new: New) -> None:
+    for channels in WIDTHS:
+        x, scale, noise, bias = new(2, 4, channels), new(2, channels), new(2, 4, 1), new(channels)
+        cuda.modulate_backward(cuda.modulate(x, scale, noise, bias), x, scale, noise, bias)
+
+
+@for_each(FLOATS)
 def rearrange(new: New) -> None:
     for channels in WIDTHS:
         cuda.upsample(new(1, 3, 2, channels), (2, 3))
