@@ -68,10 +68,10 @@ SMALL = {
         {
             "NETWORK": {"channels": (8,), "patch": 1},
             "MAPPING": {"z_dim": 4, "w_dim": 4},
-            "LEARNING_RATE": 1e-4,
+            "LEARNING_RATE": 1e-5,
             "DCGAN_CHANNELS": 4,
             "DCGAN_LATENT": 4,
-            "DCGAN_LEARNING_RATE": 1e-4,
+            "DCGAN_LEARNING_RATE": 1e-5,
             "PROJECTION_STEPS": 2,
             "PAIRS": 4,
         },
