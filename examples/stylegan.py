@@ -43,7 +43,7 @@ from minigen.gans import (
 from minigen.gans.augment import AdaptiveProbability, augment
 from minigen.gans.mixing import crossed, mixing_table, transfer
 from minigen.gans.projection import project
-from minigen.gans.stylegan import StyleDiscriminator, StyleGenerator, mix
+from minigen.gans.stylegan import StyleDiscriminator, StyleGenerator, mix, resolutions
 from minigen.metrics import Features, compare, comparison_table, precision_recall, psnr
 from minigen.random import Generator
 from minigen.viz import save_rows
@@ -157,7 +157,8 @@ class PlainGAN(Game):
 
     def __init__(self, args: argparse.Namespace, images: np.ndarray, random: Generator):
         self.random, shape = random, images.shape[1:]
-        settings: dict[str, Any] = dict(channels=DCGAN_CHANNELS, levels=3 if not (shape[0] | shape[1]) % 8 else 2)
+        levels = max(1, len(resolutions(shape)) - 1)  # down to maps of StyleGAN's smallest size
+        settings: dict[str, Any] = dict(channels=DCGAN_CHANNELS, levels=levels)
         g, d = DCGANGenerator(shape, DCGAN_LATENT, **settings), DCGANDiscriminator(shape, **settings)
         small_weights_(g)
         small_weights_(d)
