@@ -63,6 +63,19 @@ SMALL = {
         ["--steps", "2", "--batch", "4", "--samples", "2"],
         {"CHANNELS": 8, "BLOCKS": 1, "HALVINGS": 1, "LEARNING_RATE": 1e-4, "CRITIC_RATE": 1e-4},
     ),
+    "stylegan": (
+        ["--steps", "2", "--batch", "4", "--samples", "4"],
+        {
+            "NETWORK": {"channels": (8,), "patch": 1},
+            "MAPPING": {"z_dim": 4, "w_dim": 4},
+            "LEARNING_RATE": 1e-5,
+            "DCGAN_CHANNELS": 4,
+            "DCGAN_LATENT": 4,
+            "DCGAN_LEARNING_RATE": 1e-5,
+            "PROJECTION_STEPS": 2,
+            "PAIRS": 4,
+        },
+    ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
     "vqvae": (
         ["--steps", "4", "--batch", "4", "--samples", "6"],
