@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
 from .. import autograd, ops
 from ..nn import Parameter
 from ..optim import Adam, CosineLR
@@ -49,7 +47,7 @@ def project(
         blank = [0 * one for one in generator.synthesis.draw_noise(1, noise_source)]
         made = generator.synthesis(candidates, blank)
         nearest = [int(pyramid_distance(made, images[i : i + 1]).numpy().argmin()) for i in range(len(images))]
-    w = Parameter(candidates.data[np.array(nearest)].copy())
+        w = Parameter(ops.concatenate([candidates[i : i + 1] for i in nearest]).data)
     noise = [Parameter(one.data.repeat(len(images), axis=0)) for one in blank]
     searches = [Adam([w], lr), Adam(noise, lr / 5)]
     schedules = [CosineLR(search, steps, warmup_steps=steps // 20) for search in searches]

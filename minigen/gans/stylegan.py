@@ -7,6 +7,9 @@
     layer   = leaky_relu(y + strength noise + bias)
     image   = sum over resolutions of upsampled to_rgb(x)   the skip generator, section 4.1 and figure 7b
 
+With `patch` p, the networks see p x p pixels as one place with p^2 times the channels: small images spend most of their
+time at full resolution otherwise (as SWAGAN does with wavelets, Gal et al. 2021, arXiv:2102.06108).
+
 Demodulation takes the place of StyleGAN 1's instance norm: it divides by the standard deviation that y *would* have for
 inputs of variance 1, not by the one it has, so that nothing can be signalled by blobs that upset the statistics
 (section 2.2).
@@ -21,12 +24,16 @@ from itertools import pairwise
 import numpy as np
 
 from .. import ops, random
+from ..autograd import no_grad
+from ..data import to_uint8
 from ..nn import Module, ModuleList
+from ..nn.blocks import depth_to_space, space_to_depth
 from ..random import Generator
 from ..tensor import Tensor
 from .equalised import GAIN, SLOPE, EqualisedConv2d, EqualisedLinear, constant, normal
 
 TAPS = np.array([1, 3, 3, 1], np.float32) / 8  # the low-pass filter of all resampling; the sum is 1
+BATCH = 250  # images painted at a time
 
 
 def upsample(x: Tensor) -> Tensor:
@@ -43,9 +50,14 @@ def _taps(x: Tensor, gain: float) -> Tensor:
     return Tensor((gain * TAPS).astype(x.dtype)).to(x.device)
 
 
-def resolutions(image_shape: Sequence[int]) -> list[tuple[int, int]]:
-    """(height, width) of the feature maps, the smallest first: doubled each time, the shorter side from 4 to 7 on."""
-    sizes = [(int(image_shape[0]), int(image_shape[1]))]
+def resolutions(image_shape: Sequence[int], patch: int = 1) -> list[tuple[int, int]]:
+    """(height, width) of the feature maps, the smallest first: doubled each time, the shorter side from 4 to 7 on.
+
+    The largest one has a place for each `patch` x `patch` pixels of an image (H, W, C).
+    """
+    if image_shape[0] % patch or image_shape[1] % patch:
+        raise ValueError(f"StyleGAN: the sides of the images must be multiples of patch = {patch}, got {image_shape}")
+    sizes = [(image_shape[0] // patch, image_shape[1] // patch)]
     while min(sizes[0]) >= 8 and sizes[0][0] % 2 == sizes[0][1] % 2 == 0:
         sizes.insert(0, (sizes[0][0] // 2, sizes[0][1] // 2))
     return sizes
@@ -120,28 +132,33 @@ class SynthesisNetwork(Module):
     """w (N, layers, w_dim), noise -> images (N, H, W, C), about -1 to 1.
 
     From a learned constant of the smallest of `sizes`; `channels` are the widths at each of them. Two styled layers a
-    resolution (one at the smallest), and what each resolution adds to the image. `layers` is the number of vectors w:
-    a to_rgb shares its own with the next resolution's first layer.
+    resolution (one at the smallest), and what each resolution adds to the image: patches for all places of its map.
+    `layers` is the number of vectors w: a to_rgb shares its own with the next resolution's first layer.
     """
 
-    def __init__(self, w_dim: int, sizes: Sequence[tuple[int, int]], channels: Sequence[int], out_channels: int):
+    def __init__(
+        self, w_dim: int, sizes: Sequence[tuple[int, int]], channels: Sequence[int], out_channels: int, patch: int
+    ):
         super().__init__()
-        self.sizes, self.layers = list(sizes), 2 * len(sizes)
+        self.sizes, self.layers, self.patch = list(sizes), 2 * len(sizes), patch
         self.constant = normal(1, *sizes[0], channels[0])
         widths = zip([channels[0], *channels[:-1]], channels, strict=True)
         self.first = ModuleList([StyledLayer(w_dim, a, b, up=i > 0) for i, (a, b) in enumerate(widths)])
         self.second = ModuleList([StyledLayer(w_dim, c, c) for c in channels[1:]])
-        self.to_rgb = ModuleList([ModulatedConv2d(w_dim, c, out_channels, 1, demodulate=False) for c in channels])
+        pixels = patch**2 * out_channels
+        self.to_rgb = ModuleList([ModulatedConv2d(w_dim, c, pixels, 1, demodulate=False) for c in channels])
+        for conv in self.to_rgb:  # the pixels of a patch start alike: no checkerboard to unlearn (Aitken et al. 2017)
+            conv.weight.assign_(np.tile(conv.weight.numpy()[..., :out_channels], patch**2))
         self.bias = constant(0, out_channels)
 
     def forward(self, w: Tensor, noise: Sequence[Tensor]) -> Tensor:
         x = ops.broadcast_to(self.constant, (len(w), *self.constant.shape[1:]))
         x = self.first[0](x, w[:, 0], noise[0])
-        image = self.to_rgb[0](x, w[:, 1]) + self.bias
+        image = depth_to_space(self.to_rgb[0](x, w[:, 1]), self.patch) + self.bias
         for i in range(1, len(self.sizes)):
             x = self.first[i](x, w[:, 2 * i - 1], noise[2 * i - 1])
             x = self.second[i - 1](x, w[:, 2 * i], noise[2 * i])
-            image = upsample(image) + self.to_rgb[i](x, w[:, 2 * i + 1])
+            image = upsample(image) + depth_to_space(self.to_rgb[i](x, w[:, 2 * i + 1]), self.patch)
         return image
 
     def draw_noise(self, n: int, generator: Generator) -> list[Tensor]:
@@ -165,11 +182,12 @@ class StyleGenerator(Module):
         w_dim: int = 64,
         mapping: int = 2,
         mapping_rate: float = 0.1,
+        patch: int = 1,
     ):
         super().__init__()
-        sizes = resolutions(image_shape)
+        sizes = resolutions(image_shape, patch)
         self.mapping = MappingNetwork(z_dim, w_dim, mapping, mapping_rate)
-        self.synthesis = SynthesisNetwork(w_dim, sizes, widths(channels, len(sizes)), image_shape[-1])
+        self.synthesis = SynthesisNetwork(w_dim, sizes, widths(channels, len(sizes)), image_shape[-1], patch)
 
     def forward(self, z: Tensor, generator: Generator) -> Tensor:
         return self.synthesis(self.styles(z), self.synthesis.draw_noise(len(z), generator))
@@ -187,9 +205,20 @@ class StyleGenerator(Module):
             w = average + psi * (w - average)
         return ops.broadcast_to(w.reshape(len(w), 1, -1), (len(w), self.synthesis.layers, w.shape[-1]))
 
+    def draw_styles(self, n: int, generator: Generator) -> Tensor:
+        """w of n fresh z, without a tape: (n, layers, w_dim)."""
+        with no_grad():
+            return self.styles(self.draw_z(n, generator))
+
     def average_w(self, generator: Generator, samples: int = 10_000) -> Tensor:
         """The mean of w over that many z: (w_dim,)."""
-        return self.mapping(self.draw_z(samples, generator)).mean(0)
+        return self.draw_styles(samples, generator)[:, 0].mean(0)
+
+    def paint(self, w: Tensor, noise: Sequence[Tensor]) -> np.ndarray:
+        """The images of w (N, layers, w_dim), all with the same noise, one of `draw_noise(1)`: uint8 (N, H, W, C)."""
+        with no_grad():
+            parts = [self.synthesis(w[i : i + BATCH], noise) for i in range(0, len(w), BATCH)]
+            return np.concatenate([to_uint8(part.numpy()) for part in parts])
 
 
 def widths(channels: Sequence[int], count: int) -> list[int]:
@@ -242,18 +271,18 @@ class StyleDiscriminator(Module):
     image_shape: (H, W, C); channels: smallest resolution first, as in the generator.
     """
 
-    def __init__(self, image_shape: Sequence[int], channels: Sequence[int]):
+    def __init__(self, image_shape: Sequence[int], channels: Sequence[int], patch: int = 1):
         super().__init__()
-        sizes = resolutions(image_shape)
+        sizes, self.patch = resolutions(image_shape, patch), patch
         down = widths(channels, len(sizes))[::-1]
-        self.from_rgb = EqualisedConv2d(image_shape[-1], down[0], 1)
+        self.from_rgb = EqualisedConv2d(patch**2 * image_shape[-1], down[0], 1)
         self.blocks = ModuleList([ResidualDown(a, b) for a, b in pairwise(down)])
         self.conv = EqualisedConv2d(down[-1] + 1, down[-1], 3)
         self.hidden = EqualisedLinear(sizes[0][0] * sizes[0][1] * down[-1], down[-1], activation=True)
         self.last = EqualisedLinear(down[-1], 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.from_rgb(x)
+        x = self.from_rgb(space_to_depth(x, self.patch))
         for block in self.blocks:
             x = block(x)
         x = self.conv(minibatch_stddev(x))

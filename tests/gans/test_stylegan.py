@@ -1,0 +1,193 @@
+"""StyleGAN 2's networks: sizes, styles, noise, mixing and truncation, and what D sees of a batch."""
+
+import numpy as np
+import pytest
+
+import minigen
+from minigen import Tensor
+from minigen.gans.stylegan import (
+    ModulatedConv2d,
+    StyleDiscriminator,
+    StyleGenerator,
+    downsample,
+    minibatch_stddev,
+    mix,
+    resolutions,
+    upsample,
+    widths,
+)
+from minigen.random import Generator
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    minigen.manual_seed(0)
+
+
+def small_generator(patch=1, shape=(16, 16, 3)):
+    g = StyleGenerator(shape, channels=(6, 4), z_dim=5, w_dim=4, patch=patch)
+    for p in g.synthesis.parameters():  # noise and biases start at 0
+        if p.ndim == 1:
+            p.assign_(p.numpy() + 0.3)
+    return g
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch", "sizes"),
+    [
+        ((32, 32, 3), 1, [(4, 4), (8, 8), (16, 16), (32, 32)]),
+        ((32, 32, 3), 2, [(4, 4), (8, 8), (16, 16)]),
+        ((28, 28, 1), 1, [(7, 7), (14, 14), (28, 28)]),
+        ((16, 32, 1), 2, [(4, 8), (8, 16)]),
+        ((8, 8, 1), 2, [(4, 4)]),
+    ],
+)
+def test_sizes(shape, patch, sizes):
+    assert resolutions(shape, patch) == sizes
+    settings = dict(channels=(6, 4), patch=patch)
+    g, d = StyleGenerator(shape, w_dim=4, **settings), StyleDiscriminator(shape, **settings)
+    images = g(g.draw_z(4, Generator(0)), Generator(1))
+    assert g.synthesis.layers == 2 * len(sizes)
+    assert images.shape == (4, *shape) and np.isfinite(images.numpy()).all()
+    assert d(images).shape == (4,)
+
+
+def test_sides_that_are_no_multiples_of_the_patch_are_an_error():
+    with pytest.raises(ValueError, match="multiples of patch = 4"):
+        StyleGenerator((30, 32, 3), channels=(4,), patch=4)
+
+
+def test_widths():
+    assert widths((8, 4), 4) == [8, 8, 8, 4] and widths((16, 8, 4), 2) == [8, 4]
+
+
+def test_what_is_evenly_bright_stays_so_at_any_size():
+    x = Tensor(np.ones((1, 8, 8, 2)))
+    assert upsample(x).shape == (1, 16, 16, 2) and downsample(x).shape == (1, 4, 4, 2)
+    np.testing.assert_allclose(upsample(x).numpy()[:, 2:-2, 2:-2], 1)
+    np.testing.assert_allclose(downsample(x).numpy()[:, 1:-1, 1:-1], 1)
+
+
+def test_each_image_has_its_own_weight():
+    """Against eq. 1 to 3 with the weight written out for each image."""
+    conv = ModulatedConv2d(4, 3, 5, 3)
+    x, w = minigen.randn(2, 6, 6, 3), minigen.randn(2, 4)
+    weight = conv.weight.numpy() * conv.scale * conv.style(w).numpy()[:, None, None, :, None]
+    weight = weight / np.sqrt((weight**2).sum((1, 2, 3), keepdims=True) + 1e-8)
+    expected = [minigen.F.conv2d(x[i : i + 1], Tensor(weight[i]), padding=1).numpy()[0] for i in range(2)]
+    np.testing.assert_allclose(conv(x, w).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_mapping_network_sees_directions_only():
+    g = small_generator()
+    z = minigen.randn(3, 5)
+    np.testing.assert_allclose(g.mapping(z).numpy(), g.mapping(7 * z).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_each_noise_map_reaches_the_image_and_only_by_its_strength():
+    g = small_generator()
+    w, noise = g.draw_styles(1, Generator(0)), g.synthesis.draw_noise(1, Generator(1))
+    layers = [g.synthesis.first[0], g.synthesis.first[1], g.synthesis.second[0], g.synthesis.first[2]]
+    assert [x.shape[1] for x in noise] == [4, 8, 8, 16, 16]
+    image = g.synthesis(w, noise).numpy()
+    for i, layer in enumerate(layers):
+        changed = [x + 1 if j == i else x for j, x in enumerate(noise)]
+        assert np.abs(g.synthesis(w, changed).numpy() - image).max() > 1e-3
+        strength = layer.strength.numpy()
+        layer.strength.assign_(0 * strength)
+        np.testing.assert_array_equal(g.synthesis(w, changed).numpy(), g.synthesis(w, noise).numpy())
+        layer.strength.assign_(strength)
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_every_layer_s_w_reaches_the_image(patch):
+    g = small_generator(patch)
+    w, noise = g.draw_styles(1, Generator(0)), g.synthesis.draw_noise(1, Generator(1))
+    image = g.synthesis(w, noise).numpy()
+    for i in range(g.synthesis.layers):
+        changed = w.numpy().copy()
+        changed[:, i] += 1
+        assert np.abs(g.synthesis(Tensor(changed), noise).numpy() - image).max() > 1e-3
+
+
+# Truncation and mixing
+
+
+def test_psi_0_is_the_average_image_and_psi_1_changes_nothing():
+    g = small_generator()
+    z, noise = g.draw_z(4, Generator(0)), g.synthesis.draw_noise(1, Generator(1))
+    average = g.average_w(Generator(2))
+    images = g.paint(g.styles(z, average, 0.0), noise)
+    mean = np.broadcast_to(average.numpy(), (1, g.synthesis.layers, 4))
+    np.testing.assert_array_equal(images, np.repeat(g.paint(Tensor(mean.copy()), noise), 4, axis=0))
+    np.testing.assert_allclose(g.styles(z, average, 1.0).numpy(), g.styles(z).numpy(), atol=1e-6)
+    assert g.paint(g.styles(z), noise).std(0).max() > 1
+
+
+def test_psi_is_how_far_from_the_average_w_lies():
+    g = small_generator()
+    z, average = g.draw_z(4, Generator(0)), g.average_w(Generator(2))
+    whole, half = g.styles(z).numpy() - average.numpy(), g.styles(z, average, 0.5).numpy() - average.numpy()
+    np.testing.assert_allclose(half, whole / 2, atol=1e-6)
+
+
+def test_the_average_w_is_that_of_many_z():
+    g = small_generator()
+    w = g.mapping(g.draw_z(20_000, Generator(7))).numpy()
+    error = 5 * w.std(0) * np.sqrt(1 / 10_000 + 1 / 20_000)
+    assert (np.abs(g.average_w(Generator(2)).numpy() - w.mean(0)) < error).all()
+
+
+def test_layers_before_the_crossover_are_the_coarse_image_s():
+    a, b = minigen.randn(3, 6, 4), minigen.randn(3, 6, 4)
+    for c in range(7):
+        mixed = mix(a, b, c).numpy()
+        np.testing.assert_array_equal(mixed[:, :c], a.numpy()[:, :c])
+        np.testing.assert_array_equal(mixed[:, c:], b.numpy()[:, c:])
+    each = mix(a, b, np.array([0, 2, 6])).numpy()
+    np.testing.assert_array_equal(each[0], b.numpy()[0])
+    np.testing.assert_array_equal(each[1], np.concatenate([a.numpy()[1, :2], b.numpy()[1, 2:]]))
+    np.testing.assert_array_equal(each[2], a.numpy()[2])
+
+
+# The discriminator
+
+
+@pytest.mark.parametrize(("n", "group"), [(8, 4), (8, 8), (4, 4), (6, 4), (3, 4)])
+def test_minibatch_stddev(n, group):
+    x = np.random.default_rng(0).standard_normal((n, 3, 2, 5))
+    y = minibatch_stddev(Tensor(x), group).numpy()
+    np.testing.assert_array_equal(y[..., :5], x)
+    groups = n // group if n % group == 0 else 1
+    for g in range(groups):  # image i is in group i mod groups
+        own = x[g::groups]
+        deviation = np.sqrt(((own - own.mean(0)) ** 2).mean(0) + 1e-8).mean()
+        np.testing.assert_allclose(y[g::groups, ..., 5], deviation)
+
+
+def test_images_that_are_all_alike_give_themselves_away():
+    d = StyleDiscriminator((8, 8, 3), channels=(4, 4))
+    x = minigen.randn(4, 8, 8, 3).numpy()
+    assert (minibatch_stddev(Tensor(np.repeat(x[:1], 4, 0))).numpy()[..., -1] < 1e-3).all()
+    alike, among_others = d(Tensor(np.repeat(x[:1], 4, 0))).numpy()[0], d(Tensor(x)).numpy()[0]
+    assert abs(alike - among_others) > 1e-3
+
+
+def test_each_block_of_d_keeps_the_size_of_what_it_is_given():
+    d = StyleDiscriminator((32, 32, 3), channels=(64, 64, 32, 16))
+    for block, width in zip(d.blocks, (16, 32, 64), strict=True):
+        x = minigen.randn(64, 1, 1, width) * Tensor(np.ones((1, 16, 16, 1), np.float32))  # a filter would lose the fine
+        y = block(x).numpy()
+        assert y.shape[1:3] == (8, 8) and 0.6 < np.square(y[:, 2:-2, 2:-2]).mean() < 1.6
+
+
+def test_a_fresh_generator_paints_flat_patches_and_can_paint_others():
+    minigen.manual_seed(0)
+    g = StyleGenerator((8, 8, 3), channels=(8,), w_dim=4, patch=2)  # one resolution: nothing is filtered
+    w, noise = g.draw_styles(2, Generator(0)), g.synthesis.draw_noise(1, Generator(1))
+    patches = g.synthesis(w, noise).numpy().reshape(2, 4, 2, 4, 2, 3)
+    np.testing.assert_allclose(patches, np.broadcast_to(patches[:, :, :1, :, :1], patches.shape), atol=1e-6)
+    assert patches.std() > 0.1
+    weight = g.synthesis.to_rgb[0].weight
+    (g.synthesis(w, noise)[:, ::2, ::2] ** 2).sum().backward()
+    assert weight.grad.numpy()[..., :3].all() and not weight.grad.numpy()[..., 3:].any()
