@@ -42,10 +42,10 @@ from minigen.gans import (
     non_saturating_generator,
     standing,
 )
-from minigen.gans.augment import translation
+from minigen.gans.augment import augment, translation
 from minigen.metrics import Features, mean_interval
 from minigen.metrics.classifier import Classifier
-from minigen.random import Generator, rand, randn, replay
+from minigen.random import Generator, randn, replay
 from minigen.viz import image_grid
 
 Images = tuple[np.ndarray, np.ndarray]  # uint8 (N, H, W, C), and labels (N,)
@@ -101,8 +101,7 @@ class Draw:
 
 def moved(x: Tensor, stream: Generator) -> Tensor:
     """Images (N, H, W, C), some of them moved (Karras et al. 2020, arXiv:2006.06676, section 2.2)."""
-    chosen = rand(len(x), 1, 1, 1, generator=stream, device=x.device).data < MOVED
-    return minigen.where(Tensor(chosen), translation(x, stream), x)
+    return augment(x, stream, MOVED, changes=(translation,))
 
 
 def train(args: argparse.Namespace, draws: list[Draw], stream: Generator) -> Run:

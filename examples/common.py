@@ -107,6 +107,14 @@ def split(args: argparse.Namespace, data: Dataset, share: float = 0.2) -> tuple[
     return training, test
 
 
+def split_for_distances(args: argparse.Namespace, data: Dataset) -> tuple[Dataset, Dataset]:
+    """`split` with two held-out images or more: the distance of a distribution to one image says nothing."""
+    training, test = split(args, data)
+    if len(test) < 2:
+        sys.exit(f"--data: needs at least 8 images, so that two are held out, got {len(data)}")
+    return training, test
+
+
 def load_split(args: argparse.Namespace, multiple_of: int = 1, share: float = 0.2) -> tuple[Dataset, Dataset]:
     """The images that --data names, as `load_data` and `split` give them."""
     return split(args, load_data(args, multiple_of), share)

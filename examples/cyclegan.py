@@ -13,9 +13,9 @@ generators descend on
 
 Nothing in it says *which* picture of the other kind is asked for: a generator that exchanges red and blue, with
 another that exchanges them back, would do as well but for the last line. So it is measured with the true counterparts
-of held-out pictures, which no network sees. Pictures are made with averages of the
-generators' weights over the last steps, since the weights themselves go to and fro. Here backgrounds get checks, and
-shapes stripes: `minigen.data.textured`.
+of held-out pictures, which no network sees. Pictures are made with averages of the generators' weights over the last
+steps, since the weights themselves go to and fro. Here backgrounds get checks, and shapes stripes:
+`minigen.data.textured`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from minigen import F, Tensor, nn, ops, optim
 from minigen.data import DataLoader, Dataset, load, textured, to_float, to_uint8
 from minigen.data.shapes import BACKGROUNDS, COLOURS
 from minigen.gans import (
+    BALANCED,
     ImagePool,
     PatchDiscriminator,
     ResNetGenerator,
@@ -177,7 +178,7 @@ def main() -> None:
     rows.update(zip([f"{kinds[1]}", f"made {kinds[0]}", " and back"], [b_test, made_a, back_b], strict=True))
     run.write_samples(made_b[: args.samples], {name: images[:10] for name, images in rows.items()})
 
-    said = diagnose(run.curves) or ["the game is in balance: no sign of collapse or divergence"]
+    said = diagnose(run.curves) or BALANCED
     print("\n".join(said))
     there_and_back = {"A": psnr(back_a, a_test), "B": psnr(back_b, b_test)}
     metrics: dict[str, Any] = {"diagnosis": said, "psnr_there_and_back": there_and_back}

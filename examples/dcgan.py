@@ -20,13 +20,14 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, in_batches, load_data, report, run_main, split
+from common import FOR_FIGURES, Run, arguments, in_batches, load_data, report, run_main, split_for_distances
 
 import minigen
 from minigen import F, Tensor, nn, optim
 from minigen.autoencoders import CodeDecoder, CodeEncoder, DiagonalGaussian, bernoulli_nll
 from minigen.data import DataLoader, to_uint8, warp
 from minigen.gans import (
+    BALANCED,
     DCGANDiscriminator,
     DCGANGenerator,
     diagnose,
@@ -113,9 +114,7 @@ def main() -> None:
     parser.add_argument("--spectral-norm", action="store_true", help="in the discriminator, instead of batch norm")
     args = parser.parse_args()
     data = load_data(args, multiple_of=4)
-    training, test = split(args, data)
-    if len(test) < 2:
-        raise SystemExit(f"--data: needs at least 8 images, so that two are held out, got {len(data)}")
+    training, test = split_for_distances(args, data)
     run, generator, ema, vae, vae_ema = train(args, training.images)
 
     measured = len(test)  # images of each kind
@@ -155,7 +154,7 @@ def evaluate(args: argparse.Namespace, run: Run, features: Features, real: np.nd
     figures.append(("KID", own["kid"], "<=", other["kid"], f"VAE: {other['kid']:.3g}, real: {own['floor_kid']:.3g}"))
     metrics["diversity"] = diversity(floor, features(sets["DCGAN"]))
     sentences = diagnose(run.curves, modes, metrics["diversity"])
-    metrics["diagnosis"] = sentences or ["the game is in balance: no sign of collapse or divergence"]
+    metrics["diagnosis"] = sentences or BALANCED
     print("\n".join(metrics["diagnosis"]))
     run.write_metrics(metrics)
     report(figures, args.check)

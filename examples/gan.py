@@ -37,6 +37,7 @@ from tqdm import tqdm
 import minigen
 from minigen import Tensor, nn, optim
 from minigen.gans import (
+    BALANCED,
     diagnose,
     minimax_discriminator,
     non_saturating_generator,
@@ -251,7 +252,7 @@ def main() -> None:
         points[name], metrics[name] = evaluate(args, game, CENTRES[name])
         curves = {key.removeprefix(f"{name}, "): curve for key, curve in run.curves.items() if key.startswith(name)}
         sentences = diagnose(curves, (metrics[name]["modes"], len(CENTRES[name])))
-        metrics[name]["diagnosis"] = sentences or ["the game is in balance: no sign of collapse or divergence"]
+        metrics[name]["diagnosis"] = sentences or BALANCED
         print(f"{name}: " + "\n    ".join(metrics[name]["diagnosis"]))
         figures += report_lines(name, metrics[name], args.naive)
     frames = film.frames(run.curves)

@@ -28,6 +28,7 @@ import minigen
 from minigen import Tensor, ops, optim
 from minigen.data import DataLoader, outlines, to_float, to_uint8
 from minigen.gans import (
+    BALANCED,
     PatchDiscriminator,
     UNetGenerator,
     diagnose,
@@ -134,7 +135,7 @@ def main() -> None:
     for name, figures in quality.items():
         print(f"{name}\n{comparison_table(figures)}")
     varied = diversity(test.images.reshape(len(test), -1), painted.reshape(len(test), -1)) if len(test) > 1 else None
-    said = diagnose(run.curves, diversity=varied) or ["the game is in balance: no sign of collapse or divergence"]
+    said = diagnose(run.curves, diversity=varied) or BALANCED
     print("\n".join(said))
     metrics: dict[str, Any] = {"quality": quality, "diversity": varied, "diagnosis": said}
 

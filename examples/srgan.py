@@ -34,6 +34,7 @@ from minigen import F, Tensor, optim
 from minigen.data import DataLoader, Dataset, patches, photograph, symmetries, to_float, to_uint8
 from minigen.data.photos import HELD_OUT, TRAINING
 from minigen.gans import (
+    BALANCED,
     PatchDiscriminator,
     SuperResolver,
     diagnose,
@@ -146,7 +147,7 @@ class Pictures:
         quality = {name: compare(real, features(images), floor) for name, images in sets.items()}
         for name, values in quality.items():
             print(f"{name}\n{comparison_table(values)}")
-        said = diagnose(run.curves) or ["the game is in balance: no sign of collapse or divergence"]
+        said = diagnose(run.curves) or BALANCED
         print("\n".join(said))
         kid = {name: values["kid"] for name, values in quality.items()}
         beside = f"L1: {kid['L1']:.3g}, bicubic: {kid['bicubic']:.3g}, real: {quality['L1']['floor_kid']:.2g}"

@@ -29,6 +29,7 @@ import minigen
 from minigen import Tensor, optim
 from minigen.data import Dataset, to_float, to_uint8
 from minigen.gans import (
+    BALANCED,
     DCGANDiscriminator,
     DCGANGenerator,
     diagnose,
@@ -147,7 +148,7 @@ def main() -> None:
         if name in games:
             curves = {key.removeprefix(f"{name}, "): p for key, p in run.curves.items() if key.startswith(name)}
             sentences = diagnose(curves, (covered, count))
-            metrics[name]["diagnosis"] = sentences or ["the game is in balance: no sign of collapse or divergence"]
+            metrics[name]["diagnosis"] = sentences or BALANCED
             print(f"{name}: {' '.join(metrics[name]['diagnosis'])}")
     run.write_metrics(metrics)
     dcgan, pac, real = (metrics[name] for name in ("DCGAN", "PacGAN-2", "held out"))

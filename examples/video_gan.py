@@ -27,6 +27,7 @@ import minigen
 from minigen import Tensor, optim
 from minigen.data import DataLoader, moving_shapes, to_float, to_uint8
 from minigen.gans import (
+    BALANCED,
     VGANDiscriminator,
     VGANGenerator,
     diagnose,
@@ -112,7 +113,7 @@ def main() -> None:
     found["modes"], modes = coverage(made_modes, real_modes)
     found["directions"], directions = coverage(made_modes % SECTORS, real_modes % SECTORS)
     sentences = diagnose(run.curves, (found["modes"], modes), found["diversity"])
-    found["diagnosis"] = sentences or ["the game is in balance: no sign of collapse or divergence"]
+    found["diagnosis"] = sentences or BALANCED
     print("\n".join(found["diagnosis"]))
     print("share of videos that show a ring: {rings:.3g} (real: {rings_real:.3g})".format(**found))
     run.write_metrics(found)

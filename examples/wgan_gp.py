@@ -21,12 +21,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, descend, in_batches, load_data, report, run_main, split
+from common import FOR_FIGURES, Run, arguments, descend, in_batches, load_data, report, run_main, split_for_distances
 
 import minigen
 from minigen import Tensor, optim
 from minigen.data import DataLoader, to_float, to_uint8
 from minigen.gans import (
+    BALANCED,
     DCGANDiscriminator,
     DCGANGenerator,
     diagnose,
@@ -159,9 +160,7 @@ def main() -> None:
 
     args = arguments("wgan_gp", __doc__.split("\n")[0], steps=1100, batch=64, samples=1000).parse_args()
     data = load_data(args, multiple_of=4)
-    training, test = split(args, data)
-    if len(test) < 2:
-        raise SystemExit(f"--data: needs at least 8 images, so that two are held out, got {len(data)}")
+    training, test = split_for_distances(args, data)
     features = Features(data)
     real = features(training.images)
     z = randn(MEASURED, LATENT, generator=Generator(FOR_FIGURES + args.seed))
@@ -179,7 +178,7 @@ def main() -> None:
     quality = compare(real, features(images[:n]), features(test.images[:n]))
     print(comparison_table(quality))
     varied = diversity(test.images.reshape(len(test), -1), images.reshape(len(images), -1))
-    said = diagnose(run.curves, diversity=varied) or ["the game is in balance: no sign of collapse or divergence"]
+    said = diagnose(run.curves, diversity=varied) or BALANCED
     print("\n".join(said))
     ranks = {"rank_correlation": rank, "rank_correlation_of_later_half": later}
     metrics: dict[str, Any] = {**ranks, "slope": slope, "diversity": varied, "diagnosis": said}

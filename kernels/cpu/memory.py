@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kernels.cpu.jit import allocating_part, parallel_kernel, share
-from kernels.cpu.vector import lanes, load_first, store_first
+from kernels.cpu.vector import lanes, load_first, store_first, whole_vectors
 
 CACHE_LINE = 64  # bytes
 KEPT = 2**30  # bytes of freed memory that are kept at most
@@ -73,6 +73,17 @@ def odd_lines(size: int, itemsize: int) -> int:
 def contiguous(x: np.ndarray) -> np.ndarray:
     """x itself if it is contiguous and writable, as kernels need it; else a copy."""
     return x if x.flags.carray else copied(x)
+
+
+def in_vectors(p: np.ndarray | None, rows: int, default: float, x: np.ndarray) -> np.ndarray:
+    """Numbers for the channels of x, in `rows` rows: p (rows, C) or, for one row, (C,), or what None stands for; each
+    row padded to whole vectors with zeros, and flat."""
+    channels = x.shape[-1]
+    if p is not None and channels % lanes(x) == 0:
+        return contiguous(p).reshape(-1)
+    padded = np.zeros((rows, whole_vectors(x, channels)), x.dtype)
+    padded[:, :channels] = default if p is None else p
+    return padded.reshape(-1)
 
 
 def copied(x: np.ndarray) -> np.ndarray:

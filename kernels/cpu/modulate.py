@@ -15,7 +15,7 @@ import numpy as np
 
 from kernels import checks
 from kernels.cpu.jit import parallel_kernel, share
-from kernels.cpu.memory import aligned_empty, contiguous
+from kernels.cpu.memory import aligned_empty, contiguous, in_vectors
 from kernels.cpu.vector import (
     add_widened,
     choose,
@@ -88,16 +88,7 @@ def _flat(
     x: np.ndarray, scale: np.ndarray | None, noise: np.ndarray | None, bias: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """scale for each sample and bias, in whole vectors; noise, or an empty array."""
-    return _in_vectors(scale, len(x), 1, x), _or_nothing(noise, x), _in_vectors(bias, 1, 0, x)
-
-
-def _in_vectors(p: np.ndarray | None, rows: int, default: float, x: np.ndarray) -> np.ndarray:
-    channels = x.shape[-1]
-    if p is not None and channels % lanes(x) == 0:
-        return contiguous(p).reshape(-1)
-    padded = np.zeros((rows, whole_vectors(x, channels)), x.dtype)
-    padded[:, :channels] = default if p is None else p
-    return padded.reshape(-1)
+    return in_vectors(scale, len(x), 1, x), _or_nothing(noise, x), in_vectors(bias, 1, 0, x)
 
 
 def _or_nothing(noise: np.ndarray | None, x: np.ndarray) -> np.ndarray:

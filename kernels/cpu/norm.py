@@ -23,7 +23,7 @@ from kernels import checks
 from kernels.cpu import layer_norm
 from kernels.cpu.functions import exp, sigmoid
 from kernels.cpu.jit import kernel_part, parallel_kernel, share
-from kernels.cpu.memory import contiguous
+from kernels.cpu.memory import contiguous, in_vectors
 from kernels.cpu.vector import (
     add_widened,
     lanes,
@@ -34,7 +34,6 @@ from kernels.cpu.vector import (
     spread,
     store,
     store_first,
-    whole_vectors,
 )
 
 BLOCK = 16  # positions whose sums are taken in the array's own precision, before they are added up in float64
@@ -116,16 +115,7 @@ def group_norm_backward(
 
 def scale_and_shift(weight: np.ndarray | None, bias: np.ndarray | None, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """weight and bias, or the ones and zeros that they stand for, padded to whole vectors with zeros."""
-    return _in_vectors(weight, 1, x), _in_vectors(bias, 0, x)
-
-
-def _in_vectors(p: np.ndarray | None, default: float, x: np.ndarray) -> np.ndarray:
-    channels = x.shape[-1]
-    if p is not None and channels % lanes(x) == 0:
-        return contiguous(p)
-    padded = np.zeros(whole_vectors(x, channels), x.dtype)
-    padded[:channels] = default if p is None else p
-    return padded
+    return in_vectors(weight, 1, 1, x), in_vectors(bias, 1, 0, x)
 
 
 def _units(x: np.ndarray) -> int:

@@ -39,6 +39,11 @@ def contiguous(x: Array) -> Array:
         return cupy.ascontiguousarray(x)
 
 
+def in_order(*arrays: Array | None) -> tuple[Any, ...]:
+    """`contiguous` for each of them; None stays None."""
+    return tuple([None if a is None else contiguous(a) for a in arrays])
+
+
 def with_strides(x: Array) -> tuple[Array, tuple[int, ...]]:
     """For kernels that are told how an array lies: contiguous memory with its numbers, others between them perhaps, and
     how many numbers further the next one along each axis is, 0 if there is only one. No copy, unless an axis runs

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from kernels import checks
-from kernels.cuda.arrays import contiguous, empty
+from kernels.cuda.arrays import empty, in_order
 from kernels.cuda.columns import THREADS, Tiling, tiling
 from kernels.cuda.launch import Source, ctype, vector_width
 from kernels.cuda.sums import column_sums
@@ -28,7 +28,7 @@ def modulate(
 ) -> Array:
     """y = gain leaky_relu(scale x + noise + bias) for x (N,*S,C), scale (N,C), noise (N,*S,1), bias (C,)."""
     checks.modulate(x, scale, noise, bias, slope)
-    x, scale, noise, bias = _in_order(x, scale, noise, bias)
+    x, scale, noise, bias = in_order(x, scale, noise, bias)
     y = empty(x.shape, x)
     width = vector_width(x.shape[-1], x, scale, bias, y)
     _launch("modulate", (x, scale, noise, bias, y), x, width, _tiles(x, width), slope, gain)
@@ -46,7 +46,7 @@ def modulate_backward(
 ) -> tuple[Array, Array | None, Array | None, Array | None]:
     """(dx, dscale, dnoise, dbias) for the gradient g of y. `kernels.reference.modulate_backward` derives it."""
     checks.modulate_backward(g, x, scale, noise, bias, slope)
-    g, x, scale, noise, bias = _in_order(g, x, scale, noise, bias)
+    g, x, scale, noise, bias = in_order(g, x, scale, noise, bias)
     samples, channels = len(x), x.shape[-1]
     dx = empty(x.shape, x)
     width = vector_width(channels, x, g, scale, bias, dx)
@@ -60,10 +60,6 @@ def modulate_backward(
     if dnoise is not None:
         dnoise = (dnoise if across == 1 else column_sums(dnoise, x.dtype)).reshape(noise.shape)
     return dx, dscale, dnoise, dbias
-
-
-def _in_order(*arrays: Array | None) -> tuple[Any, ...]:
-    return tuple([None if a is None else contiguous(a) for a in arrays])
 
 
 def _tiles(x: Array, width: int) -> Tiling:

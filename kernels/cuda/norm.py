@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from kernels import checks
 from kernels.cuda import layer_norm
-from kernels.cuda.arrays import contiguous, empty
+from kernels.cuda.arrays import empty, in_order
 from kernels.cuda.columns import THREADS, Tiling, tiling
 from kernels.cuda.launch import Source, ctype, vector_width
 from kernels.cuda.sums import column_sums
@@ -34,7 +34,7 @@ def group_norm(
     Wu & He 2018, arXiv:1803.08494.
     """
     checks.group_norm(x, num_groups, weight, bias, eps, dtypes=checks.HALF_TOO)
-    x, weight, bias = _in_order(x, weight, bias)
+    x, weight, bias = in_order(x, weight, bias)
     y = empty(x.shape, x)
     mean, rstd = [empty((len(x), num_groups), x, checks.statistics_dtype(x)) for _ in range(2)]
     forward = layer_norm.forward if layer_norm.fits(x, num_groups) else _forward
@@ -54,7 +54,7 @@ def group_norm_backward(
 ) -> tuple[Array, Array | None, Array | None]:
     """(dx, dweight, dbias) for the gradient g of y. `kernels.reference.group_norm_backward` derives it."""
     checks.group_norm_backward(g, x, weight, bias, mean, rstd, num_groups, dtypes=checks.HALF_TOO)
-    g, x, weight, bias, mean, rstd = _in_order(g, x, weight, bias, mean, rstd)
+    g, x, weight, bias, mean, rstd = in_order(g, x, weight, bias, mean, rstd)
     dx = empty(x.shape, x)
     backward = layer_norm.backward if layer_norm.fits(x, num_groups) else _backward
     sums = backward(g, x, weight, bias, mean, rstd, bool(silu), dx)
@@ -63,10 +63,6 @@ def group_norm_backward(
     dbias_and_dweight = column_sums(sums.reshape(1, len(sums), 2 * x.shape[-1]), x.dtype).reshape(2, x.shape[-1])
     dweight = None if weight is None else dbias_and_dweight[1]
     return dx, dweight, None if bias is None else dbias_and_dweight[0]
-
-
-def _in_order(*arrays: Array | None) -> tuple[Any, ...]:
-    return tuple([None if a is None else contiguous(a) for a in arrays])
 
 
 class _Shape(NamedTuple):

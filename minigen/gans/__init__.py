@@ -3,7 +3,7 @@
 from .conditional import ConditionalGenerator, ProjectionDiscriminator, mode_seeking
 from .dcgan import DCGANDiscriminator, DCGANGenerator, small_weights_
 from .discriminators import PatchDiscriminator
-from .game import diagnose, diversity, gradient_norm, standing
+from .game import BALANCED, diagnose, diversity, gradient_norm, standing
 from .losses import (
     adaptive_weight,
     hinge_discriminator,
@@ -23,6 +23,7 @@ from .translation import ResNetGenerator, UNetGenerator
 from .vgan import VGANDiscriminator, VGANGenerator
 
 __all__ = [
+    "BALANCED",
     "ConditionalGenerator",
     "DCGANDiscriminator",
     "DCGANGenerator",

@@ -10,6 +10,7 @@ unchanged image it cannot, and because the generated ones are changed by the sam
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,20 @@ from ..tensor import Tensor
 SHIFT, HOLE = 1 / 8, 1 / 2  # of a side: how far an image moves at most, and the side of the hole that is cut out
 
 
-def augment(x: Tensor, generator: Generator, probability: float = 1.0) -> Tensor:
+def augment(
+    x: Tensor,
+    generator: Generator,
+    probability: float = 1.0,
+    changes: Sequence[Callable[[Tensor, Generator], Tensor]] | None = None,
+) -> Tensor:
     """Images (N, H, W, C), each with its colours changed, moved, and with a hole cut out, as chance wills.
 
-    Each of the three is done to an image with that probability, whatever is done besides: 1 is DiffAugment.
+    Each of the three, or of the `changes` given, is done to an image with that probability, whatever is done besides: 1
+    is DiffAugment.
     """
     if probability == 0:
         return x
-    for change in (colour, translation, cutout):
+    for change in changes or (colour, translation, cutout):
         chosen = Tensor(_uniform(x, generator).data < probability)
         x = ops.where(chosen, change(x, generator), x)
     return x

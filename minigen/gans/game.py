@@ -21,6 +21,7 @@ from ..tensor import Tensor
 SURE = 0.98  # right about more than this share of real and of fake images, a discriminator has won
 VANISHED, EXPLODED = 1e-3, 1e3  # a gradient's norm at the end, relative to the first tenth of the steps
 LEAST_DIVERSITY = 0.5  # of the real images' own
+BALANCED = ["the game is in balance: no sign of collapse or divergence"]  # to say where `diagnose` finds nothing
 
 
 def gradient_norm(network: Module) -> float:

@@ -32,7 +32,7 @@ def linear_motion(videos: Any) -> tuple[np.ndarray, np.ndarray]:
     c -= c.mean(1, keepdims=True)
     time = np.linspace(-0.5, 0.5, c.shape[1])[:, None]
     way = (c * time).sum(1) / (time**2).sum()
-    left, all_of_it = (((x) ** 2).sum((1, 2)) for x in (c - way[:, None] * time, c))
+    left, all_of_it = ((x**2).sum((1, 2)) for x in (c - way[:, None] * time, c))
     return np.where(all_of_it > 1e-9, 1 - left / np.maximum(all_of_it, 1e-9), 0.0), way
 
 
