@@ -128,20 +128,23 @@ def tracked(run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def save_tracking(steps: np.ndarray, kids: np.ndarray, distances: np.ndarray, rank: float, path: Any) -> None:
     """Both over the steps, and one over the other."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     over_time, against = figure.subplots(1, 2)
-    over_time.plot(steps, distances, "o-", color="C0", label="estimate of the Wasserstein distance (left)")
+    over_time.plot(steps, distances, "o-", color="C0", label="Wasserstein distance (left)")
     over_time.plot([], [], "s-", color="C1", label="KID (right)")
-    over_time.set(xscale="log", yscale="log", xlabel="step", ylabel="Wasserstein distance")
-    over_time.legend()
+    over_time.set(xscale="log", yscale="log", xlabel="step", ylabel="the critic's Wasserstein distance")
+    over_time.legend(loc="upper right")
     right = over_time.twinx()
     right.plot(steps, kids, "s-", color="C1")
     right.set(yscale="log", ylabel="KID")
     against.scatter(distances, kids, c=np.log(steps))
-    against.set(xscale="log", yscale="log", xlabel="Wasserstein distance", ylabel="KID")
-    against.set_title(f"rank correlation {rank:.2f} (bright: late in training)")
+    against.set(xscale="log", yscale="log", xlabel="the critic's Wasserstein distance", ylabel="KID")
+    against.set_title(f"rank correlation {rank:.2f} (bright: late)")
     against.grid(alpha=0.3, which="both")
+    for axis in (over_time.yaxis, against.xaxis):
+        axis.set_minor_formatter(NullFormatter())  # its labels would lie upon each other
     figure.savefig(path, dpi=120)
 
 
