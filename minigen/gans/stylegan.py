@@ -7,8 +7,9 @@
     layer   = leaky_relu(y + strength noise + bias)
     image   = sum over resolutions of upsampled to_rgb(x)   the skip generator, section 4.1 and figure 7b
 
-With `patch` p, the networks see p x p pixels as one place with p^2 times the channels: small images spend most of their
-time at full resolution otherwise (as SWAGAN does with wavelets, Gal et al. 2021, arXiv:2102.06108).
+With `patch` p, the discriminator sees p x p pixels as one place with p^2 times the channels: small images spend most of
+their time at full resolution otherwise (as SWAGAN's do with wavelets, Gal et al. 2021, arXiv:2102.06108). A generator of
+patches paints checkerboards for long.
 
 Demodulation takes the place of StyleGAN 1's instance norm: it divides by the standard deviation that y *would* have for
 inputs of variance 1, not by the one it has, so that nothing can be signalled by blobs that upset the statistics
@@ -27,7 +28,7 @@ from .. import ops, random
 from ..autograd import no_grad
 from ..data import to_uint8
 from ..nn import Module, ModuleList
-from ..nn.blocks import depth_to_space, space_to_depth
+from ..nn.blocks import space_to_depth
 from ..random import Generator
 from ..tensor import Tensor
 from .equalised import GAIN, SLOPE, EqualisedConv2d, EqualisedLinear, constant, normal
@@ -132,33 +133,27 @@ class SynthesisNetwork(Module):
     """w (N, layers, w_dim), noise -> images (N, H, W, C), about -1 to 1.
 
     From a learned constant of the smallest of `sizes`; `channels` are the widths at each of them. Two styled layers a
-    resolution (one at the smallest), and what each resolution adds to the image: patches for all places of its map.
-    `layers` is the number of vectors w: a to_rgb shares its own with the next resolution's first layer.
+    resolution (one at the smallest), and what each resolution adds to the image. `layers` is the number of vectors w: a to_rgb shares its own with the next resolution's first layer.
     """
 
-    def __init__(
-        self, w_dim: int, sizes: Sequence[tuple[int, int]], channels: Sequence[int], out_channels: int, patch: int
-    ):
+    def __init__(self, w_dim: int, sizes: Sequence[tuple[int, int]], channels: Sequence[int], out_channels: int):
         super().__init__()
-        self.sizes, self.layers, self.patch = list(sizes), 2 * len(sizes), patch
+        self.sizes, self.layers = list(sizes), 2 * len(sizes)
         self.constant = normal(1, *sizes[0], channels[0])
         widths = zip([channels[0], *channels[:-1]], channels, strict=True)
         self.first = ModuleList([StyledLayer(w_dim, a, b, up=i > 0) for i, (a, b) in enumerate(widths)])
         self.second = ModuleList([StyledLayer(w_dim, c, c) for c in channels[1:]])
-        pixels = patch**2 * out_channels
-        self.to_rgb = ModuleList([ModulatedConv2d(w_dim, c, pixels, 1, demodulate=False) for c in channels])
-        for conv in self.to_rgb:  # the pixels of a patch start alike: no checkerboard to unlearn (Aitken et al. 2017)
-            conv.weight.assign_(np.tile(conv.weight.numpy()[..., :out_channels], patch**2))
+        self.to_rgb = ModuleList([ModulatedConv2d(w_dim, c, out_channels, 1, demodulate=False) for c in channels])
         self.bias = constant(0, out_channels)
 
     def forward(self, w: Tensor, noise: Sequence[Tensor]) -> Tensor:
         x = ops.broadcast_to(self.constant, (len(w), *self.constant.shape[1:]))
         x = self.first[0](x, w[:, 0], noise[0])
-        image = depth_to_space(self.to_rgb[0](x, w[:, 1]), self.patch) + self.bias
+        image = self.to_rgb[0](x, w[:, 1]) + self.bias
         for i in range(1, len(self.sizes)):
             x = self.first[i](x, w[:, 2 * i - 1], noise[2 * i - 1])
             x = self.second[i - 1](x, w[:, 2 * i], noise[2 * i])
-            image = upsample(image) + depth_to_space(self.to_rgb[i](x, w[:, 2 * i + 1]), self.patch)
+            image = upsample(image) + self.to_rgb[i](x, w[:, 2 * i + 1])
         return image
 
     def draw_noise(self, n: int, generator: Generator) -> list[Tensor]:
@@ -182,12 +177,11 @@ class StyleGenerator(Module):
         w_dim: int = 64,
         mapping: int = 2,
         mapping_rate: float = 0.1,
-        patch: int = 1,
     ):
         super().__init__()
-        sizes = resolutions(image_shape, patch)
+        sizes = resolutions(image_shape)
         self.mapping = MappingNetwork(z_dim, w_dim, mapping, mapping_rate)
-        self.synthesis = SynthesisNetwork(w_dim, sizes, widths(channels, len(sizes)), image_shape[-1], patch)
+        self.synthesis = SynthesisNetwork(w_dim, sizes, widths(channels, len(sizes)), image_shape[-1])
 
     def forward(self, z: Tensor, generator: Generator) -> Tensor:
         return self.synthesis(self.styles(z), self.synthesis.draw_noise(len(z), generator))
@@ -268,7 +262,7 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
 class StyleDiscriminator(Module):
     """(N, H, W, C) -> logits (N,): residual blocks down to the smallest resolution, then what the batch has in common.
 
-    image_shape: (H, W, C); channels: smallest resolution first, as in the generator.
+    image_shape: (H, W, C); channels: smallest resolution first, as in the generator; patch: see above
     """
 
     def __init__(self, image_shape: Sequence[int], channels: Sequence[int], patch: int = 1):

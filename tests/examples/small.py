@@ -76,6 +76,19 @@ SMALL = {
             "CRITIC_RATE": 1e-4,
         },
     ),
+    "stylegan": (
+        ["--steps", "2", "--batch", "4", "--samples", "4"],
+        {
+            "G_NETWORK": {"channels": (8,), "z_dim": 4, "w_dim": 4},
+            "D_NETWORK": {"channels": (8,), "patch": 2},
+            "LEARNING_RATE": 1e-5,
+            "DCGAN_CHANNELS": 4,
+            "DCGAN_LATENT": 4,
+            "DCGAN_LEARNING_RATE": 1e-5,
+            "PROJECTION_STEPS": 2,
+            "PAIRS": 4,
+        },
+    ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
     "video_gan": (
         ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "4"],

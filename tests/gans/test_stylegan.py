@@ -24,8 +24,8 @@ def seeded():
     minigen.manual_seed(0)
 
 
-def small_generator(patch=1, shape=(16, 16, 3)):
-    g = StyleGenerator(shape, channels=(6, 4), z_dim=5, w_dim=4, patch=patch)
+def small_generator(shape=(16, 16, 3)):
+    g = StyleGenerator(shape, channels=(6, 4), z_dim=5, w_dim=4)
     for p in g.synthesis.parameters():  # noise and biases start at 0
         if p.ndim == 1:
             p.assign_(p.numpy() + 0.3)
@@ -44,17 +44,16 @@ def small_generator(patch=1, shape=(16, 16, 3)):
 )
 def test_sizes(shape, patch, sizes):
     assert resolutions(shape, patch) == sizes
-    settings = dict(channels=(6, 4), patch=patch)
-    g, d = StyleGenerator(shape, w_dim=4, **settings), StyleDiscriminator(shape, **settings)
+    g, d = StyleGenerator(shape, channels=(6, 4), w_dim=4), StyleDiscriminator(shape, channels=(6, 4), patch=patch)
     images = g(g.draw_z(4, Generator(0)), Generator(1))
-    assert g.synthesis.layers == 2 * len(sizes)
+    assert g.synthesis.layers == 2 * len(resolutions(shape))
     assert images.shape == (4, *shape) and np.isfinite(images.numpy()).all()
     assert d(images).shape == (4,)
 
 
 def test_sides_that_are_no_multiples_of_the_patch_are_an_error():
     with pytest.raises(ValueError, match="multiples of patch = 4"):
-        StyleGenerator((30, 32, 3), channels=(4,), patch=4)
+        StyleDiscriminator((30, 32, 3), channels=(4,), patch=4)
 
 
 def test_widths():
@@ -99,9 +98,8 @@ def test_each_noise_map_reaches_the_image_and_only_by_its_strength():
         layer.strength.assign_(strength)
 
 
-@pytest.mark.parametrize("patch", [1, 2])
-def test_every_layer_s_w_reaches_the_image(patch):
-    g = small_generator(patch)
+def test_every_layer_s_w_reaches_the_image():
+    g = small_generator()
     w, noise = g.draw_styles(1, Generator(0)), g.synthesis.draw_noise(1, Generator(1))
     image = g.synthesis(w, noise).numpy()
     for i in range(g.synthesis.layers):
@@ -179,15 +177,3 @@ def test_each_block_of_d_keeps_the_size_of_what_it_is_given():
         x = minigen.randn(64, 1, 1, width) * Tensor(np.ones((1, 16, 16, 1), np.float32))  # a filter would lose the fine
         y = block(x).numpy()
         assert y.shape[1:3] == (8, 8) and 0.6 < np.square(y[:, 2:-2, 2:-2]).mean() < 1.6
-
-
-def test_a_fresh_generator_paints_flat_patches_and_can_paint_others():
-    minigen.manual_seed(0)
-    g = StyleGenerator((8, 8, 3), channels=(8,), w_dim=4, patch=2)  # one resolution: nothing is filtered
-    w, noise = g.draw_styles(2, Generator(0)), g.synthesis.draw_noise(1, Generator(1))
-    patches = g.synthesis(w, noise).numpy().reshape(2, 4, 2, 4, 2, 3)
-    np.testing.assert_allclose(patches, np.broadcast_to(patches[:, :, :1, :, :1], patches.shape), atol=1e-6)
-    assert patches.std() > 0.1
-    weight = g.synthesis.to_rgb[0].weight
-    (g.synthesis(w, noise)[:, ::2, ::2] ** 2).sum().backward()
-    assert weight.grad.numpy()[..., :3].all() and not weight.grad.numpy()[..., 3:].any()
