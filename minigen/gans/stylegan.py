@@ -7,9 +7,9 @@
     layer   = leaky_relu(y + strength noise + bias)
     image   = sum over resolutions of upsampled to_rgb(x)   the skip generator, section 4.1 and figure 7b
 
-With `patch` p, the discriminator sees p x p pixels as one place with p^2 times the channels: it spends most of its time at
-full resolution otherwise (SWAGAN does so with wavelets, Gal et al. 2021, arXiv:2102.06108). A generator of patches paints
-checkerboards for long.
+With `patch` p, the discriminator sees p x p pixels as one place with p^2 times the channels: it spends most of its time
+at full resolution otherwise (SWAGAN does so with wavelets, Gal et al. 2021, arXiv:2102.06108). A generator of patches
+paints checkerboards for long.
 
 Demodulation takes the place of StyleGAN 1's instance norm: it divides by the standard deviation that y *would* have for
 inputs of variance 1, not by the one it has, so that nothing can be signalled by blobs that upset the statistics
