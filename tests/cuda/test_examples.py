@@ -1,4 +1,8 @@
-"""Every example with --device cuda, at small sizes: it trains, samples, and gives the CPU's numbers."""
+"""Every example with --device cuda, at small sizes: it trains, samples, and gives the CPU's numbers.
+
+Tensor cores round what they multiply to 10 bits. Rounding the weights alone to as many, on the CPU, shows how far each
+number may be off by that: most move by less than 2e-3, slopes of slopes by more.
+"""
 
 from pathlib import Path
 
@@ -25,6 +29,14 @@ assert run(out / "tensor cores", "--device", "cuda") == 0
 minigen.float32_matmul_precision("highest")
 minigen.float32_matmul_precision = lambda precision: None
 assert run(out / "exact", "--device", "cuda") == 0
+
+to = minigen.nn.Module.to
+def rounded(self, device):
+    for p in self.parameters():
+        p.assign_(((p.numpy().view("u4") + 0x1000) & 0xFFFFE000).view("f4"))
+    return to(self, device)
+minigen.nn.Module.to = rounded
+assert run(out / "rounded weights") == 0
 """
 
 
@@ -33,11 +45,16 @@ def test_gives_the_numbers_of_the_cpu(request, name, tmp_path):
     emulated = request.config.getoption("--device") == "emulated"
     done = run_script(name, write_data(tmp_path), SCRIPT.format(out=str(tmp_path)), EMULATE if emulated else "")
     assert "MiB" in done.stderr  # the memory pool's figures in the progress bar
-    expected, expected_images = results(tmp_path / "cpu")
+    (expected, expected_images), (rounded, _) = (results(tmp_path / kind) for kind in ("cpu", "rounded weights"))
     for kind, tolerance, levels in (("exact", 2e-5, 1), ("tensor cores", 2e-3, 4)):
         state, images = results(tmp_path / kind)
         for curve, values in expected["curves"].items():
-            np.testing.assert_allclose(state["curves"][curve], values, rtol=tolerance, err_msg=f"{kind}: {curve}")
+            allowed = tolerance * np.abs(values)
+            if kind == "tensor cores":  # where rounding the weights moves it by more on the CPU, that much
+                moved = 2 * np.abs(rounded["curves"][curve] - values).max(0)
+                allowed = np.clip(moved, allowed, 10 * allowed)
+            error = np.abs(state["curves"][curve] - values)
+            assert (error <= allowed).all(), f"{kind}: {curve} {values}, off by {error}, allowed {allowed}"
         assert images.shape == expected_images.shape
         assert np.abs(images.astype(int) - expected_images).max() <= levels
 
