@@ -235,6 +235,7 @@ class Run:
         try:
             while self.step < self.args.steps and not interrupted:
                 yield self.step
+                self._stop_if_diverged()
                 self.step += 1
                 now = time.monotonic()
                 self.seconds = before + now - started
@@ -251,6 +252,16 @@ class Run:
         if interrupted:
             print(f"stopped and saved after step {self.step} of {self.args.steps}; {how_to_resume()}")
             sys.exit(130)
+
+    def _stop_if_diverged(self) -> None:
+        """Before anything of this step is saved."""
+        for name, points in self.curves.items():
+            if not math.isfinite(points[-1][1]):
+                kept = f"; what was saved before is kept in {self.path}" if self.path.exists() else ""
+                sys.exit(
+                    f"the run diverged: '{name}' is {points[-1][1]} at step {self.step}. The likely cause is a "
+                    f"learning rate that is too high: halve it, or clip gradients; in a GAN, give D a penalty{kept}"
+                )
 
     def _recent(self) -> list[str]:
         """The mean of each of the first three curves over its last 100 points."""

@@ -142,7 +142,8 @@ def evaluate(args: argparse.Namespace, run: Run, features: Features, real: np.nd
     if "label" in features.accuracy:
         reference = features.read(real)
         read = {name: features.read(images) for name, images in sets.items()}
-        kl = {name: class_histogram_kl(labels, reference) for name, labels in read.items()}
+        classes = features.classifier.values["label"]
+        kl = {name: class_histogram_kl(labels, reference, classes) for name, labels in read.items()}
         sure = {name: share_read(features.probabilities(images)) for name, images in sets.items()}
         metrics.update(class_histogram_kl=kl, confidently_read=sure)
         modes = len(np.unique(read["DCGAN"])), len(np.unique(reference))

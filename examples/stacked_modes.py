@@ -23,7 +23,7 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, in_batches, load_data, report, run_main, split
+from common import FOR_FIGURES, Run, arguments, descend, in_batches, load_data, report, run_main, split
 
 import minigen
 from minigen import Tensor, optim
@@ -71,12 +71,6 @@ class Game:
         g_loss = non_saturating_generator(self.discriminator(y))
         descend(self.g_optimizer, g_loss)
         return standing(real, fake, self.discriminator, self.generator, d_loss, g_loss)
-
-
-def descend(optimizer: optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 def train(args: argparse.Namespace, digits: np.ndarray) -> tuple[Run, dict[str, Game]]:

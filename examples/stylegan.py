@@ -29,6 +29,7 @@ import minigen
 from minigen import Tensor, nn, optim
 from minigen.data import DataLoader, to_float, to_uint8
 from minigen.gans import (
+    BALANCED,
     DCGANDiscriminator,
     DCGANGenerator,
     PathLengthPenalty,
@@ -56,7 +57,7 @@ LEARNING_RATE = 5e-3
 R1_EVERY, R1_WEIGHT = 8, 1.0
 PATH_EVERY, PATH_WEIGHT = 16, 0.05
 MIXED = 0.5  # the share of images with two styles
-DCGAN_CHANNELS, DCGAN_LATENT, DCGAN_LEARNING_RATE = 32, 64, 4e-3  # as in examples/dcgan.py
+DCGAN_CHANNELS, DCGAN_LATENT, DCGAN_LEARNING_RATE = 32, 64, 4e-3  # examples/dcgan.py, with more noise for more to show
 DCGAN_STEPS = 2  # for each of StyleGAN's: so many that it trains for longer
 EMA_DECAY = 0.998
 PSI = (1.0, 0.7, 0.5)
@@ -103,7 +104,7 @@ class StyleGAN(Game):
         self.random, self.kind, shape = random, args.augment, images.shape[1:]
         g, d = StyleGenerator(shape, **G_NETWORK, mapping_rate=MAPPING_RATE), StyleDiscriminator(shape, **D_NETWORK)
         super().__init__(args, images, g, d, args.steps, dict(lr=LEARNING_RATE, betas=(0.0, 0.99)))
-        self.path_length, self.adaptive = PathLengthPenalty(), AdaptiveProbability()
+        self.path_length, self.adaptive = PathLengthPenalty(), AdaptiveProbability(images=20_000)
         self.parts |= {"path_length": self.path_length, "adaptive": self.adaptive}
 
     def train_step(self, step: int) -> dict[str, float]:
@@ -291,7 +292,7 @@ def judge(run: Run, name: str, real: np.ndarray, fake: np.ndarray) -> list[str]:
     own = f"{name}'s "
     curves = {key.removeprefix(own): points for key, points in run.curves.items() if key.startswith(own)}
     varied = diversity(real, fake) if len(fake) > 1 else None
-    return diagnose(curves, diversity=varied) or ["the game is in balance: no sign of collapse or divergence"]
+    return diagnose(curves, diversity=varied) or BALANCED
 
 
 def figures(seconds: dict, scores: dict, truncation: dict, mixing: dict, projected: dict) -> list[tuple]:

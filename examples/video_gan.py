@@ -18,6 +18,8 @@ The run counts them, and says that modes are missing.
 from __future__ import annotations
 
 import argparse
+import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -89,6 +91,8 @@ def main() -> None:
         "video_gan", __doc__.split("\n")[0], 1500, 32, samples=500, data="moving-shapes", choices=("moving-shapes",)
     ).parse_args()
     use_device(args)
+    if args.batch > VIDEOS:
+        sys.exit(f"--batch {args.batch} is more than the {VIDEOS} videos to learn from")
     videos = moving_shapes(VIDEOS + HELD_OUT, 0, FRAMES, SIDE)
     real = videos[VIDEOS:]
     run, G, ema = train(args, videos[:VIDEOS])
@@ -102,7 +106,9 @@ def main() -> None:
     film = np.stack([image_grid(frame, columns=10) for frame in made[:50].swapaxes(0, 1)])
     save_gif(film.repeat(3, 1).repeat(3, 2), run.folder / "samples.gif", duration=0.08)
 
-    found: dict[str, Any] = {"diversity": diversity(real.reshape(len(real), -1), made.reshape(len(made), -1))}
+    found: dict[str, Any] = {"diversity": math.nan}
+    if len(made) > 1:
+        found["diversity"] = diversity(real.reshape(len(real), -1), made.reshape(len(made), -1))
     for name, x in (("", made), ("_real", real)):
         linear, way = linear_motion(x)
         found[f"linear{name}"] = float((linear >= LINEAR).mean())

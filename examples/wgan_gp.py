@@ -172,7 +172,8 @@ def main() -> None:
     steps, kids, distances = tracked(run)
     rank, later = (float(spearmanr(distances[i:], kids[i:]).statistic) for i in (0, len(steps) // 2))
     save_tracking(steps, kids, distances, rank, run.folder / "tracking.png")
-    slope = float(slopes(critic, test.images, draw(generator, z)[: len(test.images)], args.seed, args.device).mean())
+    made = draw(generator, z)[: len(test.images)]
+    slope = float(slopes(critic, test.images[: len(made)], made, args.seed, args.device).mean())
 
     with ema.applied():
         images = draw(generator, randn(args.samples, LATENT, generator=Generator(FOR_FIGURES + args.seed)))
@@ -180,7 +181,9 @@ def main() -> None:
     n = min(len(images), len(test.images))
     quality = compare(real, features(images[:n]), features(test.images[:n]))
     print(comparison_table(quality))
-    varied = diversity(test.images.reshape(len(test), -1), images.reshape(len(images), -1))
+    varied = None
+    if len(images) > 1:
+        varied = diversity(test.images.reshape(len(test), -1), images.reshape(len(images), -1))
     said = diagnose(run.curves, diversity=varied) or BALANCED
     print("\n".join(said))
     ranks = {"rank_correlation": rank, "rank_correlation_of_later_half": later}

@@ -36,7 +36,7 @@ def augment(
     """
     if probability == 0:
         return x
-    for change in changes or (colour, translation, cutout):
+    for change in (colour, translation, cutout) if changes is None else changes:
         chosen = Tensor(_uniform(x, generator).data < probability)
         x = ops.where(chosen, change(x, generator), x)
     return x

@@ -21,8 +21,8 @@ SLOPE = 0.2  # of every leaky ReLU
 GAIN = math.sqrt(2)  # before a leaky ReLU, which about halves the variance
 
 
-def normal(*shape: int) -> Parameter:
-    return init.normal_(Parameter(np.empty(shape, np.float32)))  # type: ignore[return-value]
+def normal(*shape: int, std: float = 1.0) -> Parameter:
+    return init.normal_(Parameter(np.empty(shape, np.float32)), std=std)  # type: ignore[return-value]
 
 
 def constant(value: float, *shape: int) -> Parameter:
@@ -44,9 +44,8 @@ class EqualisedLinear(Module):
         learning_rate: float = 1.0,
     ):
         super().__init__()
-        self.weight = normal(in_features, out_features)
+        self.weight = normal(in_features, out_features, std=1 / learning_rate)  # of size 1 in use, like all others
         self.bias = constant(bias / learning_rate, out_features)
-        init.normal_(self.weight, std=1 / learning_rate)
         self.activation, self.learning_rate = activation, learning_rate
         self.scale = learning_rate * (GAIN if activation else 1) / math.sqrt(in_features)
 
@@ -56,7 +55,7 @@ class EqualisedLinear(Module):
 
 
 class EqualisedConv2d(Module):
-    """(N, H, W, in) -> (N, H, W, out), or half as high and wide with `stride=2`; padded to keep the size.
+    """(N, H, W, in) -> (N, H, W, out): padded to keep the size, unless another `padding` is given.
 
     `activation`: a leaky ReLU follows. Without one there is no bias either.
     """
@@ -68,8 +67,8 @@ class EqualisedConv2d(Module):
         self.scale = (GAIN if activation else 1) / math.sqrt(kernel_size**2 * in_channels)
         self.padding = kernel_size // 2
 
-    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
-        weight = self.weight * self.scale
+    def forward(self, x: Tensor, stride: int = 1, padding: int | None = None) -> Tensor:
+        weight, padding = self.weight * self.scale, self.padding if padding is None else padding
         if self.bias is None:
-            return ops.conv2d(x, weight, stride=stride, padding=self.padding)
-        return ops.conv2d_leaky_relu(x, weight, self.bias, stride, self.padding, negative_slope=SLOPE)
+            return ops.conv2d(x, weight, stride=stride, padding=padding)
+        return ops.conv2d_leaky_relu(x, weight, self.bias, stride, padding, negative_slope=SLOPE)

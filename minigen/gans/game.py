@@ -118,13 +118,13 @@ def _rightness(curves: Mapping[str, Sequence[tuple[int, float]]]) -> tuple[float
 
 def _judgement(curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
     real, fake = _rightness(curves)
-    if min(real, fake) > SURE:
+    if real > SURE and fake > SURE:
         return [
             f"D has won: at the end it is right about {real:.1%} of real and {fake:.1%} of fake samples, and G has "
             "little to learn from. The likely cause is a D that is too strong or knows the real samples by heart: try "
             "augmentation, a gradient penalty, a smaller D, or a lower learning rate for it."
         ]
-    if min(real, fake) < 1 - SURE:
+    if real < 1 - SURE or fake < 1 - SURE:
         return [
             f"D is blind: at the end it calls nearly everything {'fake' if real < fake else 'real'}. The likely cause "
             "is a learning rate or a penalty that is too high for it: lower them."
@@ -151,7 +151,7 @@ def _gradients(curves: Mapping[str, Sequence[tuple[int, float]]]) -> list[str]:
         norms = " and ".join(f"{name}'s norm is {ratio:.1g}" for name, ratio in vanished.items())
         # A D that is sure has learned; one whose units are dead gives all samples of a region the same logit.
         real, fake = _rightness(curves)
-        if min(real, fake) > SURE:
+        if real > SURE and fake > SURE:
             cause, cure = "a loss that saturates where D is sure", "the non-saturating loss or a weaker D"
         else:
             cause = "dead units, in G or in the D that it learns through, after steps that were too large"

@@ -53,14 +53,16 @@ def project(
     schedules = [CosineLR(search, steps, warmup_steps=steps // 20) for search in searches]
     learned = [p for p in generator.parameters() if p.requires_grad]
     generator.requires_grad_(False)
-    for _ in progress(range(steps)):
-        loss = pyramid_distance(generator.synthesis(w, noise), images).sum()
-        for search in searches:
-            search.zero_grad()
-        loss.backward()
-        for search, schedule in zip(searches, schedules, strict=True):
-            search.step()
-            schedule.step()
-    for p in learned:
-        p.requires_grad_()
+    try:
+        for _ in progress(range(steps)):
+            loss = pyramid_distance(generator.synthesis(w, noise), images).sum()
+            for search in searches:
+                search.zero_grad()
+            loss.backward()
+            for search, schedule in zip(searches, schedules, strict=True):
+                search.step()
+                schedule.step()
+    finally:
+        for p in learned:
+            p.requires_grad_()
     return w.detach(), [one.detach() for one in noise]

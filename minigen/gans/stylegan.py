@@ -52,7 +52,8 @@ def _taps(x: Tensor, gain: float) -> Tensor:
 
 
 def resolutions(image_shape: Sequence[int], patch: int = 1) -> list[tuple[int, int]]:
-    """(height, width) of the feature maps, the smallest first: doubled each time, the shorter side from 4 to 7 on.
+    """(height, width) of the feature maps, the smallest first: doubled each time, the shorter side from 4 to 7 on, or
+    from where a side is odd.
 
     The largest one has a place for each `patch` x `patch` pixels of an image (H, W, C).
     """
@@ -65,7 +66,7 @@ def resolutions(image_shape: Sequence[int], patch: int = 1) -> list[tuple[int, i
 
 
 class MappingNetwork(Module):
-    """z (N, z_dim) ~ N(0, 1) -> w (N, w_dim): a few dense layers, which learn more slowly than all others.
+    """z (N, z_dim) ~ N(0, 1) -> w (N, w_dim): a few dense layers; they learn `learning_rate` times as fast as others.
 
     In w the factors of variation need not fill a ball evenly as they must in z, so they can be straight and apart
     (Karras et al. 2019, section 4). z is first scaled to the length sqrt(z_dim).
@@ -218,6 +219,8 @@ class StyleGenerator(Module):
 
 def widths(channels: Sequence[int], count: int) -> list[int]:
     """The channels of `count` resolutions, smallest first: the last of `channels`, the first repeated if too few."""
+    if not channels:
+        raise ValueError("StyleGAN: needs the channels of one resolution at least, got none")
     return [*[channels[0]] * (count - len(channels)), *channels][-count:]
 
 
@@ -241,7 +244,8 @@ class ResidualDown(Module):
         self.skip = EqualisedConv2d(in_channels, out_channels, 1, activation=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv2(ops.upfirdn2d(self.conv1(x), _taps(x, 1), padding=(2, 1)), stride=2)
+        h = ops.upfirdn2d(self.conv1(x), _taps(x, 1), padding=(2, 2))  # a pixel more: what conv2 would pad with zeros
+        h = self.conv2(h, stride=2, padding=0)
         return (h + self.skip(downsample(x))) * math.sqrt(0.5)
 
 
@@ -249,8 +253,8 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
     """(N, H, W, C) -> (N, H, W, C + 1): how much the images of a group differ, as one more channel.
 
     The standard deviation over the group of each number, averaged over the numbers; all images of the group get it.
-    A generator whose samples are all alike gives itself away by it (Karras et al. 2018, section 3). The groups are
-    of N / (N // group) images, or all N if that is no whole number.
+    A generator whose samples are all alike gives itself away by it (Karras et al. 2018, section 3). Image i is in
+    group i mod (N / group); all N are one group where N is no multiple of `group`.
     """
     n, h, w, c = x.shape
     groups = n // group if n % group == 0 else 1

@@ -44,7 +44,7 @@ def bicubic(x: Tensor, height: int, width: int) -> Tensor:
         raise ValueError(f"bicubic: needs x (N, H, W, C), got shape {x.shape}")
     n, h, w, c = x.shape
     device = device_of(x.data)
-    rows, columns = (Tensor(bicubic_weights(*sizes)).to(device) for sizes in ((h, height), (w, width)))
+    rows, columns = (Tensor(bicubic_weights(*sizes).astype(x.dtype)).to(device) for sizes in ((h, height), (w, width)))
     x = (columns @ x.reshape(n * h, w, c)).reshape(n, h, width * c)
     return (rows @ x).reshape(n, height, width, c)
 

@@ -131,6 +131,10 @@ def test_collapse_is_named_from_modes_and_from_diversity():
     assert diagnose(healthy(), modes=(8, 8), diversity=0.2) == []  # what can be counted, counts
 
 
+def test_half_of_the_curves_is_no_verdict_on_d():
+    assert diagnose({"D is right about: real": [(i, 1.0) for i in range(20)]}) == []
+
+
 def test_one_bad_step_is_no_verdict_on_the_game():
     curves = healthy()
     curves["D is right about: real"][-1] = curves["D is right about: fake"][-1] = (99, 1.0)

@@ -86,8 +86,15 @@ def test_the_mapping_network_sees_directions_only():
 def test_each_noise_map_reaches_the_image_and_only_by_its_strength():
     g = small_generator()
     w, noise = g.draw_styles(1, Generator(0)), g.synthesis.draw_noise(1, Generator(1))
-    layers = [g.synthesis.first[0], g.synthesis.first[1], g.synthesis.second[0], g.synthesis.first[2]]
+    layers = [
+        g.synthesis.first[0],
+        g.synthesis.first[1],
+        g.synthesis.second[0],
+        g.synthesis.first[2],
+        g.synthesis.second[1],
+    ]
     assert [x.shape[1] for x in noise] == [4, 8, 8, 16, 16]
+    assert len(layers) == len(noise)
     image = g.synthesis(w, noise).numpy()
     for i, layer in enumerate(layers):
         changed = [x + 1 if j == i else x for j, x in enumerate(noise)]
@@ -169,6 +176,23 @@ def test_images_that_are_all_alike_give_themselves_away():
     assert (minibatch_stddev(Tensor(np.repeat(x[:1], 4, 0))).numpy()[..., -1] < 1e-3).all()
     alike, among_others = d(Tensor(np.repeat(x[:1], 4, 0))).numpy()[0], d(Tensor(x)).numpy()[0]
     assert abs(alike - among_others) > 1e-3
+
+
+def test_a_mirrored_image_is_judged_like_the_image():
+    """If all weights are symmetric: no filter may move anything to a side."""
+    assert_mirrored(upsample)
+    assert_mirrored(downsample)
+    d = StyleDiscriminator((16, 16, 3), channels=(4, 4, 4))
+    for conv in (d.blocks[0].conv1, d.blocks[0].conv2):
+        weight = conv.weight.numpy()
+        conv.weight.assign_(weight + weight[:, ::-1])
+    assert_mirrored(d.blocks[0])
+
+
+def assert_mirrored(function):
+    x = minigen.randn(2, 16, 16, 4)
+    y, of_mirrored = function(x).numpy(), function(Tensor(np.ascontiguousarray(x.numpy()[:, :, ::-1]))).numpy()
+    np.testing.assert_allclose(of_mirrored[:, :, ::-1], y, atol=1e-5)
 
 
 def test_each_block_of_d_keeps_the_size_of_what_it_is_given():

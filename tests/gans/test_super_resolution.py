@@ -54,6 +54,11 @@ def test_images_are_made_small_and_large_again_in_8_bits():
     assert np.all(np.diff(resize(step, 16, 48)[0, 0, 20:28, 0].astype(int)) >= 0)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_it_keeps_the_precision(dtype):
+    assert bicubic(Tensor(np.ones((1, 4, 4, 1), dtype)), 8, 6).dtype == dtype
+
+
 def test_sides_that_will_not_do_are_an_error():
     with pytest.raises(ValueError, match=r"multiples of 4, got \(1, 8, 10, 3\)"):
         shrink(np.zeros((1, 8, 10, 3), np.uint8), 4)
