@@ -79,7 +79,8 @@ class DCGANDiscriminator(Module):
             raise ValueError(f"DCGANDiscriminator: norm must be 'batch' or None, got {norm!r}")
         if spectral_norm and norm is not None:
             raise ValueError("DCGANDiscriminator: batch norm would undo the spectral norm: give norm=None with it")
-        self.pack, map_shape = pack, _map_shape("DCGANDiscriminator", image_shape, channels, levels)
+        self.pack, self.image_shape = pack, tuple(image_shape)
+        map_shape = _map_shape("DCGANDiscriminator", image_shape, channels, levels)
         widths = [image_shape[-1] * pack] + [channels * 2**i for i in range(levels)]
         self.halve = ModuleList([Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths)])
         self.middle = ModuleList([Conv2d(widths[-1], widths[-1], 3, padding=1) for _ in range(middle)])
@@ -94,6 +95,10 @@ class DCGANDiscriminator(Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer sees: (N, *image_shape) -> (N / pack, features)."""
+        if x.shape[1:] != self.image_shape:
+            raise ValueError(
+                f"DCGANDiscriminator: needs images (N, {', '.join(map(str, self.image_shape))}), got {x.shape}"
+            )
         if len(x) % self.pack:
             raise ValueError(f"DCGANDiscriminator: {len(x)} images cannot be judged {self.pack} at a time")
         n, height, width, channels = x.shape
@@ -131,6 +136,8 @@ def small_weights_(network: Module, std: float = 0.02) -> None:
 def _map_shape(whose: str, image_shape: tuple[int, int, int], channels: int, levels: int) -> tuple[int, int, int]:
     """The shape of the smallest map."""
     height, width, _ = image_shape
+    if levels < 1:
+        raise ValueError(f"{whose}: levels must be at least 1, got {levels}")
     if height % 2**levels or width % 2**levels:
         raise ValueError(f"{whose}: the sides of image_shape must be divisible by {2**levels}, got {image_shape}")
     return height // 2**levels, width // 2**levels, channels * 2 ** (levels - 1)

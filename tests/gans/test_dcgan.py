@@ -100,3 +100,7 @@ def test_errors():
         DCGANDiscriminator((28, 28, 1), spectral_norm=True)
     with pytest.raises(ValueError, match="5 images cannot be judged 2 at a time"):
         DCGANDiscriminator((8, 8, 1), pack=2)(minigen.randn(5, 8, 8, 1))
+    with pytest.raises(ValueError, match="levels must be at least 1, got 0"):
+        DCGANGenerator((8, 8, 1), levels=0)
+    with pytest.raises(ValueError, match=r"needs images \(N, 8, 8, 1\), got \(2, 16, 16, 1\)"):
+        DCGANDiscriminator((8, 8, 1))(minigen.randn(2, 16, 16, 1))
