@@ -4,6 +4,8 @@ Tensor cores round what they multiply to 10 bits. Rounding the weights alone to 
 number may be off by that: most move by less than 2e-3, slopes of slopes by more.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +42,31 @@ assert run(out / "rounded weights") == 0
 """
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_gives_the_numbers_of_the_cpu(request, name, tmp_path):
+@pytest.fixture(scope="module")
+def runs(request, tmp_path_factory):
+    """name -> the running or finished script of each example whose test was asked for.
+
+    The emulator has one thread, so that as many scripts run at a time as there are cores; on a GPU, one.
+    """
     emulated = request.config.getoption("--device") == "emulated"
-    done = run_script(name, write_data(tmp_path), SCRIPT.format(out=str(tmp_path)), EMULATE if emulated else "")
+    data = write_data(tmp_path_factory.mktemp("data"))
+
+    def run(name):
+        out = tmp_path_factory.mktemp(name)
+        return out, run_script(name, data, SCRIPT.format(out=str(out)), EMULATE if emulated else "")
+
+    here = [item for item in request.session.items if item.path == request.path]
+    with ThreadPoolExecutor(os.cpu_count() if emulated else 1) as pool:
+        yield {item.callspec.params["name"]: pool.submit(run, item.callspec.params["name"]) for item in here}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_gives_the_numbers_of_the_cpu(runs, name):
+    out, done = runs[name].result()
     assert "MiB" in done.stderr  # the memory pool's figures in the progress bar
-    (expected, expected_images), (rounded, _) = (results(tmp_path / kind) for kind in ("cpu", "rounded weights"))
+    (expected, expected_images), (rounded, _) = (results(out / kind) for kind in ("cpu", "rounded weights"))
     for kind, tolerance, levels in (("exact", 2e-5, 1), ("tensor cores", 2e-3, 4)):
-        state, images = results(tmp_path / kind)
+        state, images = results(out / kind)
         for curve, values in expected["curves"].items():
             allowed = tolerance * np.abs(values)
             if kind == "tensor cores":  # where rounding the weights moves it by more on the CPU, that much
