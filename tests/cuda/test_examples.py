@@ -1,8 +1,4 @@
-"""Every example with --device cuda, at small sizes: it trains, samples, and gives the CPU's numbers.
-
-Tensor cores round what they multiply to 10 bits. Rounding the weights alone to as many, on the CPU, shows how far each
-number may be off by that: most move by less than 2e-3, slopes of slopes by more.
-"""
+"""Every example with --device cuda, at small sizes: it trains, samples, and gives the CPU's numbers."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -31,15 +27,10 @@ assert run(out / "tensor cores", "--device", "cuda") == 0
 minigen.float32_matmul_precision("highest")
 minigen.float32_matmul_precision = lambda precision: None
 assert run(out / "exact", "--device", "cuda") == 0
-
-to = minigen.nn.Module.to
-def rounded(self, device):
-    for p in self.parameters():
-        p.assign_(((p.numpy().view("u4") + 0x1000) & 0xFFFFE000).view("f4"))
-    return to(self, device)
-minigen.nn.Module.to = rounded
-assert run(out / "rounded weights") == 0
 """
+# How far tensor cores, which round what they multiply to 10 bits, may be off. StyleGAN's gradient norms, with slopes of
+# slopes through 15 layers in them, move by up to 1e-2 on the CPU as well, if its weights alone are rounded so.
+TENSOR_CORES = {"stylegan": 2e-2}
 
 
 @pytest.fixture(scope="module")
@@ -64,16 +55,11 @@ def runs(request, tmp_path_factory):
 def test_gives_the_numbers_of_the_cpu(runs, name):
     out, done = runs[name].result()
     assert "MiB" in done.stderr  # the memory pool's figures in the progress bar
-    (expected, expected_images), (rounded, _) = (results(out / kind) for kind in ("cpu", "rounded weights"))
-    for kind, tolerance, levels in (("exact", 2e-5, 1), ("tensor cores", 2e-3, 4)):
+    expected, expected_images = results(out / "cpu")
+    for kind, tolerance, levels in (("exact", 2e-5, 1), ("tensor cores", TENSOR_CORES.get(name, 2e-3), 4)):
         state, images = results(out / kind)
         for curve, values in expected["curves"].items():
-            allowed = tolerance * np.abs(values)
-            if kind == "tensor cores":  # where rounding the weights moves it by more on the CPU, that much
-                moved = 2 * np.abs(rounded["curves"][curve] - values).max(0)
-                allowed = np.clip(moved, allowed, 10 * allowed)
-            error = np.abs(state["curves"][curve] - values)
-            assert (error <= allowed).all(), f"{kind}: {curve} {values}, off by {error}, allowed {allowed}"
+            np.testing.assert_allclose(state["curves"][curve], values, rtol=tolerance, err_msg=f"{kind}: {curve}")
         assert images.shape == expected_images.shape
         assert np.abs(images.astype(int) - expected_images).max() <= levels
 

@@ -85,6 +85,8 @@ SMALL = {
             "DCGAN_CHANNELS": 4,
             "DCGAN_LATENT": 4,
             "DCGAN_LEARNING_RATE": 1e-5,
+            "R1_WEIGHT": 0.1,
+            "PATH_WEIGHT": 0.005,
             "PROJECTION_STEPS": 2,
             "PAIRS": 4,
         },

@@ -4,6 +4,8 @@ The runs are tiny: that a model learns is what `--check` says at full length.
 """
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -44,10 +46,23 @@ print("-- check", code)
 TIMES = "seconds"  # in the names of figures that differ from run to run
 
 
+@pytest.fixture(scope="module")
+def runs(request, tmp_path_factory):
+    """name -> the running or finished script of each example whose tests were asked for, as many at a time as cores."""
+
+    def run(name):
+        out = tmp_path_factory.mktemp(name)
+        return out, run_script(name, write_data(out), SCRIPT.format(out=str(out)))
+
+    asked_for = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    names = dict.fromkeys(params["done"] for params in asked_for if "done" in params)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {name: pool.submit(run, name) for name in names}
+
+
 @pytest.fixture(scope="module", params=EXAMPLES)
-def done(request, tmp_path_factory):
-    out = tmp_path_factory.mktemp(request.param)
-    return out, run_script(request.param, write_data(out), SCRIPT.format(out=str(out)))
+def done(request, runs):
+    return runs[request.param].result()
 
 
 def test_every_example_has_a_small_configuration():
