@@ -14,8 +14,8 @@ and G would soon make one image of each class, so it pays for making alike image
 
 Then four classifiers learn to read digits, from the images alone; half from samples of G; from images warped at random
 (turned, stretched, shifted, bent: what one knows about digits, put in by hand); and from both. All four of a draw begin
-with the same weights and take as many steps. What matters are the differences of their accuracies on
-held-out images, with 95% intervals: Student's t over the draws, which differ in everything that chance decides.
+with the same weights and take as many steps. What matters are the differences of their accuracies on held-out images,
+with 95% intervals: Student's t over the draws, which differ in everything that chance decides.
 """
 
 from __future__ import annotations

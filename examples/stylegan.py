@@ -267,7 +267,8 @@ def main() -> None:
     truncation = {psi: precision_recall(real, features(x)) for psi, x in by_psi.items()} if args.samples > 3 else {}
     said = {name: judge(run, name, real, x) for name, x in made.items()}
     print(*[f"{name}: {sentence}" for name, sentences in said.items() for sentence in sentences], sep="\n")
-    projected = {"projected": psnr(found, pictures), "nearest_sample": psnr(nearest(samples, pictures), pictures)}
+    closest = nearest(samples["StyleGAN"], pictures)
+    projected = {"projected": psnr(found, pictures), "nearest_sample": psnr(closest, pictures)}
     run.write_metrics(
         {
             **{f"{name}_seconds": value for name, value in seconds.items()},
@@ -281,9 +282,9 @@ def main() -> None:
     report(figures(seconds, scores, truncation, mixing, projected), args.check)
 
 
-def nearest(samples: dict[str, np.ndarray], pictures: np.ndarray) -> np.ndarray:
-    """For each picture the one of StyleGAN's samples that differs least from it."""
-    made = samples["StyleGAN"].astype(np.float32)
+def nearest(samples: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+    """For each picture the sample that differs least from it."""
+    made = samples.astype(np.float32)
     return np.stack([made[((made - picture) ** 2).sum((1, 2, 3)).argmin()] for picture in pictures]).astype(np.uint8)
 
 

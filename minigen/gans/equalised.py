@@ -55,20 +55,27 @@ class EqualisedLinear(Module):
 
 
 class EqualisedConv2d(Module):
-    """(N, H, W, in) -> (N, H, W, out): padded to keep the size, unless another `padding` is given.
+    """(N, H, W, in) -> (N, H, W, out), or half as high and wide with `stride=2`; padded to keep the size, by default.
 
     `activation`: a leaky ReLU follows. Without one there is no bias either.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, activation: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        activation: bool = True,
+        padding: int | None = None,
+    ):
         super().__init__()
         self.weight = normal(kernel_size, kernel_size, in_channels, out_channels)
         self.bias = constant(0, out_channels) if activation else None
         self.scale = (GAIN if activation else 1) / math.sqrt(kernel_size**2 * in_channels)
-        self.padding = kernel_size // 2
+        self.padding = kernel_size // 2 if padding is None else padding
 
-    def forward(self, x: Tensor, stride: int = 1, padding: int | None = None) -> Tensor:
-        weight, padding = self.weight * self.scale, self.padding if padding is None else padding
+    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
+        weight = self.weight * self.scale
         if self.bias is None:
-            return ops.conv2d(x, weight, stride=stride, padding=padding)
-        return ops.conv2d_leaky_relu(x, weight, self.bias, stride, padding, negative_slope=SLOPE)
+            return ops.conv2d(x, weight, stride=stride, padding=self.padding)
+        return ops.conv2d_leaky_relu(x, weight, self.bias, stride, self.padding, negative_slope=SLOPE)

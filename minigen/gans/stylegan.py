@@ -240,12 +240,11 @@ class ResidualDown(Module):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
         self.conv1 = EqualisedConv2d(in_channels, in_channels, 3)
-        self.conv2 = EqualisedConv2d(in_channels, out_channels, 3)
+        self.conv2 = EqualisedConv2d(in_channels, out_channels, 3, padding=0)  # `forward` filters a pixel more instead
         self.skip = EqualisedConv2d(in_channels, out_channels, 1, activation=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = ops.upfirdn2d(self.conv1(x), _taps(x, 1), padding=(2, 2))  # a pixel more: what conv2 would pad with zeros
-        h = self.conv2(h, stride=2, padding=0)
+        h = self.conv2(ops.upfirdn2d(self.conv1(x), _taps(x, 1), padding=(2, 2)), stride=2)
         return (h + self.skip(downsample(x))) * math.sqrt(0.5)
 
 

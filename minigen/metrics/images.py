@@ -41,9 +41,8 @@ def ssim(images: np.ndarray, originals: np.ndarray) -> float:
     """The structural similarity of uint8 images (N, H, W, C), averaged over them: 1 if they are equal.
 
     Means, variances and the covariance of both are compared in a Gaussian window around each pixel, of standard
-    deviation 1.5 (Wang et al. 2004). A window is 11 pixels wide, and beyond the edges
-    images are mirrored; the mean is over the pixels whose window lies within the image (of those below 11 pixels, over
-    more).
+    deviation 1.5 (Wang et al. 2004). A window is 11 pixels wide, and beyond the edges images are mirrored; the mean is
+    over the pixels whose window lies within the image (of those below 11 pixels, over more).
     """
     if images.shape != originals.shape or images.ndim != 4 or not images.size:
         raise ValueError(f"ssim: needs two sets of images (N, H, W, C), got {images.shape} and {originals.shape}")

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +137,18 @@ def write_data(folder):
     images = rng.integers(0, 255, (12, 8, 8, 1)).astype(np.uint8)
     np.savez(folder / "images.npz", images=images, labels=np.arange(12) % 3)
     return folder / "images.npz"
+
+
+@contextmanager
+def side_by_side(run, request, parameter, workers):
+    """name -> the future of run(name), for each example that tests of this module were asked for, that many at a time.
+
+    parameter: which of the tests' parameters has the name
+    """
+    own = [item.callspec.params for item in request.session.items if item.path == request.path and "[" in item.name]
+    names = dict.fromkeys(params[parameter] for params in own if parameter in params)
+    with ThreadPoolExecutor(workers) as pool:
+        yield {name: pool.submit(run, name) for name in names}
 
 
 def run_script(name, data, script, before=""):

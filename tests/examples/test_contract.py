@@ -5,14 +5,13 @@ The runs are tiny: that a model learns is what `--check` says at full length.
 
 import json
 import os
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import minigen
 
-from .small import EXAMPLES, READ_IMAGES, SMALL, run_script, write_data
+from .small import EXAMPLES, READ_IMAGES, SMALL, run_script, side_by_side, write_data
 
 for module in ("tqdm", "matplotlib", "PIL", "sklearn", "skimage", "constriction"):
     pytest.importorskip(module)
@@ -54,10 +53,8 @@ def runs(request, tmp_path_factory):
         out = tmp_path_factory.mktemp(name)
         return out, run_script(name, write_data(out), SCRIPT.format(out=str(out)))
 
-    asked_for = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    names = dict.fromkeys(params["done"] for params in asked_for if "done" in params)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {name: pool.submit(run, name) for name in names}
+    with side_by_side(run, request, "done", os.cpu_count()) as running:
+        yield running
 
 
 @pytest.fixture(scope="module", params=EXAMPLES)

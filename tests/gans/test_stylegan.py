@@ -58,6 +58,8 @@ def test_sides_that_are_no_multiples_of_the_patch_are_an_error():
 
 def test_widths():
     assert widths((8, 4), 4) == [8, 8, 8, 4] and widths((16, 8, 4), 2) == [8, 4]
+    with pytest.raises(ValueError, match="channels of one resolution at least"):
+        widths((), 2)
 
 
 def test_what_is_evenly_bright_stays_so_at_any_size():
