@@ -49,12 +49,12 @@ from minigen.metrics import Features, compare, comparison_table, precision_recal
 from minigen.random import Generator
 from minigen.viz import save_rows
 
-G_NETWORK: dict[str, Any] = dict(channels=(64, 48, 32, 16), z_dim=64, w_dim=128)  # the smallest resolution first
+G_NETWORK: dict[str, Any] = dict(channels=(64, 32, 16), z_dim=64, w_dim=128)  # the smallest resolution first
 D_NETWORK: dict[str, Any] = dict(channels=(64, 48, 32), patch=2)
 # in the paper 0.01 of all else's; with so few steps, a mapping that stays as it began would make one image for all z
 MAPPING_RATE = 1.0
-LEARNING_RATE = 5e-3
-R1_EVERY, R1_WEIGHT = 8, 1.0
+LEARNING_RATE = 1e-2
+R1_EVERY, R1_WEIGHT = 8, 0.3
 PATH_EVERY, PATH_WEIGHT = 16, 0.05
 MIXED = 0.5  # the share of images with two styles
 DCGAN_CHANNELS, DCGAN_LATENT, DCGAN_LEARNING_RATE = 32, 64, 4e-3  # examples/dcgan.py, with more noise for more to show
@@ -103,7 +103,7 @@ class StyleGAN(Game):
     def __init__(self, args: argparse.Namespace, images: np.ndarray, random: Generator):
         self.random, self.kind, shape = random, args.augment, images.shape[1:]
         g, d = StyleGenerator(shape, **G_NETWORK, mapping_rate=MAPPING_RATE), StyleDiscriminator(shape, **D_NETWORK)
-        super().__init__(args, images, g, d, args.steps, dict(lr=LEARNING_RATE, betas=(0.0, 0.99)))
+        super().__init__(args, images, g, d, args.steps, dict(lr=LEARNING_RATE, betas=(0.5, 0.99)))
         self.path_length, self.adaptive = PathLengthPenalty(), AdaptiveProbability(images=20_000)
         self.parts |= {"path_length": self.path_length, "adaptive": self.adaptive}
 
@@ -160,7 +160,7 @@ class PlainGAN(Game):
 
     def __init__(self, args: argparse.Namespace, images: np.ndarray, random: Generator):
         self.random, shape = random, images.shape[1:]
-        levels = max(1, len(resolutions(shape)) - 1)  # down to maps of StyleGAN's smallest size
+        levels = max(1, len(resolutions(shape, smallest=4)) - 1)  # down to maps as small as StyleGAN's D has
         settings: dict[str, Any] = dict(channels=DCGAN_CHANNELS, levels=levels)
         g, d = DCGANGenerator(shape, DCGAN_LATENT, **settings), DCGANDiscriminator(shape, **settings)
         small_weights_(g)

@@ -11,7 +11,7 @@ from minigen.random import Generator
 
 def generator():
     minigen.manual_seed(0)
-    return StyleGenerator((8, 8, 3), channels=(6, 4), z_dim=5, w_dim=4)
+    return StyleGenerator((8, 8, 3), channels=(6, 4), z_dim=5, w_dim=4, smallest=4)
 
 
 def readings(n, layer_of, spread=4, seed=0, layers=5, wrong=0.0):
