@@ -58,7 +58,7 @@ R1_EVERY, R1_WEIGHT = 8, 0.3
 PATH_EVERY, PATH_WEIGHT = 16, 0.05
 MIXED = 0.5  # the share of images with two styles
 DCGAN_CHANNELS, DCGAN_LATENT, DCGAN_LEARNING_RATE = 32, 64, 4e-3  # examples/dcgan.py, with more noise for more to show
-DCGAN_STEPS = 2  # for each of StyleGAN's: so many that it trains for longer
+DCGAN_STEPS = 9, 5  # nine for each five of StyleGAN's: so many that it trains for longer
 EMA_DECAY = 0.998
 PSI = (1.0, 0.7, 0.5)
 PROJECTION_STEPS, PAIRS = 200, 1000
@@ -165,10 +165,11 @@ class PlainGAN(Game):
         g, d = DCGANGenerator(shape, DCGAN_LATENT, **settings), DCGANDiscriminator(shape, **settings)
         small_weights_(g)
         small_weights_(d)
-        super().__init__(args, images, g, d, DCGAN_STEPS * args.steps, dict(lr=DCGAN_LEARNING_RATE, betas=(0.5, 0.99)))
+        super().__init__(args, images, g, d, dcgan_steps(args.steps), dict(lr=DCGAN_LEARNING_RATE, betas=(0.5, 0.99)))
 
     def train_step(self, step: int) -> dict[str, float]:
-        for _ in range(DCGAN_STEPS):
+        """One step, or two: what there is to log of the last."""
+        for _ in range(dcgan_steps(step) - dcgan_steps(step - 1)):
             real = Tensor(to_float(next(self.batches)))
             fake = self.g(self.g.noise(len(real), self.random))
             real_logits, fake_logits = self.d(real), self.d(fake.detach())
@@ -183,6 +184,12 @@ class PlainGAN(Game):
     def sample(self, n: int, random: Generator) -> np.ndarray:
         self.g.eval()
         return to_uint8(in_batches(self.g, self.g.noise(n, random).numpy(), self.g.first.weight.device))
+
+
+def dcgan_steps(steps: int) -> int:
+    """How many DCGAN has made when StyleGAN has made `steps`."""
+    of_dcgan, of_stylegan = DCGAN_STEPS
+    return of_dcgan * steps // of_stylegan
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, StyleGAN, PlainGAN]:
@@ -226,7 +233,7 @@ def read(features: Features, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = arguments("stylegan", __doc__.split("\n")[0], steps=3000, batch=32, samples=2000, data="shapes")
+    parser = arguments("stylegan", __doc__.split("\n")[0], steps=3100, batch=32, samples=2000, data="shapes")
     parser.add_argument("--augment", choices=["none", "diffaugment", "ada"], default="none", help="what D sees")
     parser.add_argument("--project", type=Path, help="a picture to find the w of; else eight held-out images")
     args = parser.parse_args()

@@ -30,7 +30,8 @@ def constant(value: float, *shape: int) -> Parameter:
 
 
 class EqualisedLinear(Module):
-    """(..., in_features) -> (..., out_features). The bias starts at `bias`; `activation`: a leaky ReLU follows.
+    """(..., in_features) -> (..., out_features). The bias starts at `bias`; `activation`: a leaky ReLU follows; `std`:
+    of the learned weight at the start.
 
     With a `learning_rate` m, all this layer has learned moves m times as fast as elsewhere, from the same start.
     """
@@ -42,9 +43,10 @@ class EqualisedLinear(Module):
         bias: float = 0.0,
         activation: bool = False,
         learning_rate: float = 1.0,
+        std: float = 1.0,
     ):
         super().__init__()
-        self.weight = normal(in_features, out_features, std=1 / learning_rate)  # of size 1 in use, like all others
+        self.weight = normal(in_features, out_features, std=std / learning_rate)  # of size 1 in use, like all others
         self.bias = constant(bias / learning_rate, out_features)
         self.activation, self.learning_rate = activation, learning_rate
         self.scale = learning_rate * (GAIN if activation else 1) / math.sqrt(in_features)

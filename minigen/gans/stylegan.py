@@ -39,6 +39,7 @@ from ..tensor import Tensor
 from .equalised import GAIN, SLOPE, EqualisedConv2d, EqualisedLinear, constant, normal
 
 TAPS = np.array([1, 3, 3, 1], np.float32) / 8  # the low-pass filter of all resampling; the sum is 1
+STYLE_STD = 2.0  # of the affine layers' weights at the start: styles that differ more, so that images do
 RGB_STD = 0.3  # of to_rgb's weights at the start, so that most pixels are far from where the tanh is flat
 STRENGTH_RATE = 0.1  # how fast noise inputs gain strength: D is content with grain in place of detail, for a while
 BATCH = 250  # images painted at a time
@@ -98,7 +99,7 @@ class ModulatedConv2d(Module):
         std: float = 1.0,
     ):
         super().__init__()
-        self.style = EqualisedLinear(w_dim, in_channels, bias=1.0)
+        self.style = EqualisedLinear(w_dim, in_channels, bias=1.0, std=STYLE_STD)
         self.weight = normal(kernel_size, kernel_size, in_channels, out_channels, std=std)
         self.scale = 1 / math.sqrt(kernel_size**2 * in_channels)
         self.demodulate, self.padding = demodulate, kernel_size // 2
