@@ -38,7 +38,7 @@ setup(
         "cuda12": ["cupy-cuda12x[ctk]>=14"],
         "cuda13": ["cupy-cuda13x[ctk]>=14"],
         "examples": EXAMPLES,
-        "test": ["pytest>=8", "hypothesis>=6.100", "setuptools>=70.1", *EXAMPLES],
+        "test": ["pytest>=8", "pytest-xdist>=3.7", "hypothesis>=6.100", "setuptools>=70.1", *EXAMPLES],
         "lint": ["ruff==0.17.6", "mypy==2.4.1"],
         "peers": ["torch>=2.4"],
         "report": REPORT,

