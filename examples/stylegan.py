@@ -44,7 +44,7 @@ from minigen.gans import (
 from minigen.gans.augment import AdaptiveProbability, augment
 from minigen.gans.mixing import crossed, mixing_table, transfer
 from minigen.gans.projection import project
-from minigen.gans.stylegan import StyleDiscriminator, StyleGenerator, mix, resolutions
+from minigen.gans.stylegan import StyleDiscriminator, StyleGenerator, mix, resolutions, truncate
 from minigen.metrics import Features, compare, comparison_table, precision_recall, psnr
 from minigen.random import Generator
 from minigen.viz import save_rows
@@ -61,6 +61,7 @@ DCGAN_CHANNELS, DCGAN_LATENT, DCGAN_LEARNING_RATE = 32, 64, 4e-3  # examples/dcg
 DCGAN_STEPS = 9, 5  # nine for each five of StyleGAN's: so many that it trains for longer
 EMA_DECAY = 0.998
 PSI = (1.0, 0.7, 0.5)
+CENTRES, W_DRAWN = 16, 10_000  # truncation's clusters, and of how many w
 PROJECTION_STEPS, PAIRS = 200, 1000
 PICTURES = ("mixing.png", "truncation.png", "projection.png")
 
@@ -221,10 +222,14 @@ def pictures_to_project(path: Path | None, test: np.ndarray) -> np.ndarray:
     return np.asarray(resized).reshape(1, height, width, channels)
 
 
-def truncated(g: StyleGenerator, n: int, random: Generator) -> dict[float, np.ndarray]:
-    """n images of the same z and noise for each of PSI."""
-    average, z, noise = g.average_w(random), g.draw_z(n, random), g.synthesis.draw_noise(1, random)
-    return {psi: g.paint(g.styles(z, average, psi), noise) for psi in PSI}
+def truncated(g: StyleGenerator, n: int, random: Generator, centres: int) -> dict[float, np.ndarray]:
+    """n images of the same z and noise for each of PSI, w pulled towards the nearest of that many centres."""
+    from sklearn.cluster import KMeans
+
+    drawn = g.draw_styles(W_DRAWN, random).numpy()[:, 0]
+    middles = KMeans(centres, random_state=0).fit(drawn).cluster_centers_
+    w, noise = g.draw_styles(n, random), g.synthesis.draw_noise(1, random)
+    return {psi: g.paint(truncate(w, middles, psi), noise) for psi in PSI}
 
 
 def read(features: Features, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -247,7 +252,7 @@ def main() -> None:
     random, g = Generator(args.seed + FOR_FIGURES), stylegan.g
     with stylegan.ema.applied(), dcgan.ema.applied():
         samples = {"StyleGAN": stylegan.sample(args.samples, random), "DCGAN": dcgan.sample(args.samples, random)}
-        by_psi = truncated(g, args.samples, random)
+        by_psi = {centres: truncated(g, args.samples, random, centres) for centres in (CENTRES, 1)}
         a, b, between = crossed(g, PAIRS, random)
         mixing = {}
         if features.accuracy:
@@ -262,7 +267,7 @@ def main() -> None:
     rows = {"real": test.images, **samples}
     run.write_samples(samples["StyleGAN"], {name: x[:shown] for name, x in rows.items()})
     save_rows(table, run.folder / "mixing.png")
-    save_rows({f"psi = {psi:g}": x[:10] for psi, x in by_psi.items()}, run.folder / "truncation.png")
+    save_rows({f"psi = {psi:g}": x[:10] for psi, x in by_psi[CENTRES].items()}, run.folder / "truncation.png")
     save_rows({"picture": pictures, "found": found}, run.folder / "projection.png")
 
     n, real = min(args.samples, len(test)), features(training.images)
@@ -271,7 +276,7 @@ def main() -> None:
     seconds = {"StyleGAN": stylegan.seconds, "DCGAN": dcgan.seconds}
     for name, score in scores.items():
         print(f"{name}, trained for {seconds[name]:.0f} s\n{comparison_table(score)}")
-    truncation = {psi: precision_recall(real, features(x)) for psi, x in by_psi.items()} if args.samples > 3 else {}
+    truncation = {centres: quality(features, real, images) for centres, images in by_psi.items()}
     said = {name: judge(run, name, real, x) for name, x in made.items()}
     print(*[f"{name}: {sentence}" for name, sentences in said.items() for sentence in sentences], sep="\n")
     closest = nearest(samples["StyleGAN"], pictures)
@@ -280,13 +285,21 @@ def main() -> None:
         {
             **{f"{name}_seconds": value for name, value in seconds.items()},
             **scores,
-            "truncation": {f"psi {psi:g}": {"precision": p, "recall": r} for psi, (p, r) in truncation.items()},
+            "truncation": {
+                f"centres {centres}": {f"psi {psi:g}": {"precision": p, "recall": r} for psi, (p, r) in of.items()}
+                for centres, of in truncation.items()
+            },
             "mixing": mixing,
             "psnr": projected,
             "diagnosis": said,
         }
     )
-    report(figures(seconds, scores, truncation, mixing, projected), args.check)
+    report(figures(seconds, scores, truncation[CENTRES], mixing, projected), args.check)
+
+
+def quality(features: Features, real: np.ndarray, by_psi: dict[float, np.ndarray]) -> dict[float, tuple[float, float]]:
+    """psi -> precision and recall; nothing of so few images that they cannot be told."""
+    return {psi: precision_recall(real, features(x)) for psi, x in by_psi.items() if len(x) > 3}
 
 
 def nearest(samples: np.ndarray, pictures: np.ndarray) -> np.ndarray:

@@ -208,24 +208,15 @@ class StyleGenerator(Module):
     def draw_z(self, n: int, generator: Generator) -> Tensor:
         return random.randn(n, self.mapping.z_dim, generator=generator, device=self.synthesis.bias.device)
 
-    def styles(self, z: Tensor, average: Tensor | None = None, psi: float = 1.0) -> Tensor:
-        """w for all layers (N, layers, w_dim), pulled towards the average w (w_dim,) by the truncation trick:
-
-        w' = average + psi (w - average)                        (Karras et al. 2019, section 2 of the appendix)
-        """
+    def styles(self, z: Tensor) -> Tensor:
+        """w, the same for all layers: (N, layers, w_dim)."""
         w = self.mapping(z)
-        if average is not None:
-            w = average + psi * (w - average)
         return ops.broadcast_to(w.reshape(len(w), 1, -1), (len(w), self.synthesis.layers, w.shape[-1]))
 
     def draw_styles(self, n: int, generator: Generator) -> Tensor:
         """w of n fresh z, without a tape: (n, layers, w_dim)."""
         with no_grad():
             return self.styles(self.draw_z(n, generator))
-
-    def average_w(self, generator: Generator, samples: int = 10_000) -> Tensor:
-        """The mean of w over that many z: (w_dim,)."""
-        return self.draw_styles(samples, generator)[:, 0].mean(0)
 
     def paint(self, w: Tensor, noise: Sequence[Tensor]) -> np.ndarray:
         """The images of w (N, layers, w_dim), all with the same noise, one of `draw_noise(1)`: uint8 (N, H, W, C)."""
@@ -249,6 +240,18 @@ def mix(coarse: Tensor, fine: Tensor, crossover: np.ndarray | int) -> Tensor:
     n, layers, _ = coarse.shape
     from_coarse = np.arange(layers) < np.broadcast_to(crossover, n)[:, None]
     return ops.where(Tensor(from_coarse[..., None]).to(coarse.device), coarse, fine)
+
+
+def truncate(w: Tensor, centres: np.ndarray, psi: float) -> Tensor:
+    """w (N, layers, w_dim), pulled towards the nearest c of the centres (K, w_dim): w' = c + psi (w - c).
+
+    One centre, the mean of w, is the truncation trick of Karras et al. 2019 (appendix B). Where images are of several
+    kinds, what lies between these is none of them, and the centres of clusters of w do better (Mokady et al. 2022,
+    arXiv:2202.12211, section 3.3).
+    """
+    distances = ((w.numpy()[:, :, None] - centres) ** 2).sum(-1)  # (N, layers, K)
+    nearest = Tensor(centres[distances.argmin(-1)].astype(w.dtype)).to(w.device)
+    return nearest + psi * (w - nearest)
 
 
 def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:

@@ -12,6 +12,7 @@ from minigen.gans.stylegan import (
     minibatch_stddev,
     mix,
     resolutions,
+    truncate,
     upsample,
     widths,
 )
@@ -121,29 +122,21 @@ def test_every_layer_s_w_reaches_the_image():
 # Truncation and mixing
 
 
-def test_psi_0_is_the_average_image_and_psi_1_changes_nothing():
+def test_psi_0_is_a_centre_and_psi_1_changes_nothing():
+    w, centres = minigen.randn(5, 3, 4), np.random.default_rng(0).standard_normal((2, 4))
+    nearest = np.array([[min(centres, key=lambda c: ((c - one) ** 2).sum()) for one in row] for row in w.numpy()])
+    assert len(np.unique(nearest.reshape(-1, 4), axis=0)) == 2
+    np.testing.assert_allclose(truncate(w, centres, 0.0).numpy(), nearest, rtol=1e-5)
+    np.testing.assert_allclose(truncate(w, centres, 0.25).numpy(), nearest + (w.numpy() - nearest) / 4, atol=1e-6)
+    np.testing.assert_allclose(truncate(w, centres, 1.0).numpy(), w.numpy(), atol=1e-6)
+
+
+def test_one_centre_takes_variety_away():
     g = small_generator()
-    z, noise = g.draw_z(4, Generator(0)), g.synthesis.draw_noise(1, Generator(1))
-    average = g.average_w(Generator(2))
-    images = g.paint(g.styles(z, average, 0.0), noise)
-    mean = np.broadcast_to(average.numpy(), (1, g.synthesis.layers, 4))
-    np.testing.assert_array_equal(images, np.repeat(g.paint(Tensor(mean.copy()), noise), 4, axis=0))
-    np.testing.assert_allclose(g.styles(z, average, 1.0).numpy(), g.styles(z).numpy(), atol=1e-6)
-    assert g.paint(g.styles(z), noise).std(0).max() > 1
-
-
-def test_psi_is_how_far_from_the_average_w_lies():
-    g = small_generator()
-    z, average = g.draw_z(4, Generator(0)), g.average_w(Generator(2))
-    whole, half = g.styles(z).numpy() - average.numpy(), g.styles(z, average, 0.5).numpy() - average.numpy()
-    np.testing.assert_allclose(half, whole / 2, atol=1e-6)
-
-
-def test_the_average_w_is_that_of_many_z():
-    g = small_generator()
-    w = g.mapping(g.draw_z(20_000, Generator(7))).numpy()
-    error = 5 * w.std(0) * np.sqrt(1 / 10_000 + 1 / 20_000)
-    assert (np.abs(g.average_w(Generator(2)).numpy() - w.mean(0)) < error).all()
+    w, noise = g.draw_styles(8, Generator(0)), g.synthesis.draw_noise(1, Generator(1))
+    mean = w.numpy()[:, 0].mean(0, keepdims=True)
+    spread = [g.paint(truncate(w, mean, psi), noise).astype(float).std(0).mean() for psi in (1.0, 0.5, 0.0)]
+    assert spread[0] > spread[1] > spread[2] == 0
 
 
 def test_layers_before_the_crossover_are_the_coarse_image_s():
