@@ -330,7 +330,8 @@ def figures(seconds: dict, scores: dict, truncation: dict, mixing: dict, project
         lines.append((f"recall at psi = {below:g}", tighter_r, "<=", r, f"at psi = {above:g}"))
     if mixing:
         each = [f"{name} ({mixing['belongs_to'][name]}) {share:.2f}" for name, share in mixing["by_attribute"].items()]
-        lines.append(("attributes that go with their layers", mixing["transferred"], ">=", 0.8, ", ".join(each)))
+        told = f"of images with the value of either parent: {mixing['of_either']:.2f}; {', '.join(each)}"
+        lines.append(("attributes that go with their layers", mixing["transferred"], ">=", 0.8, told))
     psnr_of_nearest = projected["nearest_sample"]
     lines.append(("PSNR of projected pictures, dB", projected["projected"], ">=", psnr_of_nearest, "nearest sample's"))
     return lines

@@ -44,23 +44,26 @@ def transfer(a: Attributes, b: Attributes, mixed: Mapping[int, Attributes]) -> d
     where these differ, and to the fine layers otherwise. The crossover is that at which attributes keep to their side
     best, of those at which each side has one. Gives "crossover", "belongs_to" (attribute -> "coarse" or "fine"),
     "by_attribute", the share of mixed images with their side's value, where a's and b's differ, and "transferred", the
-    mean of those. If one side gets all attributes at every crossover, the layers share nothing out: "transferred" is 0,
-    and there is no "crossover".
+    mean of those; "of_either", that share among mixed images with a's or b's value only, mean over attributes: an image
+    in which a third value is read may be one that is hard to read. If one side gets all attributes at every crossover,
+    the layers share nothing out: "transferred" and "of_either" are 0, and there is no "crossover".
     """
     half = len(next(iter(a.values()))) // 2
     seen = {c: _followed(a, b, values, slice(half)) for c, values in mixed.items()}
     shared_out = [c for c, shares in seen.items() if len({share.argmax() for share in shares.values()}) == len(SIDES)]
     if not shared_out:
-        return {"crossover": None, "belongs_to": {}, "by_attribute": {}, "transferred": 0.0}
+        return {"crossover": None, "belongs_to": {}, "by_attribute": {}, "transferred": 0.0, "of_either": 0.0}
     best = max(shared_out, key=lambda c: np.mean([share.max() for share in seen[c].values()]))
     side = {name: int(share.argmax()) for name, share in seen[best].items()}
     tested = _followed(a, b, mixed[best], slice(half, None))
     shares = {name: float(share[side[name]]) for name, share in tested.items() if name in side}
+    of_either = [shares[name] / max(tested[name].sum(), 1e-9) for name in shares]
     return {
         "crossover": best,
         "belongs_to": {name: SIDES[i] for name, i in side.items()},
         "by_attribute": shares,
         "transferred": float(np.mean(list(shares.values()))),
+        "of_either": float(np.mean(of_either)),
     }
 
 

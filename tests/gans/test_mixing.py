@@ -38,7 +38,7 @@ def test_attributes_that_keep_to_their_layers_are_found():
 def test_the_share_is_of_pairs_that_differ():
     """Half of two-valued attributes agree by chance, and would be right whatever the layers did."""
     found = transfer(*readings(20_000, {"place": 0, "colour": 3}, spread=2, wrong=0.3))
-    assert found["transferred"] == pytest.approx(0.7, abs=0.02)
+    assert found["transferred"] == pytest.approx(0.7, abs=0.02) and found["of_either"] == 1  # none is read as the other
 
 
 def test_the_test_is_on_other_pairs_than_the_choice():
@@ -55,12 +55,13 @@ def test_chance_is_no_transfer():
     for values in mixed.values():
         for name in values:
             values[name] = rng.integers(0, 4, 4000)
-    assert transfer(a, b, mixed)["transferred"] == pytest.approx(0.25, abs=0.05)
+    found = transfer(a, b, mixed)
+    assert found["transferred"] == pytest.approx(0.25, abs=0.05) and found["of_either"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_a_generator_that_leaves_everything_to_one_layer_shares_nothing_out():
     found = transfer(*readings(400, {"place": 2, "size": 2, "colour": 2}))
-    assert found == {"crossover": None, "belongs_to": {}, "by_attribute": {}, "transferred": 0.0}
+    assert found == {"crossover": None, "belongs_to": {}, "by_attribute": {}, "transferred": 0.0, "of_either": 0.0}
 
 
 def test_crossed_images():
