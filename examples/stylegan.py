@@ -2,7 +2,7 @@
 
     python examples/stylegan.py                              # trains both, then writes runs/stylegan/*.png
     python examples/stylegan.py --resume --project cat.png   # finds the w that makes this picture, or nearly
-    python examples/stylegan.py --augment diffaugment        # or ada, or none
+    python examples/stylegan.py --augment diffaugment        # or ada; by default none
 
 The whole algorithm: a mapping network turns noise z into styles w, and in each of its layers a synthesis network is
 told by w how strongly to read each channel. D learns to tell its images from real ones, G to deceive D. Now and then
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, descend, in_batches, load_data, report, run_main, split
+from common import FOR_FIGURES, Run, arguments, descend, in_batches, load_data, report, run_main, split_for_distances
 from tqdm import tqdm
 
 import minigen
@@ -51,7 +51,7 @@ from minigen.viz import save_rows
 
 G_NETWORK: dict[str, Any] = dict(channels=(64, 32, 16), z_dim=64, w_dim=128)  # the smallest resolution first
 D_NETWORK: dict[str, Any] = dict(channels=(64, 48, 32), patch=2)
-# in the paper 0.01 of all else's; with so few steps, a mapping that stays as it began would make one image for all z
+# 0.01 in the paper; with so few steps, a mapping that stays as it began would make one image for all z
 MAPPING_RATE = 1.0
 LEARNING_RATE = 1e-2
 R1_EVERY, R1_WEIGHT = 8, 0.3
@@ -170,7 +170,7 @@ class PlainGAN(Game):
 
     def train_step(self, step: int) -> dict[str, float]:
         """One step, or two: what there is to log of the last."""
-        for _ in range(dcgan_steps(step) - dcgan_steps(step - 1)):
+        for _ in range(dcgan_steps(step + 1) - dcgan_steps(step)):
             real = Tensor(to_float(next(self.batches)))
             fake = self.g(self.g.noise(len(real), self.random))
             real_logits, fake_logits = self.d(real), self.d(fake.detach())
@@ -188,9 +188,9 @@ class PlainGAN(Game):
 
 
 def dcgan_steps(steps: int) -> int:
-    """How many DCGAN has made when StyleGAN has made `steps`."""
+    """How many DCGAN makes while StyleGAN makes its first `steps`: two for the very first."""
     of_dcgan, of_stylegan = DCGAN_STEPS
-    return of_dcgan * steps // of_stylegan
+    return (of_dcgan * steps + 1) // of_stylegan
 
 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, StyleGAN, PlainGAN]:
@@ -224,17 +224,11 @@ def pictures_to_project(path: Path | None, test: np.ndarray) -> np.ndarray:
 
 def truncated(g: StyleGenerator, n: int, random: Generator, centres: int) -> dict[float, np.ndarray]:
     """n images of the same z and noise for each of PSI, w pulled towards the nearest of that many centres."""
-    from sklearn.cluster import KMeans
+    from scipy.cluster.vq import kmeans2
 
-    drawn = g.draw_styles(W_DRAWN, random).numpy()[:, 0]
-    middles = KMeans(centres, random_state=0).fit(drawn).cluster_centers_
+    middles, _ = kmeans2(g.draw_styles(W_DRAWN, random).numpy()[:, 0], centres, minit="++", seed=0)
     w, noise = g.draw_styles(n, random), g.synthesis.draw_noise(1, random)
     return {psi: g.paint(truncate(w, middles, psi), noise) for psi in PSI}
-
-
-def read(features: Features, images: np.ndarray) -> dict[str, np.ndarray]:
-    """All attributes, or the label if there are none, or nothing."""
-    return features.attributes(images) or ({"label": features.read(images)} if features.accuracy else {})
 
 
 def main() -> None:
@@ -244,7 +238,7 @@ def main() -> None:
     args = parser.parse_args()
     project_path = vars(args).pop("project")  # no setting of the run
     data = load_data(args, multiple_of=4)
-    training, test = split(args, data)
+    training, test = split_for_distances(args, data)
     pictures = pictures_to_project(project_path, test.images)
     features = Features(data)
     run, stylegan, dcgan = train(args, training.images)
@@ -255,8 +249,9 @@ def main() -> None:
         by_psi = {centres: truncated(g, args.samples, random, centres) for centres in (CENTRES, 1)}
         a, b, between = crossed(g, PAIRS, random)
         mixing = {}
-        if features.accuracy:
-            mixing = transfer(read(features, a), read(features, b), {c: read(features, x) for c, x in between.items()})
+        if features.accuracy and len(features.attributes(a)) > 1:  # one for each side at least
+            read = features.attributes
+            mixing = transfer(read(a), read(b), {c: read(x) for c, x in between.items()})
         table = mixing_table(g, mixing.get("crossover") or g.synthesis.layers // 2, random)
         target = Tensor(to_float(pictures)).to(args.device)
         w, noise = project(g, target, random, PROJECTION_STEPS, progress=partial(tqdm, unit="step", desc="projecting"))

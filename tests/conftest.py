@@ -32,7 +32,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
-    """What is kept between runs, such as learned features, goes to a folder of these tests, not to the user's."""
+    """What is kept between runs, such as learned features, goes to a folder of this process, not to the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -99,7 +99,7 @@ def test_without_cupy_one_sentence_says_what_to_install(monkeypatch, call):
 def test_tests_on_a_gpu_that_is_not_there_end_with_that_sentence(tmp_path):
     (tmp_path / "cupy.py").write_text("raise ModuleNotFoundError(\"No module named 'cupy'\", name='cupy')")
     answer = subprocess.run(
-        [sys.executable, "-m", "pytest", "--device", "cuda", __file__],
+        [sys.executable, "-m", "pytest", "-n", "0", "--device", "cuda", __file__],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},

@@ -2,8 +2,9 @@
 
     weight in use = gain / sqrt(fan_in) * weight learned,   weight learned ~ N(0, 1) at the start
 
-The starting values are He's, as ever. What changes is the speed of learning: Adam moves every number by about the
-learning rate, and here all of them are of size 1, so that all layers learn at the same relative speed, however wide.
+The starting values are He's, as ever (unless a layer asks for another `std`). What changes is the speed of learning:
+Adam moves every number by about the learning rate, and here all of them are of size 1, so that all layers learn at the
+same relative speed, however wide.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class EqualisedLinear(Module):
         std: float = 1.0,
     ):
         super().__init__()
-        self.weight = normal(in_features, out_features, std=std / learning_rate)  # of size 1 in use, like all others
+        self.weight = normal(in_features, out_features, std=std / learning_rate)  # the rate leaves the start as it is
         self.bias = constant(bias / learning_rate, out_features)
         self.activation, self.learning_rate = activation, learning_rate
         self.scale = learning_rate * (GAIN if activation else 1) / math.sqrt(in_features)
@@ -59,7 +60,7 @@ class EqualisedLinear(Module):
 class EqualisedConv2d(Module):
     """(N, H, W, in) -> (N, H, W, out), or half as high and wide with `stride=2`; padded to keep the size, by default.
 
-    `activation`: a leaky ReLU follows. Without one there is no bias either.
+    A leaky ReLU follows.
     """
 
     def __init__(
@@ -67,17 +68,14 @@ class EqualisedConv2d(Module):
         in_channels: int,
         out_channels: int,
         kernel_size: int,
-        activation: bool = True,
         padding: int | None = None,
     ):
         super().__init__()
         self.weight = normal(kernel_size, kernel_size, in_channels, out_channels)
-        self.bias = constant(0, out_channels) if activation else None
-        self.scale = (GAIN if activation else 1) / math.sqrt(kernel_size**2 * in_channels)
+        self.bias = constant(0, out_channels)
+        self.scale = GAIN / math.sqrt(kernel_size**2 * in_channels)
         self.padding = kernel_size // 2 if padding is None else padding
 
     def forward(self, x: Tensor, stride: int = 1) -> Tensor:
         weight = self.weight * self.scale
-        if self.bias is None:
-            return ops.conv2d(x, weight, stride=stride, padding=self.padding)
         return ops.conv2d_leaky_relu(x, weight, self.bias, stride, self.padding, negative_slope=SLOPE)

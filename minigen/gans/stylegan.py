@@ -11,13 +11,14 @@ Demodulation takes the place of StyleGAN 1's instance norm: it divides by the st
 inputs of variance 1, not by the one it has, so that nothing can be signalled by blobs that upset the statistics
 (section 2.2).
 
-What is not the paper's, for the sake of small images and of runs a thousand times as short as its own:
+What is not the paper's, for the sake of small images and of runs hundreds of times shorter than its own:
 
-- The generator starts from 8 x 8 places instead of 4 x 4, and its image goes through a tanh, so that a pixel that is as
-  dark as can be needs no exact sum. Made to paint given images, it learns faster with each of the two.
+- The mapping network has two layers instead of eight.
+- The generator starts from 8 places a side or more instead of 4, and its image goes through a tanh, so that a pixel
+  that is as dark as can be needs no exact sum. Made to paint given images, it learns faster with each of the two.
 - The discriminator has plain layers that halve the image, of 4 x 4 weights, instead of residual blocks with a filter.
-  That filter takes from small images what tells their shapes apart: trained as classifiers for 25 s, the residual
-  blocks name 37% of the shapes of `shapes` right, without the filter 89%, and the plain layers 99%.
+  That filter takes from small images what tells their shapes apart: trained as classifiers, once, for 25 s of one core,
+  the residual blocks named 37% of the shapes of `shapes` right, without the filter 89%, and the plain layers 99%.
 - Styles differ more at the start (`STYLE_STD`), for variety; noise is slow to gain strength (`STRENGTH_RATE`).
 - With `patch` p, the discriminator sees p x p pixels as one place with p^2 times the channels: it spends most of its
   time at full resolution otherwise (SWAGAN does so with wavelets, Gal et al. 2021, arXiv:2102.06108).
@@ -40,23 +41,23 @@ from ..random import Generator
 from ..tensor import Tensor
 from .equalised import GAIN, SLOPE, EqualisedConv2d, EqualisedLinear, constant, normal
 
-TAPS = np.array([1, 3, 3, 1], np.float32) / 8  # the low-pass filter of all resampling; the sum is 1
+TAPS = np.array([1, 3, 3, 1], np.float32) / 4  # upsampling's low-pass filter; the sum is 2: every other pixel is 0
 STYLE_STD = 2.0  # of the affine layers' weights at the start
 RGB_STD = 0.3  # of to_rgb's weights at the start, so that most pixels are far from where the tanh is flat
-STRENGTH_RATE = 0.1  # of noise inputs, beside all others: for a while, D takes grain for detail
+STRENGTH_RATE = 0.1  # of noise inputs, beside all others: early on D takes noise for detail, and G would add it
 BATCH = 250  # images painted at a time
 
 
 def upsample(x: Tensor) -> Tensor:
-    """(N, H, W, C) -> (N, 2H, 2W, C): zeros between the pixels, then the filter, twice as strong along each axis."""
-    return ops.upfirdn2d(x, Tensor((2 * TAPS).astype(x.dtype)).to(x.device), up=2, padding=(2, 1))
+    """(N, H, W, C) -> (N, 2H, 2W, C): zeros between the pixels, then the filter along each axis."""
+    return ops.upfirdn2d(x, Tensor(TAPS.astype(x.dtype)).to(x.device), up=2, padding=(2, 1))
 
 
 def resolutions(image_shape: Sequence[int], smallest: int, patch: int = 1) -> list[tuple[int, int]]:
-    """(height, width) of the feature maps, the smallest first: doubled each time, the shorter side from `smallest` or
-    somewhat more on, or from where a side is odd.
+    """(height, width) of the feature maps, the smallest first.
 
-    The largest one has a place for each `patch` x `patch` pixels of an image (H, W, C).
+    The largest one has a place for each `patch` x `patch` pixels of an image (H, W, C). It is halved for as long as
+    both sides are even and the shorter one stays at `smallest` or above.
     """
     if image_shape[0] % patch or image_shape[1] % patch:
         raise ValueError(f"StyleGAN: the sides of the images must be multiples of patch = {patch}, got {image_shape}")
@@ -182,9 +183,9 @@ class StyleGenerator(Module):
     """z (N, z_dim) -> images (N, H, W, C): the mapping and the synthesis network.
 
     image_shape: (H, W, C)
-    channels: of the feature maps, smallest resolution first; it has a shorter side of `smallest` or somewhat more
-    mapping, mapping_rate: the mapping network's layers, and how fast they learn beside all others (0.01 in the paper,
-    whose runs are a thousand times as long)
+    channels: of the feature maps, smallest resolution first
+    mapping, mapping_rate: the mapping network's layers, and how fast they learn beside all others
+    smallest: see `resolutions`
     """
 
     def __init__(
@@ -194,7 +195,7 @@ class StyleGenerator(Module):
         z_dim: int = 64,
         w_dim: int = 64,
         mapping: int = 2,
-        mapping_rate: float = 0.1,
+        mapping_rate: float = 0.01,
         smallest: int = 8,
     ):
         super().__init__()
@@ -249,7 +250,7 @@ def truncate(w: Tensor, centres: np.ndarray, psi: float) -> Tensor:
     kinds, what lies between these is none of them, and the centres of clusters of w do better (Mokady et al. 2022,
     arXiv:2202.12211, section 3.3).
     """
-    distances = ((w.numpy()[:, :, None] - centres) ** 2).sum(-1)  # (N, layers, K)
+    distances = (centres**2).sum(1) - 2 * (w.numpy() @ centres.T)  # squared, (N, layers, K), but for |w|^2
     nearest = Tensor(centres[distances.argmin(-1)].astype(w.dtype)).to(w.device)
     return nearest + psi * (w - nearest)
 
@@ -272,7 +273,8 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
 class StyleDiscriminator(Module):
     """(N, H, W, C) -> logits (N,): halved down to the smallest resolution, then what the batch has in common.
 
-    image_shape: (H, W, C); channels: smallest resolution first, as in the generator; patch: see above
+    image_shape: (H, W, C); channels: smallest resolution first, as in the generator; patch: see the top of this file;
+    smallest: see `resolutions`
     """
 
     def __init__(self, image_shape: Sequence[int], channels: Sequence[int], patch: int = 1, smallest: int = 4):

@@ -1,5 +1,6 @@
 """Every example at a size that takes seconds, run in a process of its own: for the contract and the CUDA tests."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -81,8 +82,8 @@ SMALL = {
     "stylegan": (
         ["--steps", "2", "--batch", "4", "--samples", "4"],
         {
-            "G_NETWORK": {"channels": (8,), "z_dim": 4, "w_dim": 4},
-            "D_NETWORK": {"channels": (8,), "patch": 2},
+            "G_NETWORK": {"channels": (8, 4), "z_dim": 4, "w_dim": 4, "smallest": 4},
+            "D_NETWORK": {"channels": (8, 4), "patch": 2, "smallest": 2},
             "LEARNING_RATE": 1e-5,
             "DCGAN_CHANNELS": 4,
             "DCGAN_LATENT": 4,
@@ -91,6 +92,7 @@ SMALL = {
             "PATH_WEIGHT": 0.005,
             "PROJECTION_STEPS": 2,
             "PAIRS": 4,
+            "W_DRAWN": 32,
         },
     ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
@@ -140,11 +142,13 @@ def write_data(folder):
 
 
 @contextmanager
-def side_by_side(run, request, parameter, workers):
-    """name -> the future of run(name), for each example that tests of this module were asked for, that many at a time.
+def side_by_side(run, request, parameter, workers=None):
+    """name -> the future of run(name), for each example that tests of this module were asked for.
 
-    parameter: which of the tests' parameters has the name
+    parameter: which of the tests' parameters has the name; workers: how many run at a time, by default this process's
+    share of the cores
     """
+    workers = workers or max(1, os.cpu_count() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))
     own = [item.callspec.params for item in request.session.items if item.path == request.path and "[" in item.name]
     names = dict.fromkeys(params[parameter] for params in own if parameter in params)
     with ThreadPoolExecutor(workers) as pool:

@@ -4,7 +4,6 @@ The runs are tiny: that a model learns is what `--check` says at full length.
 """
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -47,13 +46,13 @@ TIMES = "seconds"  # in the names of figures that differ from run to run
 
 @pytest.fixture(scope="module")
 def runs(request, tmp_path_factory):
-    """name -> the running or finished script of each example whose tests were asked for, as many at a time as cores."""
+    """name -> the running or finished script of each example whose tests were asked for."""
 
     def run(name):
         out = tmp_path_factory.mktemp(name)
         return out, run_script(name, write_data(out), SCRIPT.format(out=str(out)))
 
-    with side_by_side(run, request, "done", os.cpu_count()) as running:
+    with side_by_side(run, request, "done") as running:
         yield running
 
 

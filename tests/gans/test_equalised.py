@@ -25,9 +25,7 @@ def test_linear_layers_keep_the_variance(width, rate):
 @pytest.mark.parametrize("width", [8, 64])
 def test_convolutions_keep_the_variance(width, kernel):
     x = minigen.randn(16, 12, 12, width)
-    plain = EqualisedConv2d(width, 64, kernel, activation=False)(x).numpy()[:, 1:-1, 1:-1]  # the edge sees zeros
-    assert plain.std() == pytest.approx(1, abs=0.05)
-    active = EqualisedConv2d(width, 64, kernel)(x).numpy()[:, 1:-1, 1:-1]
+    active = EqualisedConv2d(width, 64, kernel)(x).numpy()[:, 1:-1, 1:-1]  # the edge sees zeros
     assert np.square(active).mean() == pytest.approx(1 + 0.2**2, abs=0.1)
 
 

@@ -8,6 +8,7 @@ from minigen import Tensor
 from minigen.gans.stylegan import (
     ModulatedConv2d,
     StyleDiscriminator,
+    StyledLayer,
     StyleGenerator,
     minibatch_stddev,
     mix,
@@ -24,9 +25,9 @@ def seeded():
     minigen.manual_seed(0)
 
 
-def small_generator(shape=(16, 16, 3)):
-    g = StyleGenerator(shape, channels=(6, 4), z_dim=5, w_dim=4, smallest=4)
-    for p in g.synthesis.parameters():  # noise and biases start at 0
+def small_generator():
+    g = StyleGenerator((16, 16, 3), channels=(6, 4), z_dim=5, w_dim=4, smallest=4)
+    for p in g.synthesis.parameters():  # noise and most biases start at 0
         if p.ndim == 1:
             p.assign_(p.numpy() + 0.3)
     return g
@@ -72,13 +73,21 @@ def test_what_is_evenly_bright_stays_so_when_it_is_made_larger():
 
 
 def test_each_image_has_its_own_weight():
-    """Against eq. 1 to 3 with the weight written out for each image."""
-    conv = ModulatedConv2d(4, 3, 5, 3)
+    """Against eq. 1 to 3 with the weight written out for each image, in a layer and in to_rgb."""
+    layer, to_rgb = StyledLayer(4, 3, 5), ModulatedConv2d(4, 3, 2, 1, demodulate=False)
     x, w = minigen.randn(2, 6, 6, 3), minigen.randn(2, 4)
-    weight = conv.weight.numpy() * conv.scale * conv.style(w).numpy()[:, None, None, :, None]
-    weight = weight / np.sqrt((weight**2).sum((1, 2, 3), keepdims=True) + 1e-8)
-    expected = [minigen.F.conv2d(x[i : i + 1], Tensor(weight[i]), padding=1).numpy()[0] for i in range(2)]
-    np.testing.assert_allclose(conv(x, w).numpy(), expected, rtol=1e-4, atol=1e-5)
+
+    def written_out(conv, demodulate):
+        weight = conv.weight.numpy() * conv.scale * conv.style(w).numpy()[:, None, None, :, None]
+        if demodulate:
+            weight = weight / np.sqrt((weight**2).sum((1, 2, 3), keepdims=True) + 1e-8)
+        padding = len(weight[0]) // 2
+        return np.stack([minigen.F.conv2d(x[i : i + 1], Tensor(weight[i]), padding=padding).numpy()[0] for i in (0, 1)])
+
+    y = written_out(layer.conv, demodulate=True)
+    expected = np.sqrt(2) * np.where(y > 0, y, 0.2 * y)
+    np.testing.assert_allclose(layer(x, w, minigen.randn(2, 6, 6, 1)).numpy(), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(to_rgb(x, w).numpy(), written_out(to_rgb, demodulate=False), rtol=1e-4, atol=1e-5)
 
 
 def test_the_mapping_network_sees_directions_only():
@@ -174,7 +183,7 @@ def test_images_that_are_all_alike_give_themselves_away():
     assert abs(alike - among_others) > 1e-3
 
 
-def test_a_mirrored_image_is_judged_like_the_image():
+def test_resampling_moves_nothing_to_a_side():
     """If all weights are symmetric: no filter and no padding may move anything to a side."""
     assert_mirrored(upsample)
     d = StyleDiscriminator((16, 16, 3), channels=(4, 4, 4))
@@ -189,7 +198,7 @@ def assert_mirrored(function):
     np.testing.assert_allclose(of_mirrored[:, :, ::-1], y, atol=1e-5)
 
 
-def test_each_layer_of_d_keeps_the_size_of_what_it_is_given():
+def test_each_layer_of_d_keeps_the_variance_of_what_it_is_given():
     d = StyleDiscriminator((32, 32, 3), channels=(64, 64, 32, 16))
     for halve, width in zip(d.halve, (16, 32, 64), strict=True):
         y = halve(minigen.randn(64, 16, 16, width), stride=2).numpy()
