@@ -27,7 +27,7 @@ minigen.float32_matmul_precision = lambda precision: None
 assert run(out / "exact", "--device", "cuda") == 0
 """
 # How far tensor cores, which round what they multiply to 10 bits, may be off. StyleGAN's gradient norms have slopes of
-# slopes through 15 layers in them: rounding the weights alone moves them by 3e-3 to 1e-2 at such sizes, on the CPU too.
+# slopes through a dozen layers in them: rounding the weights alone moves them by up to 1e-2, on the CPU too.
 TENSOR_CORES = {"stylegan": 2e-2}
 
 
