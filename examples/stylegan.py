@@ -248,10 +248,9 @@ def main() -> None:
         samples = {"StyleGAN": stylegan.sample(args.samples, random), "DCGAN": dcgan.sample(args.samples, random)}
         by_psi = {centres: truncated(g, args.samples, random, centres) for centres in (CENTRES, 1)}
         a, b, between = crossed(g, PAIRS, random)
-        mixing = {}
-        if features.accuracy and len(features.attributes(a)) > 1:  # one for each side at least
-            read = features.attributes
-            mixing = transfer(read(a), read(b), {c: read(x) for c, x in between.items()})
+        read, mixing = features.attributes, {}
+        if len(of_a := read(a)) > 1:  # one for each side at least
+            mixing = transfer(of_a, read(b), {c: read(x) for c, x in between.items()})
         table = mixing_table(g, mixing.get("crossover") or g.synthesis.layers // 2, random)
         target = Tensor(to_float(pictures)).to(args.device)
         w, noise = project(g, target, random, PROJECTION_STEPS, progress=partial(tqdm, unit="step", desc="projecting"))
