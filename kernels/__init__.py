@@ -30,6 +30,8 @@ KERNELS = (
     "add_noise",
     "ddpm_step",
     "ddim_step",
+    "linear_step",
+    "gaussian_step",
     "adam_",
     "global_norm",
     "scale_",

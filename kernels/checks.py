@@ -321,8 +321,10 @@ def denoising_step(
     if prediction not in PREDICTIONS:
         allowed = ", ".join(map(repr, PREDICTIONS))
         raise ValueError(f"{name}: prediction must be one of {allowed}; got {prediction!r}")
-    if not 0 < alpha_bar < 1:
-        raise ValueError(f"{name}: alpha_bar must lie in (0, 1): the step starts from noise; got {alpha_bar}")
+    if not 0 <= alpha_bar < 1:
+        raise ValueError(f"{name}: alpha_bar must lie in [0, 1): the step starts from noise; got {alpha_bar}")
+    if alpha_bar == 0 and prediction == "eps":
+        raise ValueError(f"{name}: at alpha_bar 0 x is all noise, so that a prediction of eps says nothing of x0")
     if not 0 < alpha_bar_prev <= 1:
         raise ValueError(f"{name}: alpha_bar_prev must lie in (0, 1]; got {alpha_bar_prev}")
     if not 0 <= eta <= 1:
@@ -338,6 +340,37 @@ def denoising_step(
         raise ValueError(f"{name}: clip must be positive; got {clip}")
     clip = None if clip is None else float(clip)
     return float(alpha_bar), float(alpha_bar_prev), float(guidance), clip, float(eta)
+
+
+def linear_step(arrays, coefficients, seed, draw, first_row, deviation, clip) -> tuple[list, float, float]:
+    """1 to 5 arrays (N, ...) of one shape, with a coefficient each.
+
+    Gives the coefficients, the deviation and the bound (infinite for none) back as Python floats.
+    """
+    name = "linear_step"
+    if not 1 <= len(arrays) <= 5 or len(arrays) != len(coefficients):
+        raise ValueError(
+            f"{name}: needs 1 to 5 arrays and a coefficient for each; got {len(arrays)} and {len(coefficients)}"
+        )
+    one_dtype(name, **{f"array {i}": array for i, array in enumerate(arrays)})
+    for i, array in enumerate(arrays):
+        _has_shape(name, f"array {i}", array, tuple(arrays[0].shape), "like array 0")
+    random(name, arrays[0].shape, seed, draw, first_row, arrays[0].dtype)
+    numbers = [float(c) for c in coefficients]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{name}: the coefficients must be finite; got {numbers}")
+    if not 0 <= deviation < math.inf:
+        raise ValueError(f"{name}: deviation must be finite and at least 0; got {deviation}")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"{name}: clip must be positive; got {clip}")
+    return numbers, float(deviation), math.inf if clip is None else float(clip)
+
+
+def gaussian_step(mean, log_variance, seed, draw, first_row) -> None:
+    """mean and log_variance (N, ...) of one shape."""
+    one_dtype("gaussian_step", mean=mean, log_variance=log_variance)
+    _has_shape("gaussian_step", "log_variance", log_variance, tuple(mean.shape), "like mean")
+    random("gaussian_step", mean.shape, seed, draw, first_row, mean.dtype)
 
 
 # ---- optimisers ----------------------------------------------------------------------------------------

@@ -45,4 +45,6 @@ def ddim_levels(alpha_bar: float, alpha_bar_prev: float, prediction: str, eta: f
 def x0_coefficients(prediction: str, alpha_bar: float) -> tuple[float, float]:
     """(c_x, c_m) of x0 = c_x x + c_m m, where m is the prediction of eps, of x0 or of v."""
     signal, noise = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-    return {"eps": (1 / signal, -noise / signal), "x0": (0.0, 1.0), "v": (signal, -noise)}[prediction]
+    if prediction == "eps":
+        return 1 / signal, -noise / signal
+    return (signal, -noise) if prediction == "v" else (0.0, 1.0)

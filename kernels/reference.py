@@ -453,6 +453,37 @@ def ddim_step(
     return in_order(x_prev)
 
 
+def linear_step(
+    arrays: Sequence[Array],
+    coefficients: Sequence[float],
+    seed: int = 0,
+    draw: int = 0,
+    first_row: int = 0,
+    deviation: float = 0.0,
+    clip: float | None = None,
+) -> Array:
+    """clip(c_0 a_0 + c_1 a_1 + ...) + deviation noise: what any step of any sampler comes to.
+
+    1 to 5 arrays (N, ...), a coefficient for each; the sum is bounded to [-clip, clip] if clip is given, and the noise
+    is normal(a_0.shape, seed, draw, first_row). The coefficients of each sampler: `minigen.diffusion.samplers`.
+    """
+    numbers, deviation, bound = checks.linear_step(arrays, coefficients, seed, draw, first_row, deviation, clip)
+    total = np.clip(sum(c * a for c, a in zip(numbers, arrays)), -bound, bound)
+    if deviation > 0:
+        total = total + deviation * normal(arrays[0].shape, seed, draw, first_row, arrays[0].dtype)
+    return in_order(total)
+
+
+def gaussian_step(mean: Array, log_variance: Array, seed: int, draw: int, first_row: int = 0) -> Array:
+    """mean + exp(log_variance / 2) noise: a step whose variance the network has learned.
+
+    mean and log_variance (N, ...); the noise is normal(mean.shape, seed, draw, first_row). Nichol & Dhariwal 2021,
+    arXiv:2102.09672, section 3.1.
+    """
+    checks.gaussian_step(mean, log_variance, seed, draw, first_row)
+    return in_order(mean + np.exp(log_variance / 2) * normal(mean.shape, seed, draw, first_row, mean.dtype))
+
+
 def estimate_x0(
     x: Array,
     out: Array,

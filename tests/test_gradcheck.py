@@ -184,6 +184,8 @@ EQUIVALENT = {  # changes that make no difference, and why
     "ddim_step plain: x_prev if eta == 0 else x_prev + math.sqrt(variance) * _noise_like(x, seed, draw, first_row) "
     "became x_prev + math.sqrt(variance) * _noise_like(x, seed, draw, first_row)": "it adds 0 times the noise",
     "group_norm rule: None if d is None else Tensor(d) became Tensor(d)": "nobody looks at it without such an input",
+    "linear_step plain: total if deviation == 0 else total + deviation * _noise_like(arrays[0], seed, draw, first_row) "
+    "became total + deviation * _noise_like(arrays[0], seed, draw, first_row)": "it adds 0 times the noise",
     "modulate rule: None if d is None else Tensor(d) became Tensor(d)": "nor here",
 }
 

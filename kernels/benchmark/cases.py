@@ -305,6 +305,30 @@ def denoising_step(kernel: str, shape: tuple[int, ...], on: Device) -> Work:
     return Work(lambda: step(x, out, bar, previous, **settings), in_torch(on, peer), flops, 4 * x.nbytes)
 
 
+def linear_step(shape: tuple[int, ...], on: Device) -> Work:
+    """As Heun's method takes it, with clipping."""
+    arrays, coefficients = on.normal(4, *shape), (0.5, 0.25, -0.5, 0.75)
+
+    def peer() -> Run:
+        tensors = [tensor(a) for a in arrays]
+        return lambda: sum(c * a for c, a in zip(coefficients, tensors)).clamp(-1, 1)
+
+    step = on.kernels.linear_step
+    flops, moved = 9 * arrays[0].size, 5 * arrays[0].nbytes
+    return Work(lambda: step(arrays, coefficients, clip=1.0), in_torch(on, peer), flops, moved)
+
+
+def gaussian_step(shape: tuple[int, ...], on: Device) -> Work:
+    mean, log_variance = on.normal(2, *shape)
+
+    def peer() -> Run:
+        tm, tv = tensor(mean), tensor(log_variance)
+        return lambda: tm + (tv / 2).exp() * torch.randn_like(tm)
+
+    flops = mean.size * (ROUNDS + GAUSS + 13)
+    return Work(lambda: on.kernels.gaussian_step(mean, log_variance, 0, 0), in_torch(on, peer), flops, 3 * mean.nbytes)
+
+
 # ---- the optimiser -------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from kernels.cpu.conv import conv, conv_transpose, conv_weight_grad
 from kernels.cpu.elementwise import arithmetic, sum_positions
 from kernels.cpu.matmul import matmul
 from kernels.cpu.modulate import modulate, modulate_backward
-from kernels.cpu.noise import add_noise, ddim_step, ddpm_step
+from kernels.cpu.noise import add_noise, ddim_step, ddpm_step, gaussian_step, linear_step
 from kernels.cpu.norm import group_norm, group_norm_backward
 from kernels.cpu.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cpu.philox import normal, philox, uniform
@@ -33,12 +33,14 @@ __all__ = [
     "copy",
     "ddim_step",
     "ddpm_step",
+    "gaussian_step",
     "global_norm",
     "group_norm",
     "group_norm_backward",
     "index_add",
     "join",
     "lerp_",
+    "linear_step",
     "matmul",
     "modulate",
     "modulate_backward",

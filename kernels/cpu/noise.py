@@ -2,12 +2,14 @@
 
     x_prev = from_x0 clip(c_x x + c_m m) + from_x x + deviation z,   m = out, or uncond + guidance (out - uncond)
 
-What tells the samplers apart is these five numbers: see `kernels.denoising`.
+What tells the samplers apart is these five numbers: see `kernels.denoising`. `linear_step` is for those that look back
+at what the network said before, or that go forwards and back.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from kernels import checks
 from kernels.cpu.jit import parallel_kernel, share
 from kernels.cpu.memory import contiguous
 from kernels.cpu.philox import COST, address_of_draw, fill_normal, run_at, runs_in
+from kernels.cpu.functions import exp
 from kernels.cpu.vector import lanes, larger, load_first, smaller, store_first
 from kernels.denoising import Levels, ddim_levels, ddpm_levels
 
@@ -127,3 +130,79 @@ def _step(part, parts, x, out, out_uncond, guided, numbers, rows, address, x_pre
             if deviation != 0:
                 value = value + deviation * load_first(x_prev, at, n)
             store_first(x_prev, at, value, n)
+
+
+def linear_step(
+    arrays: Sequence[np.ndarray],
+    coefficients: Sequence[float],
+    seed: int = 0,
+    draw: int = 0,
+    first_row: int = 0,
+    deviation: float = 0.0,
+    clip: float | None = None,
+) -> np.ndarray:
+    """clip(c_0 a_0 + c_1 a_1 + ...) + deviation noise, of 1 to 5 arrays (N, ...): what any step of any sampler comes to."""
+    numbers, deviation, bound = checks.linear_step(arrays, coefficients, seed, draw, first_row, deviation, clip)
+    first, missing = arrays[0], 5 - len(arrays)
+    y = np.empty(first.shape, first.dtype)
+    flat = [contiguous(a).reshape(-1) for a in arrays]
+    _linear_step(
+        (COST if deviation else len(arrays) + 1) * first.size,
+        *flat,
+        *[flat[0]] * missing,
+        len(arrays),
+        np.array([*numbers, *[0.0] * missing, deviation, bound]).astype(first.dtype),
+        len(first),
+        address_of_draw(seed, draw, first_row),
+        y.reshape(-1),
+    )
+    return y
+
+
+@parallel_kernel
+def _linear_step(part, parts, a, b, c, d, e, count, numbers, rows, address, y):
+    from_a, from_b, from_c, from_d, from_e, deviation, bound = numbers
+    elements = a.size // max(rows, 1)
+    runs = runs_in(rows, elements)
+    for i in range(share(runs, part, parts), share(runs, part + 1, parts)):
+        row, begin, end = run_at(i, elements)
+        if deviation != 0:  # the noise goes where the result will be
+            fill_normal(y, row, begin, end, elements, address)
+        for at in range(row * elements + begin, row * elements + end, lanes(a)):
+            n = row * elements + end - at
+            value = from_a * load_first(a, at, n)
+            if count > 1:
+                value = value + from_b * load_first(b, at, n)
+            if count > 2:
+                value = value + from_c * load_first(c, at, n)
+            if count > 3:
+                value = value + from_d * load_first(d, at, n)
+            if count > 4:
+                value = value + from_e * load_first(e, at, n)
+            value = smaller(larger(value, -bound), bound)
+            if deviation != 0:
+                value = value + deviation * load_first(y, at, n)
+            store_first(y, at, value, n)
+
+
+def gaussian_step(mean: np.ndarray, log_variance: np.ndarray, seed: int, draw: int, first_row: int = 0) -> np.ndarray:
+    """mean + exp(log_variance / 2) noise, all (N, ...): Nichol & Dhariwal 2021, arXiv:2102.09672, section 3.1."""
+    checks.gaussian_step(mean, log_variance, seed, draw, first_row)
+    y, address = np.empty(mean.shape, mean.dtype), address_of_draw(seed, draw, first_row)
+    flat = contiguous(mean).reshape(-1), contiguous(log_variance).reshape(-1)
+    _gaussian_step(COST * mean.size, *flat, len(mean), address, y.reshape(-1))
+    return y
+
+
+@parallel_kernel
+def _gaussian_step(part, parts, mean, log_variance, rows, address, y):
+    elements = mean.size // max(rows, 1)
+    runs = runs_in(rows, elements)
+    half = np.full(1, 0.5, mean.dtype)[0]
+    for i in range(share(runs, part, parts), share(runs, part + 1, parts)):
+        row, begin, end = run_at(i, elements)
+        fill_normal(y, row, begin, end, elements, address)
+        for at in range(row * elements + begin, row * elements + end, lanes(mean)):
+            n = row * elements + end - at
+            deviation = exp(half * load_first(log_variance, at, n))
+            store_first(y, at, load_first(mean, at, n) + deviation * load_first(y, at, n), n)

@@ -10,7 +10,7 @@ from kernels.cuda.conv import conv, conv_transpose, conv_weight_grad
 from kernels.cuda.elementwise import arithmetic
 from kernels.cuda.matmul import matmul
 from kernels.cuda.modulate import modulate, modulate_backward
-from kernels.cuda.noise import add_noise, ddim_step, ddpm_step
+from kernels.cuda.noise import add_noise, ddim_step, ddpm_step, gaussian_step, linear_step
 from kernels.cuda.norm import group_norm, group_norm_backward
 from kernels.cuda.optimizer import adam_, add_, global_norm, lerp_, scale_
 from kernels.cuda.philox import normal, philox, uniform
@@ -35,12 +35,14 @@ __all__ = [
     "copy",
     "ddim_step",
     "ddpm_step",
+    "gaussian_step",
     "global_norm",
     "group_norm",
     "group_norm_backward",
     "index_add",
     "join",
     "lerp_",
+    "linear_step",
     "matmul",
     "modulate",
     "modulate_backward",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from kernels import checks
@@ -82,3 +83,33 @@ def _step(x, out, out_uncond, guidance, clip, levels: Levels, seed, draw, first_
     args = (x, out, out_uncond, x_prev, *numbers, *quads, seed, draw, first_row)
     _source.launch(f"denoising_step<{ctype(x.dtype)}>", args, (quads.rows * quads.of_row,), (THREADS,), THREADS)
     return x_prev
+
+
+def linear_step(
+    arrays: Sequence[Array],
+    coefficients: Sequence[float],
+    seed: int = 0,
+    draw: int = 0,
+    first_row: int = 0,
+    deviation: float = 0.0,
+    clip: float | None = None,
+) -> Array:
+    """clip(c_0 a_0 + c_1 a_1 + ...) + deviation noise, of 1 to 5 arrays (N, ...): what any step of any sampler comes to."""
+    numbers, deviation, bound = checks.linear_step(arrays, coefficients, seed, draw, first_row, deviation, clip)
+    missing = 5 - len(arrays)
+    given, y = [contiguous(a) for a in arrays], empty(arrays[0].shape, arrays[0])
+    quads = quads_of(*given, y)
+    numbers = [*numbers, *[0.0] * missing, deviation, bound]
+    args = (*given, *[None] * missing, y, *numbers, *quads, seed, draw, first_row)
+    _source.launch(f"linear_step<{ctype(y.dtype)}>", args, (quads.rows * quads.of_row,), (THREADS,), THREADS)
+    return y
+
+
+def gaussian_step(mean: Array, log_variance: Array, seed: int, draw: int, first_row: int = 0) -> Array:
+    """mean + exp(log_variance / 2) noise, all (N, ...): Nichol & Dhariwal 2021, arXiv:2102.09672, section 3.1."""
+    checks.gaussian_step(mean, log_variance, seed, draw, first_row)
+    mean, log_variance, y = contiguous(mean), contiguous(log_variance), empty(mean.shape, mean)
+    quads = quads_of(mean, log_variance, y)
+    args = (mean, log_variance, y, *quads, seed, draw, first_row)
+    _source.launch(f"gaussian_step<{ctype(y.dtype)}>", args, (quads.rows * quads.of_row,), (THREADS,), THREADS)
+    return y

@@ -47,7 +47,7 @@ from .elementwise import (
 from .index import embedding, gather
 from .linalg import einsum, matmul, norm
 from .modulated import modulated_conv2d, modulated_conv2d_leaky_relu
-from .noise import add_noise, ddim_step, ddpm_step
+from .noise import add_noise, ddim_step, ddpm_step, gaussian_step, linear_step
 from .normalization import batch_norm, group_norm, group_norm_silu, instance_norm, layer_norm
 from .reduce import argmax, argmin, cumsum, logsumexp, max, mean, min, prod, sum, var
 from .resample import avg_pool1d, avg_pool2d, avg_pool3d, interpolate, max_pool1d, max_pool2d, max_pool3d, upfirdn2d
@@ -106,6 +106,7 @@ __all__ = [
     "expm1",
     "flip",
     "gather",
+    "gaussian_step",
     "gelu",
     "getitem",
     "greater",
@@ -118,6 +119,7 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
+    "linear_step",
     "log",
     "log1p",
     "log_softmax",

@@ -8,12 +8,14 @@ it, it is made again.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..autograd import primitive
 from ..backend import kernels_for, using
 from ..tensor import Tensor
 from .elementwise import clip as clip_to
+from .elementwise import exp
 from .shape import reshape
 
 
@@ -85,6 +87,26 @@ def _ddim_step(x, out, out_uncond, **settings):
     return kernels_for(x).ddim_step(x, out, out_uncond=out_uncond, **settings)
 
 
+def _plain_linear_step(*arrays, coefficients, seed, draw, first_row, deviation, clip):
+    total = sum(c * a for c, a in zip(coefficients, arrays, strict=True))
+    total = total if clip is None else clip_to(total, -clip, clip)
+    return total if deviation == 0 else total + deviation * _noise_like(arrays[0], seed, draw, first_row)
+
+
+@primitive(plain=_plain_linear_step)
+def _linear_step(*arrays, **settings):
+    return kernels_for(arrays[0]).linear_step(arrays, **settings)
+
+
+def _plain_gaussian_step(mean, log_variance, *, seed, draw, first_row):
+    return mean + exp(0.5 * log_variance) * _noise_like(mean, seed, draw, first_row)
+
+
+@primitive(plain=_plain_gaussian_step)
+def _gaussian_step(mean, log_variance, *, seed, draw, first_row):
+    return kernels_for(mean).gaussian_step(mean, log_variance, seed, draw, first_row)
+
+
 def ddpm_step(
     x: Any,
     out: Any,
@@ -124,3 +146,28 @@ def ddim_step(
     """One step of DDIM (Song et al. 2021); eta=0 adds no noise, eta=1 is `ddpm_step`. Arguments as there."""
     settings = dict(seed=seed, draw=draw, first_row=first_row, prediction=prediction, guidance=guidance, clip=clip)
     return _ddim_step(x, out, out_uncond, alpha_bar=alpha_bar, alpha_bar_prev=alpha_bar_prev, eta=eta, **settings)
+
+
+def linear_step(
+    arrays: Sequence[Any],
+    coefficients: Sequence[float],
+    seed: int = 0,
+    draw: int = 0,
+    first_row: int = 0,
+    deviation: float = 0.0,
+    clip: float | None = None,
+) -> Tensor:
+    """clip(c_0 a_0 + c_1 a_1 + ...) + deviation noise, in one pass: what any step of any sampler comes to.
+
+    1 to 5 arrays (N, ...) of one shape, with a coefficient each; `clip` bounds the sum.
+    """
+    settings = dict(seed=seed, draw=draw, first_row=first_row, deviation=deviation, clip=clip)
+    return _linear_step(*arrays, coefficients=tuple(coefficients), **settings)
+
+
+def gaussian_step(mean: Any, log_variance: Any, seed: int, draw: int, first_row: int = 0) -> Tensor:
+    """mean + exp(log_variance / 2) noise, all (N, ...): a step whose variance the network has learned.
+
+    The derivative by the variance needs the noise, which is made again. Nichol & Dhariwal 2021, section 3.1.
+    """
+    return _gaussian_step(mean, log_variance, seed=seed, draw=draw, first_row=first_row)

@@ -36,6 +36,8 @@ TINY = [
     *[(draw, "float32", cases.random_numbers, draw, 16) for draw in ("philox", "uniform", "normal")],
     ("add_noise", "float32", cases.add_noise, (2, 3, 3, 1)),
     *[(step, "float32", cases.denoising_step, step, (2, 3, 3, 1)) for step in ("ddpm_step", "ddim_step")],
+    ("linear_step", "float32", cases.linear_step, (2, 3, 3, 1)),
+    ("gaussian_step", "float32", cases.gaussian_step, (2, 3, 3, 1)),
     ("adam_", "float32", cases.adam, 2, 3, True),
     *[(kernel, "float32", cases.over_arrays, kernel, 2, 3) for kernel in ("global_norm", "scale_", "lerp_", "add_")],
     ("add", "float32", cases.add, (2, 3), (3,)),

@@ -33,16 +33,23 @@ def test_words_are_the_same(cupy, blocks):
 
 @st.composite
 def steps(draw):
-    """(name, arguments, settings) of a call of add_noise, ddpm_step or ddim_step, of either dtype."""
+    """(name, arguments, settings) of a call of one of the noise steps, of either dtype."""
     shape, dtype = draw(st.sampled_from(SHAPES)), np.dtype(draw(st.sampled_from(["float32", "float64"])))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
 
     def array(*shape):
         return rng.standard_normal(shape).astype(dtype)
 
-    name = draw(st.sampled_from(["add_noise", "ddpm_step", "ddim_step"]))
+    name = draw(st.sampled_from(["add_noise", "ddpm_step", "ddim_step", "linear_step", "gaussian_step"]))
     if name == "add_noise":
         return name, (array(*shape), array(shape[0]), array(shape[0]), *ADDRESS), {}
+    if name == "linear_step":
+        count = draw(st.integers(1, 5))
+        coefficients = [0.5, -1.5, 2.0, 0.25, -0.7][:count]
+        bounds = dict(deviation=draw(st.sampled_from([0.0, 0.5])), clip=draw(st.sampled_from([None, 0.5])))
+        return name, ([array(*shape) for _ in range(count)], coefficients, *ADDRESS), bounds
+    if name == "gaussian_step":
+        return name, (array(*shape), array(*shape), *ADDRESS), {}
     settings = dict(prediction=draw(st.sampled_from(["eps", "x0", "v"])), clip=draw(st.sampled_from([None, 0.5])))
     if draw(st.booleans()):
         settings.update(out_uncond=array(*shape), guidance=2.5)

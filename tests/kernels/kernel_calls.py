@@ -205,6 +205,21 @@ def ddim_step(draw):
     return args, settings | dict(eta=draw(sampled_from([0.0, 0.5, 1.0])))
 
 
+@st.composite
+def linear_step(draw):
+    arrays, shape, count = Arrays(draw), draw(random_shapes), draw(st.integers(1, 5))
+    settings = dict(deviation=draw(sampled_from([0.0, 0.5])), clip=draw(sampled_from([None, 0.5])))
+    coefficients = [draw(sampled_from([0.5, -1.5, 2.0, np.float64(0.25)])) for _ in range(count)]
+    address = draw(seeds), draw(seeds), draw(rows)
+    return ([arrays(*shape) for _ in range(count)], coefficients, *address), settings
+
+
+@st.composite
+def gaussian_step(draw):
+    arrays, shape = Arrays(draw), draw(random_shapes)
+    return (arrays(*shape), arrays(*shape), draw(seeds), draw(seeds), draw(rows)), {}
+
+
 any_shape = sampled_from([(), (0,), (1,), (7,), (15,), (16,), (17,), (3, 5), (4, 33), (2, 3, 0), (70_001,)])
 
 
@@ -374,6 +389,8 @@ CALLS = {
     "add_noise": add_noise(),
     "ddpm_step": ddpm_step(),
     "ddim_step": ddim_step(),
+    "linear_step": linear_step(),
+    "gaussian_step": gaussian_step(),
     "adam_": adam_(),
     "global_norm": global_norm(),
     "scale_": scale_(),

@@ -138,6 +138,8 @@ SMALL = [
     *[(cases.random_numbers, draw, 16) for draw in ("philox", "uniform", "normal")],
     (cases.add_noise, (2, 3, 3, 1)),
     *[(cases.denoising_step, kernel, (2, 3, 3, 1)) for kernel in ("ddpm_step", "ddim_step")],
+    (cases.linear_step, (2, 3, 3, 1)),
+    (cases.gaussian_step, (2, 3, 3, 1)),
     *[(cases.adam, 2, 3, around) for around in (False, True)],
     *[(cases.over_arrays, kernel, 2, 3) for kernel in ("global_norm", "scale_", "lerp_")],
     (cases.add, (2, 3), (3,)),

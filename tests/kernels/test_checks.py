@@ -58,6 +58,10 @@ def ddim(**given):
     return "ddim_step", STEP | given
 
 
+def linear(**given):
+    return "linear_step", dict(arrays=[zeros(2, 3), zeros(2, 3)], coefficients=[0.5, 0.6], seed=0, draw=0) | given
+
+
 def add_noise(**given):
     return "add_noise", NOISE | given
 
@@ -196,8 +200,8 @@ REFUSED = [
     (ddpm(out=zeros(2, 4)), "ddpm_step: out has shape (2, 4) but needs (2, 3) like x"),
     (ddpm(out_uncond=zeros(3)), "ddpm_step: out_uncond has shape (3,) but needs (2, 3) like x"),
     (ddpm(out=zeros(2, 3, dtype=f64)), TypeError("ddpm_step: x is float32 but out is float64")),
-    (ddpm(alpha_bar=0.0), "ddpm_step: alpha_bar must lie in (0, 1): the step starts from noise; got 0.0"),
-    (ddpm(alpha_bar=1.0), "alpha_bar must lie in (0, 1)"),
+    (ddpm(alpha_bar=0.0), "ddpm_step: at alpha_bar 0 x is all noise, so that a prediction of eps says nothing of x0"),
+    (ddpm(alpha_bar=1.0), "alpha_bar must lie in [0, 1)"),
     (ddpm(alpha_bar_prev=1.1), "ddpm_step: alpha_bar_prev must lie in (0, 1]; got 1.1"),
     (ddpm(alpha_bar_prev=float("nan")), "alpha_bar_prev must lie in (0, 1]; got nan"),
     (ddpm(alpha_bar_prev=0.4), "ddpm_step: alpha_bar_prev 0.4 is smaller than alpha_bar 0.5"),
@@ -206,6 +210,25 @@ REFUSED = [
     (ddim(guidance=3.0), "ddim_step: guidance 3.0 needs out_uncond"),
     (ddim(clip=0.0), "ddim_step: clip must be positive; got 0.0"),
     (ddim(first_row=-1), "ddim_step: row must lie in [0, 2**32); got -1"),
+    (linear(arrays=[]), "linear_step: needs 1 to 5 arrays and a coefficient for each; got 0 and 2"),
+    (linear(coefficients=[1.0]), "linear_step: needs 1 to 5 arrays and a coefficient for each; got 2 and 1"),
+    (linear(arrays=[zeros(2, 3), zeros(2, 4)]), "linear_step: array 1 has shape (2, 4) but needs (2, 3) like array 0"),
+    (
+        linear(arrays=[zeros(2, 3), zeros(2, 3, dtype=f64)]),
+        TypeError("linear_step: array 0 is float32 but array 1 is float64"),
+    ),
+    (linear(coefficients=[1.0, float("inf")]), "linear_step: the coefficients must be finite; got [1.0, inf]"),
+    (linear(deviation=-1.0), "linear_step: deviation must be finite and at least 0; got -1.0"),
+    (linear(clip=0.0), "linear_step: clip must be positive; got 0.0"),
+    (linear(first_row=-1), "linear_step: row must lie in [0, 2**32); got -1"),
+    (
+        ("gaussian_step", dict(mean=zeros(2, 3), log_variance=zeros(2), seed=0, draw=0)),
+        "log_variance has shape (2,) but needs",
+    ),
+    (
+        ("gaussian_step", dict(mean=zeros(2, 3), log_variance=zeros(2, 3), seed=-1, draw=0)),
+        "gaussian_step: seed must lie in",
+    ),
     # optimisers
     (adam(gradients=[zeros(3)]), "adam_: gradients[0] must be (2, 3) float32; got (3,) float32"),
     (adam(gradients=[None]), "adam_: gradients[0] must be (2, 3) float32; got NoneType"),

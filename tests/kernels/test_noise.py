@@ -95,3 +95,36 @@ def test_a_batch_may_be_split_anywhere(module, step):
     whole = step(X, EPS, ALPHA_BAR, ALPHA_BAR_PREV, 1, 2, **settings)
     rest = step(X[1:], EPS[1:], ALPHA_BAR, ALPHA_BAR_PREV, 1, 2, first_row=1, **settings)
     np.testing.assert_array_equal(whole[1:], rest)
+
+
+@MODULES
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_linear_step_is_a_bounded_sum_with_noise(module, count):
+    arrays, coefficients = RNG.standard_normal((count, 3, 4, 2)), [0.5, -1.5, 2.0, 0.25, -0.7][:count]
+    total = np.einsum("k,k...->...", coefficients, arrays)
+    np.testing.assert_allclose(module.linear_step(arrays, coefficients), total, atol=1e-14)
+    noise = reference.normal(X.shape, 5, 6, 7, np.float64)
+    got = module.linear_step(arrays, coefficients, 5, 6, 7, deviation=0.3, clip=0.8)
+    np.testing.assert_allclose(got, total.clip(-0.8, 0.8) + 0.3 * noise, atol=1e-14)
+    rest = module.linear_step(arrays[:, 1:], coefficients, 5, 6, 8, deviation=0.3, clip=0.8)
+    np.testing.assert_array_equal(rest, got[1:])
+
+
+@MODULES
+def test_gaussian_step_adds_noise_of_the_variance_that_is_given(module):
+    log_variance = RNG.standard_normal(X.shape)
+    noise = reference.normal(X.shape, 5, 6, 7, np.float64)
+    got = module.gaussian_step(X, log_variance, 5, 6, 7)
+    np.testing.assert_allclose(got, X + np.sqrt(np.exp(log_variance)) * noise, atol=1e-13)
+    np.testing.assert_array_equal(module.gaussian_step(X[1:], log_variance[1:], 5, 6, 8), got[1:])
+
+
+@MODULES
+@pytest.mark.parametrize("step", ["ddpm_step", "ddim_step"])
+@pytest.mark.parametrize("prediction", ["x0", "v"])
+def test_a_step_from_pure_noise(module, step, prediction):
+    """At alpha_bar = 0 there is no eps to predict, but x0 and v = -x0 are as good as ever."""
+    out = X0 if prediction == "x0" else -X0
+    got = getattr(module, step)(EPS, out, 0.0, ALPHA_BAR_PREV, 1, 2, 3, prediction)
+    z = EPS if step == "ddim_step" else reference.normal(X.shape, 1, 2, 3, np.float64)
+    np.testing.assert_allclose(got, math.sqrt(ALPHA_BAR_PREV) * X0 + math.sqrt(1 - ALPHA_BAR_PREV) * z, atol=1e-13)

@@ -100,6 +100,8 @@ def noise_steps(new: New) -> None:
     cuda.add_noise(x, levels, levels, 0, 0)
     for step in (cuda.ddpm_step, cuda.ddim_step):
         step(x, x, 0.5, 0.6, 0, 0)
+    cuda.linear_step([x, x], [0.5, 0.6])
+    cuda.gaussian_step(x, x, 0, 0)
 
 
 # ---- the optimiser -----------------------------------------------------------------------------------------

@@ -120,3 +120,33 @@ def ddim(x, x0, now, then, eta):
 
 step("ddpm_step", ddpm)
 step("ddim_step", ddim)
+
+
+@case("linear_step")
+def _(d):
+    shape, count = d.shape(min_axes=1, max_axes=3), d.choice(3, 1, 2, 4, 5)
+    address, deviation, clip = draw_address(d), d.choice(0.4, 0.0), d.choice(None, 1.0)
+    coefficients = [0.5, -1.5, 2.0, 0.25, -0.7][:count]
+    others = [d.normal(shape) for _ in range(count - 1)]
+    total = d.spaced(shape, kinks=[-1, 1])
+    first = (total - sum(c * a for c, a in zip(coefficients[1:], others, strict=True))) / coefficients[0]
+
+    def function(*arrays):
+        return minigen.linear_step(arrays, coefficients, deviation=deviation, clip=clip, **address)
+
+    def formula(*arrays):
+        total = sum(c * a for c, a in zip(coefficients, arrays, strict=True))
+        total = total if clip is None else np.minimum(np.maximum(total, -clip), clip)
+        return total + deviation * noise(shape, **address)
+
+    return function, [first, *others], formula
+
+
+@case("gaussian_step")
+def _(d):
+    address, shape = draw_address(d), d.shape(min_axes=1, max_axes=3)
+
+    def formula(mean, log_variance):
+        return mean + np.sqrt(np.exp(log_variance)) * noise(shape, **address)
+
+    return lambda *xs: minigen.gaussian_step(*xs, **address), [d.normal(shape), d.normal(shape)], formula
