@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from kernels import checks
+from kernels.cpu.functions import exp
 from kernels.cpu.jit import parallel_kernel, share
 from kernels.cpu.memory import contiguous
 from kernels.cpu.philox import COST, address_of_draw, fill_normal, run_at, runs_in
-from kernels.cpu.functions import exp
 from kernels.cpu.vector import lanes, larger, load_first, smaller, store_first
 from kernels.denoising import Levels, ddim_levels, ddpm_levels
 
@@ -141,7 +141,7 @@ def linear_step(
     deviation: float = 0.0,
     clip: float | None = None,
 ) -> np.ndarray:
-    """clip(c_0 a_0 + c_1 a_1 + ...) + deviation noise, of 1 to 5 arrays (N, ...): what any step of any sampler comes to."""
+    """clip(c_0 a_0 + c_1 a_1 + ...) + deviation noise, of 1 to 5 arrays (N, ...): a step of any sampler."""
     numbers, deviation, bound = checks.linear_step(arrays, coefficients, seed, draw, first_row, deviation, clip)
     first, missing = arrays[0], 5 - len(arrays)
     y = np.empty(first.shape, first.dtype)

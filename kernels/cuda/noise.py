@@ -94,7 +94,7 @@ def linear_step(
     deviation: float = 0.0,
     clip: float | None = None,
 ) -> Array:
-    """clip(c_0 a_0 + c_1 a_1 + ...) + deviation noise, of 1 to 5 arrays (N, ...): what any step of any sampler comes to."""
+    """clip(c_0 a_0 + c_1 a_1 + ...) + deviation noise, of 1 to 5 arrays (N, ...): a step of any sampler."""
     numbers, deviation, bound = checks.linear_step(arrays, coefficients, seed, draw, first_row, deviation, clip)
     missing = 5 - len(arrays)
     given, y = [contiguous(a) for a in arrays], empty(arrays[0].shape, arrays[0])

@@ -1,7 +1,54 @@
-"""Diffusion models: the schedule of noise, the process and its loss, samplers, and the network."""
+"""Diffusion models: noise schedules, processes and their losses, one denoiser interface, samplers, guidance, networks.
 
-from .process import Diffusion
-from .schedules import SCHEDULES, cosine_schedule, linear_schedule, sigmoid_schedule
+diffusion = Diffusion(1000, "cosine", "v")         # or EDM(), RectifiedFlow(): how a network is trained
+loss = diffusion.loss(network, x0)
+x = diffusion.sample(network, (16, 28, 28, 1), steps=20, method="dpm++2m")
+"""
+
+from .ddpm import Diffusion
+from .denoiser import Denoiser, convert
+from .edm import EDM
+from .flow import RectifiedFlow
+from .guidance import ClassifierFree, ClassifierGuided, Thresholded
+from .likelihood import log_likelihood
+from .process import Process
+from .samplers import SAMPLERS, denoise, evaluations, invert, sample
+from .schedules import (
+    SCHEDULES,
+    cosine_schedule,
+    linear_schedule,
+    scaled_linear_schedule,
+    sigmoid_schedule,
+    zero_terminal_snr,
+)
+from .timetable import Timetable, karras_sigmas
 from .unet import UNet
+from .variational import bits_per_dimension
 
-__all__ = ["SCHEDULES", "Diffusion", "UNet", "cosine_schedule", "linear_schedule", "sigmoid_schedule"]
+__all__ = [
+    "EDM",
+    "SAMPLERS",
+    "SCHEDULES",
+    "ClassifierFree",
+    "ClassifierGuided",
+    "Denoiser",
+    "Diffusion",
+    "Process",
+    "RectifiedFlow",
+    "Thresholded",
+    "Timetable",
+    "UNet",
+    "bits_per_dimension",
+    "convert",
+    "cosine_schedule",
+    "denoise",
+    "evaluations",
+    "invert",
+    "karras_sigmas",
+    "linear_schedule",
+    "log_likelihood",
+    "sample",
+    "scaled_linear_schedule",
+    "sigmoid_schedule",
+    "zero_terminal_snr",
+]

@@ -1,109 +1,84 @@
-"""The diffusion process: data to noise by a formula, noise to data by a trained network.
+"""What all ways to train a diffusion model have in common: data turned into noise level by level, a network that is
+asked for the way back, and samplers that do not care how it was trained.
 
-Forward:  x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps,  eps normal        (Ho et al. 2020, eq. 4)
-The network sees x_t and t, and predicts one of
-    eps                                                                  (Ho et al. 2020, eq. 14)
-    x0
-    v = sqrt(abar_t) eps - sqrt(1 - abar_t) x0                           (Salimans & Ho 2022, section 4)
-of which each gives the other two. Sampling goes from pure noise through fewer and fewer noisy images.
+    Diffusion       T steps of a schedule of noise      (Ho et al. 2020)      ddpm.py
+    EDM             any sigma, unit-variance training   (Karras et al. 2022)  edm.py
+    RectifiedFlow   the straight line from data to noise (Liu et al. 2023)    flow.py
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import ops
-from ..autograd import no_grad
-from ..backend import Array, device_of, kernels_on, to_device, using
-from ..nn import Module
+from ..backend import Array, device_of, kernels_on, to_device
 from ..random import Generator, default_generator
-from ..tensor import Tensor, array_of
-from .schedules import SCHEDULES
+from ..tensor import Tensor
+from .denoiser import Network, NetworkDenoiser, Preconditioning
+from .samplers import Progress, sample
+from .timetable import (
+    LARGEST_SIGMA,
+    SMALLEST_SIGMA,
+    Timetable,
+    alpha_bar_of_sigma,
+    karras_sigmas,
+    sigma_of_alpha_bar,
+)
 
-LARGEST_WEIGHT = 5.0  # of an error of x0, see `Diffusion.loss`
-SAMPLING_DRAW = 2**62  # sampling counts its draws from here on, training from 0: they never share noise
-Network = Callable[[Tensor, np.ndarray], Tensor]  # (x_t, t) -> prediction, with t (N,) integers, always on the CPU
+SPACINGS = ("uniform", "karras")
+OWN_SPACING = {"euler": "karras", "heun": "karras", "dpm++2m": "karras"}  # of the methods where it is usual
 
 
-class Diffusion:
-    """A schedule, and what the network predicts.
+class Process:
+    """Subclasses say how a network is asked (`preconditioning`), which levels there are, and what it learns (`loss`)."""
 
-    `timesteps` T, `schedule` 'linear', 'cosine' or 'sigmoid', `prediction` 'eps', 'x0' or 'v'. Images may be on any
-    device; timesteps and the schedule are few numbers, and stay on the CPU.
-    """
+    def preconditioning(self, alpha_bar: float) -> Preconditioning:
+        raise NotImplementedError
 
-    def __init__(self, timesteps: int = 1000, schedule: str = "cosine", prediction: str = "eps"):
-        if schedule not in SCHEDULES:
-            raise ValueError(f"Diffusion: schedule {schedule!r} is unknown: choose one of {sorted(SCHEDULES)}")
-        if prediction not in ("eps", "x0", "v"):
-            raise ValueError(f"Diffusion: prediction {prediction!r} is unknown: choose 'eps', 'x0' or 'v'")
-        if not isinstance(timesteps, (int, np.integer)) or timesteps < 1:
-            raise ValueError(f"Diffusion: timesteps must be a whole number of at least 1, got {timesteps}")
-        self.timesteps, self.prediction = timesteps, prediction
-        self.alphas_cumprod = SCHEDULES[schedule](timesteps)
+    def alpha_bar(self, time: float) -> float:
+        """The level at a time of the process's own."""
+        raise NotImplementedError
 
-    def _signal_and_noise(self, t: Any, x0: Any) -> tuple[Array, Array]:
-        """sqrt(abar_t) and sqrt(1 - abar_t) for each sample of x0, in its dtype and on its device."""
-        t = to_device(array_of(t), "cpu")
-        if t.dtype.kind not in "iu" or np.any((t < 0) | (t >= self.timesteps)):
-            raise ValueError(f"Diffusion: t must be integers from 0 to {self.timesteps - 1}, got {t}")
-        abar = self.alphas_cumprod[t]
-        return _like(x0, np.sqrt(abar)), _like(x0, np.sqrt(1 - abar))
+    def times(self, steps: int) -> np.ndarray:
+        """So many times from the noisiest on, evenly spread, and then the one that stands for clean data."""
+        raise NotImplementedError
 
-    def add_noise(self, x0: Any, t: Any, generator: Generator | None = None) -> tuple[Tensor, Tensor]:
-        """x_t and the noise in it. x0 (N, ...), t (N,) -> two tensors (N, ...)."""
-        generator = generator or default_generator
-        alpha, sigma = self._signal_and_noise(t, x0)
-        return ops.add_noise(x0, alpha, sigma, generator.seed, generator.next_draw())
+    def ends(self) -> tuple[float, float]:
+        """alpha_bar of the noisiest and of the least noisy level that the network has seen."""
+        raise NotImplementedError
 
-    def target(self, x0: Any, noise: Any, t: Any) -> Tensor:
-        """What the network should have said: eps, x0 or v."""
-        if self.prediction == "eps":
-            return noise
-        if self.prediction == "x0":
-            return x0
-        each = (-1,) + (1,) * (x0.ndim - 1)
-        alpha, sigma = (a.reshape(each) for a in self._signal_and_noise(t, x0))
-        return alpha * noise - sigma * x0
+    def denoiser(self, network: Network, clip: float | None = 1.0) -> NetworkDenoiser:
+        """The network as a function from (x, alpha_bar) to x0, bounded to [-clip, clip]."""
+        return NetworkDenoiser(network, self.preconditioning, clip)
 
-    def loss(self, network: Network, x0: Any, generator: Generator | None = None) -> Tensor:
-        """The mean squared error of the prediction at one random timestep per sample (Ho et al. 2020, eq. 14).
+    def timetable(self, steps: int, spacing: str = "uniform") -> Timetable:
+        """`steps` levels from the noisiest on, then clean data.
 
-        An error of x0 counts 1 / (1 - abar_t) times, but at most 5 times: as the error of v that it amounts to, without
-        letting the nearly clean images dominate (Salimans & Ho 2022, section 4; Hang et al. 2023).
+        'uniform' spreads them evenly over the process's own time; 'karras' evenly in sigma^(1/7), from at most 80 to at
+        least 0.002. As a string it is a table.
         """
-        generator = generator or default_generator
-        t = self.random_timesteps(len(x0), generator)
-        x_t, noise = self.add_noise(x0, t, generator)
-        error = network(x_t, t) - self.target(x0, noise, t)
-        if self.prediction == "x0":
-            weight = np.minimum(1 / (1 - self.alphas_cumprod[t]), LARGEST_WEIGHT)
-            error = error * _like(error, np.sqrt(weight).reshape(-1, *[1] * (x0.ndim - 1)))
-        return (error * error).mean()
-
-    def random_timesteps(self, n: int, generator: Generator) -> np.ndarray:
-        """One timestep for each of n samples, evenly spread: the range is cut into n parts, one draw shifts them all.
-
-        Every batch then covers all noise levels, which makes the loss less noisy (Kingma et al. 2021, appendix I.1).
-        """
-        u = kernels_on("cpu").uniform((1, 1), generator.seed, generator.next_draw(), dtype=np.float64)[0, 0]
-        return ((np.arange(n) + u) / n * self.timesteps).astype(np.int64)
-
-    def sampling_steps(self, steps: int) -> list[tuple[int, float, float]]:
-        """(t, abar_t, abar_prev) for `steps` timesteps evenly spread from T - 1 down; the last abar_prev is 1."""
-        if not 1 <= steps <= self.timesteps:
-            raise ValueError(f"Diffusion: sampling steps must be from 1 to {self.timesteps}, got {steps}")
-        kept = np.linspace(self.timesteps - 1, 0, steps).round().astype(int)
-        abar = [*(float(a) for a in self.alphas_cumprod[kept]), 1.0]
-        return [(int(t), abar[i], abar[i + 1]) for i, t in enumerate(kept)]
+        if spacing not in SPACINGS:
+            raise ValueError(f"timetable: spacing {spacing!r} is unknown: choose one of {SPACINGS}")
+        if not isinstance(steps, (int, np.integer)) or steps < 1:
+            raise ValueError(f"timetable: steps must be a whole number of at least 1, got {steps!r}")
+        if spacing == "uniform":
+            times = self.times(steps)
+            levels = [self.alpha_bar(t) for t in times[:-1].tolist()]
+            halfway = [self.alpha_bar(t) for t in ((times[1:] + times[:-1]) / 2).tolist()]
+        else:
+            largest, smallest = map(sigma_of_alpha_bar, self.ends())
+            sigmas = karras_sigmas(2 * steps - 1, max(smallest, SMALLEST_SIGMA), min(largest, LARGEST_SIGMA))
+            levels = [alpha_bar_of_sigma(s) for s in sigmas[::2]]
+            halfway = [alpha_bar_of_sigma(s) for s in [*sigmas[1::2], sigmas[-1] / 2]]
+        return Timetable([*levels, 1.0], halfway, lambda level: self.preconditioning(level).time)
 
     def sample(
         self,
         network: Network,
-        shape: tuple[int, ...],
+        shape: Sequence[int],
         seed: int = 0,
         steps: int = 50,
         method: str = "ddim",
@@ -111,37 +86,40 @@ class Diffusion:
         clip: float | None = 1.0,
         first_sample: int = 0,
         device: str | None = None,
-        progress: Callable[[Iterable], Iterable] = iter,
+        progress: Progress = iter,
+        spacing: str | None = None,
     ) -> Tensor:
         """Samples number first_sample, first_sample + 1, ... of a seed, in the given shape (N, ...).
 
-        `method` is 'ddpm' (Ho et al. 2020, algorithm 2) or 'ddim' (Song et al. 2021) with its `eta`; `clip` bounds
-        the estimates of x0. Each sample has random numbers of its own: sample i of a seed is the same image
-        whichever batch it is computed in, and on whichever device, up to rounding. `device` is by default that of the
-        network's parameters. `progress` wraps the loop over steps, as `tqdm.tqdm` does.
+        `method` and the rest: see `samplers.sample`; `spacing`: see `timetable`, by default 'karras' for the methods
+        that are usually used so; `clip` bounds the estimates of x0.
         """
-        if method not in ("ddpm", "ddim"):
-            raise ValueError(f"Diffusion: method {method!r} is unknown: choose 'ddpm' or 'ddim'")
-        if method == "ddpm" and eta != 0:
-            raise ValueError(f"Diffusion: eta={eta} belongs to method 'ddim'; 'ddpm' has its own noise")
-        settings: dict[str, Any] = dict(seed=seed, first_row=first_sample, prediction=self.prediction, clip=clip)
-        if method == "ddim":
-            settings["eta"] = eta
-        step = ops.ddpm_step if method == "ddpm" else ops.ddim_step
-        device = _device_of(network) if device is None else device
-        with no_grad(), using(device):
-            x = Tensor(kernels_on(device).normal(shape, seed, SAMPLING_DRAW, first_sample))
-            for draw, (t, abar, abar_prev) in enumerate(progress(self.sampling_steps(steps)), start=SAMPLING_DRAW + 1):
-                out = network(x, np.full(shape[0], t))
-                x = step(x, Tensor(array_of(out)), abar, abar_prev, draw=draw, **settings)
-        return x
+        timetable = self.timetable(steps, spacing or OWN_SPACING.get(method, "uniform"))
+        denoiser = self.denoiser(network, clip)
+        return sample(denoiser, shape, timetable, method, seed, eta, first_sample, device, progress)
 
 
-def _like(x: Any, values: np.ndarray) -> Array:
+def spread(n: int, generator: Generator) -> np.ndarray:
+    """n numbers in [0, 1), evenly spread: the range is cut into n parts, and one draw shifts them all.
+
+    A batch whose noise levels are spread like this covers them all, which makes the loss less noisy (Kingma et al.
+    2021, arXiv:2107.00630, appendix I.1).
+    """
+    u = kernels_on("cpu").uniform((1, 1), generator.seed, generator.next_draw(), dtype=np.float64)[0, 0]
+    return (np.arange(n) + u) / n
+
+
+def mix(x0: Any, signal: np.ndarray, noise: np.ndarray, generator: Generator | None) -> tuple[Tensor, Tensor]:
+    """signal x0 + noise eps and eps, with two numbers for each sample of x0 (N, ...)."""
+    generator = generator or default_generator
+    return ops.add_noise(x0, like(x0, signal), like(x0, noise), generator.seed, generator.next_draw())
+
+
+def weighted(x: Tensor, weights: np.ndarray) -> Tensor:
+    """Each sample of x (N, ...) times its number of weights (N,)."""
+    return x * like(x, weights.reshape(-1, *[1] * (x.ndim - 1)))
+
+
+def like(x: Any, values: np.ndarray) -> Array:
     """Values in the dtype of x, a Tensor or an array, and on its device."""
     return to_device(values.astype(x.dtype), device_of(x.data if isinstance(x, Tensor) else x))
-
-
-def _device_of(network: Network) -> str:
-    parameters = network.parameters() if isinstance(network, Module) else iter(())
-    return next((p.device for p in parameters), "cpu")

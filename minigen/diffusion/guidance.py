@@ -1,0 +1,90 @@
+"""Denoisers made of others: pushed towards a condition, or kept within the range of the data.
+
+    asked = diffusion.denoiser(lambda x, t: network(x, t, labels), clip=None)
+    free = diffusion.denoiser(lambda x, t: network(x, t, none), clip=None)
+    guided = Thresholded(ClassifierFree(asked, free, scale=3.0))
+    x = sample(guided, shape, diffusion.timetable(20))
+
+All of them work on estimates of x0. The other predictions are linear in it, so guiding eps, v or the score is the same.
+Bound the estimates last: hence clip=None above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import ops
+from ..autograd import enable_grad, grad
+from ..tensor import Tensor
+from .denoiser import Denoiser
+from .timetable import signal_and_noise
+
+
+class ClassifierFree(Denoiser):
+    """uncond + scale (cond - uncond): Ho & Salimans 2022, arXiv:2207.12598, eq. 6.
+
+    cond, uncond: denoisers with and without the condition
+    scale:        1 is `cond` itself, 0 is `uncond`, more than 1 exaggerates the condition, at the cost of variety
+    rescale:      how far, from 0 to 1, each estimate's standard deviation is brought back to that of `cond`: large
+                  scales give too much contrast (Lin et al. 2024, arXiv:2305.08891, eq. 15 and 16; 0.7 there)
+    """
+
+    def __init__(self, cond: Denoiser, uncond: Denoiser, scale: float, rescale: float = 0.0):
+        if not 0 <= rescale <= 1:
+            raise ValueError(f"ClassifierFree: rescale must be from 0 to 1, got {rescale}")
+        self.cond, self.uncond, self.scale, self.rescale, self.device = cond, uncond, scale, rescale, cond.device
+
+    def __call__(self, x: Tensor, alpha_bar: float) -> Tensor:
+        if self.scale == 1:
+            return self.cond(x, alpha_bar)
+        cond = self.cond(x, alpha_bar)
+        guided = ops.linear_step([cond, self.uncond(x, alpha_bar)], [self.scale, 1 - self.scale])
+        if self.rescale == 0:
+            return guided
+        axes = tuple(range(1, x.ndim))
+        wanted, got = (ops.sqrt(y.var(axis=axes, keepdims=True)) for y in (cond, guided))
+        return guided * (self.rescale * wanted / ops.maximum(got, 1e-8) + (1 - self.rescale))
+
+
+class ClassifierGuided(Denoiser):
+    """x0 + scale beta^2 / alpha grad log p(y | x): Dhariwal & Nichol 2021, arXiv:2105.05233, algorithm 2.
+
+    log_probability(x, alpha_bar) -> (N,): of the wanted class, by a classifier that knows noisy x (N, ...)
+    """
+
+    def __init__(self, denoiser: Denoiser, log_probability: Callable[[Tensor, float], Tensor], scale: float = 1.0):
+        self.denoiser, self.log_probability, self.scale, self.device = denoiser, log_probability, scale, denoiser.device
+
+    def __call__(self, x: Tensor, alpha_bar: float) -> Tensor:
+        alpha, beta = signal_and_noise(alpha_bar)
+        if alpha == 0:
+            return self.denoiser(x, alpha_bar)  # nothing to classify
+        with enable_grad():
+            seen = Tensor(x.data, True)
+            (slope,) = grad(self.log_probability(seen, alpha_bar).sum(), [seen])
+        return ops.linear_step([self.denoiser(x, alpha_bar), slope], [1.0, self.scale * beta**2 / alpha])
+
+
+class Thresholded(Denoiser):
+    """Dynamic thresholding (Saharia et al. 2022, arXiv:2205.11487, section 2.3): each estimate is bounded to [-s, s]
+    and divided by s, where s is the `percentile` of its absolute values, and at least `bound`, the data's largest.
+
+    Where guidance makes estimates too large, this keeps them from being saturated everywhere, as clipping would make
+    them. percentile = 100 only divides.
+    """
+
+    def __init__(self, denoiser: Denoiser, percentile: float = 99.5, bound: float = 1.0):
+        if not 0 < percentile <= 100 or not bound > 0:
+            raise ValueError(
+                f"Thresholded: needs a percentile in (0, 100] and a bound above 0, got {percentile} and {bound}"
+            )
+        self.denoiser, self.percentile, self.bound, self.device = denoiser, percentile, bound, denoiser.device
+
+    def __call__(self, x: Tensor, alpha_bar: float) -> Tensor:
+        x0 = self.denoiser(x, alpha_bar)
+        axes = tuple(range(1, x.ndim))
+        largest = np.percentile(np.abs(x0.data), self.percentile, axis=axes, keepdims=True).astype(x0.dtype)
+        s = Tensor(np.maximum(largest, np.asarray(self.bound, x0.dtype)))
+        return ops.minimum(ops.maximum(x0, -s), s) * (self.bound / s)
