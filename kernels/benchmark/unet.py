@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from minigen import Tensor, nn, ops
-from minigen.diffusion.unet import timestep_embedding
+from minigen.diffusion.embedding import timestep_embedding
 from minigen.nn.blocks import AttentionBlock, ResidualBlock, norm_silu
 
 GROUPS = 8

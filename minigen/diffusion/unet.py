@@ -12,34 +12,28 @@ attention. Up: residual blocks that also see what the way down kept, doubling th
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import numpy as np
-
 from .. import ops
-from ..backend import device_of, on_device_of, to_device
-from ..nn import Conv2d, GroupNorm, Linear, Module, ModuleList
-from ..nn.blocks import AttentionBlock, ResidualBlock, depth_to_space, norm_silu, space_to_depth, zeroed
-from ..tensor import Tensor, array_of
+from ..nn import GroupNorm, Module, ModuleList
+from ..nn.blocks import CONVS, AttentionBlock, ResidualBlock, depth_to_space, norm_silu, space_to_depth, zeroed
+from ..tensor import Tensor
+from .embedding import ConditionEmbedding, check_conditions
 
-
-def timestep_embedding(t: Any, dim: int) -> Tensor:
-    """(N,) -> (N, dim): sines and cosines of t at wavelengths from 2 pi to 20,000 pi (Vaswani et al. 2017, 3.5)."""
-    half, t = dim // 2, array_of(t)
-    frequencies = to_device(np.exp(-math.log(10000) * np.arange(half) / half), device_of(t))
-    with on_device_of(t):
-        angles = t.astype(np.float64)[:, None] * frequencies
-        return Tensor(np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32))
+AXES = {1: "L", 2: "H, W", 3: "D, H, W"}  # the spatial ones, by their number
 
 
 class UNet(Module):
-    """x (N, H, W, in_channels), t (N,), on any device -> (N, H, W, out_channels).
+    """x (N, *S, in_channels), t (N,) and, with `num_classes`, labels (N,), on any device -> (N, *S, out_channels).
+
+    S is H, W, or as many axes as `dims` says: 1 for sequences, 2 for images, 3 for volumes. t are integers or floats
+    from 0 to about 1000. labels are integers from 0 to num_classes - 1, or `null_class`, which means no class: what
+    classifier-free guidance needs. `out_channels` are as many as `in_channels` unless given.
 
     Level i has channels * multipliers[i] channels, `blocks` residual blocks on the way down and as many on the way up,
     and attention after each where `attention[i]`; there always is some in the middle. With `patch` p the network works
-    on p x p pixels at a time, at 1/p of the resolution and so 1/p^2 of the cost. H and W must be divisible by p, and
-    by 2 for each level below the first.
+    on p x p pixels at a time, at 1/p of the resolution and so 1/p^2 of the cost. S must be divisible by p, and by 2
+    for each level below the first. `dropout` is that of the residual blocks.
     """
 
     def __init__(
@@ -53,20 +47,25 @@ class UNet(Module):
         heads: int = 4,
         patch: int = 1,
         num_groups: int = 8,
+        num_classes: int | None = None,
+        dims: int = 2,
+        dropout: float = 0.0,
     ):
         super().__init__()
+        if dims not in CONVS:
+            raise ValueError(f"UNet: dims must be 1, 2 or 3, got {dims}")
         if len(attention) != len(multipliers):
             raise ValueError(f"UNet: {len(multipliers)} multipliers but {len(attention)} entries in attention")
         if any(channels * m % heads for m in multipliers):
             raise ValueError(f"UNet: heads={heads} does not divide {[channels * m for m in multipliers]} channels")
         out_channels = in_channels if out_channels is None else out_channels
-        self.channels, self.patch = channels, patch
-        embedding = 4 * channels
-        self.time1, self.time2 = Linear(channels, embedding), Linear(embedding, embedding)
-        self.first = Conv2d(in_channels * patch**2, channels, 3, padding=1)
+        self.in_channels, self.dims, self.patch, self.null_class = in_channels, dims, patch, num_classes
+        conv, embedding = CONVS[dims], 4 * channels
+        self.embed = ConditionEmbedding(channels, embedding, num_classes)
+        self.first = conv(in_channels * patch**dims, channels, 3, padding=1)
 
         def block(inside: int, outside: int, attends: bool) -> ModuleList:
-            parts = ModuleList([ResidualBlock(inside, outside, num_groups, embedding)])
+            parts = ModuleList([ResidualBlock(inside, outside, num_groups, embedding, dims, dropout)])
             return parts.append(AttentionBlock(outside, heads, num_groups)) if attends else parts
 
         c, kept = channels, []
@@ -79,7 +78,7 @@ class UNet(Module):
                 kept.append(c)
             self.down.append(level)
             if i + 1 < len(multipliers):
-                self.halve.append(Conv2d(c, c, 3, stride=2, padding=1))
+                self.halve.append(conv(c, c, 3, stride=2, padding=1))
         self.middle = ModuleList([block(c, c, True), block(c, c, False)])
         self.up, self.double = ModuleList(), ModuleList()
         for i, (m, attends) in reversed(list(enumerate(zip(multipliers, attention, strict=True)))):
@@ -89,18 +88,18 @@ class UNet(Module):
                 c = channels * m
             self.up.append(level)
             if i > 0:
-                self.double.append(Conv2d(c, c, 3, padding=1))
+                self.double.append(conv(c, c, 3, padding=1))
         self.last_norm = GroupNorm(num_groups, c)
-        self.last = zeroed(Conv2d(c, out_channels * patch**2, 3, padding=1))
+        self.last = zeroed(conv(c, out_channels * patch**dims, 3, padding=1))
 
-    def forward(self, x: Tensor, t: Any) -> Tensor:
-        step = self.patch * 2 ** len(self.halve)
-        if x.ndim != 4 or x.shape[1] % step or x.shape[2] % step:
-            raise ValueError(f"UNet: x must be (N, H, W, C) with H and W divisible by {step}, got shape {x.shape}")
-        if np.shape(t) != (len(x),):
-            raise ValueError(f"UNet: t must hold one timestep for each of {len(x)} images, got shape {np.shape(t)}")
-        embedding = timestep_embedding(t, self.channels).to(x.device)
-        embedding = ops.silu(self.time2(ops.silu(self.time1(embedding))))
+    def forward(self, x: Tensor, t: Any, labels: Any = None) -> Tensor:
+        step, axes = self.patch * 2 ** len(self.halve), AXES[self.dims]
+        sizes, channels = x.shape[1:-1], x.shape[-1]
+        if len(sizes) != self.dims or channels != self.in_channels or any(size % step for size in sizes):
+            needed = f"(N, {axes}, {self.in_channels}) with {axes} divisible by {step}"
+            raise ValueError(f"UNet: x must be {needed}, got shape {x.shape}")
+        check_conditions("UNet", len(x), t, labels, self.null_class)
+        embedding = self.embed(t, labels)
         h = self.first(space_to_depth(x, self.patch))
         kept = []
         for i, level in enumerate(self.down):

@@ -1,32 +1,48 @@
-"""Blocks that image networks are built from: residual blocks, attention, and pixels turned into channels and back."""
+"""Blocks that image networks are built from: residual blocks, attention, and pixels turned into channels and back.
+
+S stands for the spatial axes: L of sequences, H and W of images, D, H and W of volumes.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .. import ops
 from ..tensor import Tensor
 from . import init
-from .layers import Conv2d, GroupNorm, Linear
+from .layers import Conv1d, Conv2d, Conv3d, Dropout, GroupNorm, Linear
 from .module import Module
+
+CONVS: dict[int, Any] = {1: Conv1d, 2: Conv2d, 3: Conv3d}  # by the number of spatial axes
 
 
 class ResidualBlock(Module):
-    """(N, H, W, in) -> (N, H, W, out): x plus two convolutions and, with `embedding=E`, an embedding (N, E) added
-    between them.
+    """(N, *S, in) -> (N, *S, out), S of `dims` axes: x plus two convolutions and, with `embedding=E`, an embedding
+    (N, E) added between them. `dropout` is the probability with which what the last convolution sees is zeroed.
 
     The last convolution starts at zero. So the block starts as the identity, or, if the number of channels changes, as
     the 1 x 1 convolution that changes it.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, num_groups: int = 8, embedding: int | None = None):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        num_groups: int = 8,
+        embedding: int | None = None,
+        dims: int = 2,
+        dropout: float = 0.0,
+    ):
         super().__init__()
+        conv = CONVS[dims]
         self.norm1 = GroupNorm(num_groups, in_channels)
-        self.conv1 = Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv1 = conv(in_channels, out_channels, 3, padding=1)
         self.embed = None if embedding is None else Linear(embedding, out_channels)
         self.norm2 = GroupNorm(num_groups, out_channels)
-        self.conv2 = zeroed(Conv2d(out_channels, out_channels, 3, padding=1))
-        self.skip = Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
+        self.dropout = Dropout(dropout)
+        self.conv2 = zeroed(conv(out_channels, out_channels, 3, padding=1))
+        self.skip = conv(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         if (embedding is None) != (self.embed is None):
@@ -34,13 +50,13 @@ class ResidualBlock(Module):
             raise ValueError(f"ResidualBlock: made {made} an embedding (embedding=E), but called {given} one")
         h = self.conv1(norm_silu(self.norm1, x))
         if self.embed is not None:
-            h = h + self.embed(embedding).reshape(len(h), 1, 1, -1)
-        h = self.conv2(norm_silu(self.norm2, h))
+            h = h + self.embed(embedding).reshape(len(h), *(1,) * (h.ndim - 2), -1)
+        h = self.conv2(self.dropout(norm_silu(self.norm2, h)))
         return h + (x if self.skip is None else self.skip(x))
 
 
 class AttentionBlock(Module):
-    """(N, H, W, C) -> the same: every pixel looks at every other; a residual that starts at zero."""
+    """(N, *S, C) -> the same: every pixel looks at every other; a residual that starts at zero."""
 
     def __init__(self, channels: int, heads: int, num_groups: int):
         super().__init__()
@@ -52,10 +68,10 @@ class AttentionBlock(Module):
         self.out = zeroed(Linear(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        n, h, w, c = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(n, h * w, 3, self.heads, c // self.heads)
+        n, *sizes, c = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(n, math.prod(sizes), 3, self.heads, c // self.heads)
         attended = ops.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
-        return x + self.out(attended.reshape(n, h, w, c))
+        return x + self.out(attended.reshape(x.shape))
 
 
 def zeroed(layer: Module) -> Any:
@@ -71,22 +87,26 @@ def norm_silu(norm: GroupNorm, x: Tensor) -> Tensor:
 
 
 def space_to_depth(x: Tensor, p: int) -> Tensor:
-    """(N, H, W, C) -> (N, H/p, W/p, p p C): the pixels of each p x p patch as channels of one pixel."""
+    """(N, *S, C) -> (N, *S/p, p^dims C): the pixels of each patch, p long in all `dims` axes, as channels."""
     if p == 1:
         return x
-    n, h, w, c = x.shape
-    if h % p or w % p:
-        raise ValueError(f"space_to_depth: the height and width of x must be divisible by {p}, got shape {x.shape}")
-    patches = x.reshape(n, h // p, p, w // p, p, c).transpose(0, 1, 3, 2, 4, 5)
-    return patches.reshape(n, h // p, w // p, p * p * c)
+    n, *sizes, c = x.shape
+    if any(size % p for size in sizes):
+        raise ValueError(f"space_to_depth: the sizes of x must be divisible by {p}, got shape {x.shape}")
+    dims, small = len(sizes), [size // p for size in sizes]
+    outer, inner = range(1, 2 * dims, 2), range(2, 2 * dims + 1, 2)  # (N,H/p,p,W/p,p,C): of patches, and in them
+    patches = x.reshape(n, *[m for size in small for m in (size, p)], c).transpose(0, *outer, *inner, 2 * dims + 1)
+    return patches.reshape(n, *small, p**dims * c)
 
 
 def depth_to_space(x: Tensor, p: int) -> Tensor:
-    """(N, H, W, p p C) -> (N, H p, W p, C), the inverse of `space_to_depth`."""
+    """(N, *S, p^dims C) -> (N, *S p, C), the inverse of `space_to_depth`."""
     if p == 1:
         return x
-    n, h, w, c = x.shape
-    if c % p**2:
-        raise ValueError(f"depth_to_space: the channels of x must be divisible by {p**2}, got shape {x.shape}")
-    patches = x.reshape(n, h, w, p, p, c // p**2).transpose(0, 1, 3, 2, 4, 5)
-    return patches.reshape(n, h * p, w * p, c // p**2)
+    n, *sizes, c = x.shape
+    dims, patch = len(sizes), p ** len(sizes)
+    if c % patch:
+        raise ValueError(f"depth_to_space: the channels of x must be divisible by {patch}, got shape {x.shape}")
+    turns = [axis for i in range(dims) for axis in (1 + i, 1 + dims + i)]  # (N,H,W,p,p,C) -> (N,H,p,W,p,C)
+    pixels = x.reshape(n, *sizes, *(p,) * dims, c // patch).transpose(0, *turns, 2 * dims + 1)
+    return pixels.reshape(n, *[size * p for size in sizes], c // patch)

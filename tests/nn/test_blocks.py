@@ -44,6 +44,30 @@ def test_a_residual_block_is_what_it_says():
     np.testing.assert_allclose(block(x, e).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dims", [1, 3])
+def test_blocks_work_in_any_number_of_dimensions(dims):
+    block, e = filled(ResidualBlock(8, 4, 2, embedding=5, dims=dims)), minigen.randn(2, 5)
+    x = minigen.randn(2, *(4, 3, 2)[:dims], 8)
+    h = block.conv1(F.silu(block.norm1(x))) + block.embed(e).reshape(2, *(1,) * dims, 4)
+    expected = block.conv2(F.silu(block.norm2(h))) + block.skip(x)
+    np.testing.assert_allclose(block(x, e).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+    block = filled(AttentionBlock(8, 2, 4))
+    flat = block(x.reshape(2, -1, 1, 8))  # the places do not matter, only which they are
+    np.testing.assert_allclose(block(x).numpy(), flat.reshape(x.shape).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_comes_before_the_last_convolution_and_only_in_training():
+    block, x = filled(ResidualBlock(4, 4, 2, dropout=0.5)), minigen.randn(2, 6, 6, 4)
+    before, last = F.silu(block.norm2(block.conv1(F.silu(block.norm1(x))))), block.conv2
+    seen = []
+    block.conv2 = lambda h: seen.append(h.numpy()) or last(h)
+    block(x), block.eval()(x)
+    kept = seen[0] != 0
+    assert 0.3 < kept.mean() < 0.7
+    np.testing.assert_allclose(seen[0][kept], 2 * before.numpy()[kept], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(seen[1], before.numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_an_embedding_comes_if_and_only_if_there_is_a_place_for_it():
     x, e = zeros(1, 2, 2, 4), zeros(1, 5)
     with pytest.raises(ValueError, match=r"ResidualBlock: made without an embedding .*, but called with one"):
@@ -69,15 +93,16 @@ def test_heads_that_do_not_divide_the_channels_are_refused():
         AttentionBlock(8, 3, 2)
 
 
+@pytest.mark.parametrize("dims", [1, 2, 3])
 @pytest.mark.parametrize("p", [1, 2, 3])
-def test_space_to_depth_and_back(p):
-    x = minigen.randn(2, 2 * p, 3 * p, 2)
+def test_space_to_depth_and_back(p, dims):
+    small = (2, 3, 4)[:dims]
+    x = minigen.randn(2, *[size * p for size in small], 2)
     patches = space_to_depth(x, p)
-    assert patches.shape == (2, 2, 3, 2 * p * p)
-    for i in range(2):
-        for j in range(3):
-            square = x.numpy()[:, i * p : (i + 1) * p, j * p : (j + 1) * p]
-            np.testing.assert_array_equal(patches.numpy()[:, i, j], square.reshape(2, -1))
+    assert patches.shape == (2, *small, 2 * p**dims)
+    for place in np.ndindex(small):
+        patch = x.numpy()[:, *[slice(i * p, (i + 1) * p) for i in place]]
+        np.testing.assert_array_equal(patches.numpy()[:, *place], patch.reshape(2, -1))
     np.testing.assert_array_equal(depth_to_space(patches, p).numpy(), x.numpy())
 
 
@@ -86,3 +111,5 @@ def test_patches_that_do_not_fit_are_named():
         space_to_depth(zeros(1, 4, 5, 3), 2)
     with pytest.raises(ValueError, match=r"depth_to_space: .* divisible by 4, got shape \(1, 2, 2, 6\)"):
         depth_to_space(zeros(1, 2, 2, 6), 2)
+    with pytest.raises(ValueError, match=r"depth_to_space: .* divisible by 8, got shape \(1, 2, 2, 2, 4\)"):
+        depth_to_space(zeros(1, 2, 2, 2, 4), 2)
