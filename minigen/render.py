@@ -2,9 +2,9 @@
 
     save_images(render(grids), "solids.png")  # grids uint8, or floats in [-1, 1]; (N, D, H, W, 1)
 
-From each pixel a ray goes through the grid, parallel to all others, until it meets the surface: the first point where the
-occupancy, interpolated between the voxels, is a half. The surface is the lighter the more it faces a lamp (Lambert's
-law); it faces where the occupancy falls fastest (Levoy 1988).
+From each pixel a ray goes through the grid, parallel to all others, until it meets the surface: the first point where
+the occupancy, interpolated between the voxels, is a half. The surface faces where the occupancy falls fastest (Levoy
+1988); the more it faces a lamp, the lighter it is (Lambert's law).
 """
 
 from __future__ import annotations

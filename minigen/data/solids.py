@@ -4,8 +4,8 @@
     data.images  # uint8 (1000, 16, 16, 16, 1): depth (away from the viewer), height (downwards), width; 255 is inside
     data.labels  # int64 (1000,): indices into SOLIDS
 
-Size, proportions, place, turn and lean are random, and the whole solid is in the grid. Drawn as in `shapes`, from signed
-distances d, negative inside: clip(1/2 - d, 0, 1) of a voxel is filled, so that even a tenth of a voxel shows.
+Size, proportions, place, turn and lean are random, and the whole solid is in the grid. It is drawn as in `shapes`, from
+signed distances d, negative inside: clip(1/2 - d, 0, 1) of a voxel is filled, so that even a tenth of a voxel shows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from ..backend import kernels_on
 from .base import Dataset
 
-RADII = 0.34, 0.42  # of a ball around the solid, in sides of the grid
+RADII = 0.36, 0.44  # of a ball around the solid, in sides of the grid
 LEAN = math.radians(30)  # at most, from upright
 _BLOCK = 500  # grids drawn at a time: memory stays small
 
@@ -67,12 +67,12 @@ def _radius(z: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _box(z, y, x, p) -> np.ndarray:
-    half = 0.48 + 0.16 * p
+    half = 0.52 + 0.14 * p
     return np.maximum(np.maximum(np.abs(z), np.abs(x)) - half, np.abs(y) - np.sqrt(1 - 2 * half * half))
 
 
 def _cylinder(z, y, x, p) -> np.ndarray:
-    radius = 0.5 + 0.25 * p
+    radius = 0.35 + 0.2 * p
     return np.maximum(_radius(z, x) - radius, np.abs(y) - np.sqrt(1 - radius * radius))
 
 
@@ -95,7 +95,9 @@ def _torus(z, y, x, p) -> np.ndarray:
 
 
 def _octahedron(z, y, x, p) -> np.ndarray:
-    return (np.abs(z) + np.abs(y) + np.abs(x) - 1) * np.float32(math.sqrt(1 / 3))
+    """Its upper and its lower point are farther apart than the others."""
+    width = 0.6 + 0.2 * p
+    return (np.abs(z) + np.abs(x) + width * (np.abs(y) - 1)) / np.sqrt(2 + width * width)
 
 
 def _cross(z, y, x, p) -> np.ndarray:
@@ -105,7 +107,7 @@ def _cross(z, y, x, p) -> np.ndarray:
 
 
 DISTANCES = dict(
-    ball=lambda z, y, x, p: _radius(_radius(z, x), y) - (0.7 + 0.1 * p),
+    ball=lambda z, y, x, p: _radius(_radius(z, x), y) - (0.75 + 0.2 * p),
     box=_box,
     cylinder=_cylinder,
     tube=_tube,

@@ -17,7 +17,7 @@ from ..tensor import Tensor
 
 SIZE = 64  # numbers in a feature: few, so that few samples will do for a Frechet distance
 CHANNELS, BATCH, EPOCHS, LEARNING_RATE = 32, 64, 20, 2e-3
-VOLUME_CHANNELS = 16  # a third axis costs as much as four times the channels
+VOLUME_CHANNELS, VOLUME_EPOCHS, VOLUME_LEARNING_RATE = 8, 5, 4e-3  # a volume costs as much as many images
 SEED = 2**62  # of the classifier, the same whatever the seed of a run
 DRAWN = 10_000  # shapes that it learns from
 VERSION = 1  # to be raised with any other change here, so that a classifier kept on disk is not taken for today's
@@ -125,8 +125,9 @@ def _descend(classifier: Classifier, images: np.ndarray, known: dict[str, np.nda
     """Minimises the sum of the attributes' cross-entropies. Grey images are warped at random."""
     indices = {name: np.searchsorted(classifier.values[name], labels) for name, labels in known.items()}
     batches = DataLoader(images, *indices.values(), batch_size=min(BATCH, len(images)), seed=SEED)
-    steps = EPOCHS * batches.batches_per_epoch
-    optimizer = optim.Adam(classifier.parameters(), lr=LEARNING_RATE)
+    epochs, learning_rate = (EPOCHS, LEARNING_RATE) if images.ndim == 4 else (VOLUME_EPOCHS, VOLUME_LEARNING_RATE)
+    steps = epochs * batches.batches_per_epoch
+    optimizer = optim.Adam(classifier.parameters(), lr=learning_rate)
     schedule = optim.CosineLR(optimizer, steps, warmup_steps=steps // 20)
     generator = Generator(SEED)
     tqdm = require("tqdm", "tqdm", "Features").tqdm
