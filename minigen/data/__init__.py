@@ -18,14 +18,18 @@ from .loader import DataLoader, to_float, to_uint8
 from .outlines import outlines
 from .photos import patches, photograph, photos
 from .shapes import shapes
+from .solids import SOLIDS, solids
 from .split import held_out
 from .textures import textured
-from .video import moving_shapes
+from .video import DIRECTIONS, captioned_shapes, moving_shapes
 
 __all__ = [
+    "DIRECTIONS",
+    "SOLIDS",
     "DataLoader",
     "Dataset",
     "binarise",
+    "captioned_shapes",
     "cifar",
     "digits",
     "held_out",
@@ -39,6 +43,7 @@ __all__ = [
     "photograph",
     "photos",
     "shapes",
+    "solids",
     "symmetries",
     "textured",
     "to_float",

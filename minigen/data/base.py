@@ -11,9 +11,9 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images in memory.
+    """Images, videos or volumes in memory.
 
-    images:     uint8 (N, H, W, C), N >= 1
+    images:     uint8 (N, H, W, C), or (N, D, H, W, C) with the frames or the depth first; N >= 1
     labels:     int64 (N,), or None
     name:       what to call it in messages and titles
     captions:   N strings, or None
@@ -29,7 +29,7 @@ class Dataset:
     attributes: dict[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
-        _check_array(self.name, "images", self.images, np.uint8, "(N, H, W, C)")
+        _check_array(self.name, "images", self.images, np.uint8, "(N, H, W, C)", "(N, D, H, W, C)")
         if 0 in self.images.shape:
             raise ValueError(f"Dataset {self.name!r}: holds no pixels, images have shape {self.images.shape}")
         named = {f"attribute {name!r}": values for name, values in (self.attributes or {}).items()}
@@ -62,11 +62,11 @@ class Dataset:
         )
 
 
-def _check_array(name: str, field: str, value: Any, dtype: type, shape: str) -> None:
+def _check_array(name: str, field: str, value: Any, dtype: type, *shapes: str) -> None:
     if not isinstance(value, np.ndarray):
         raise TypeError(f"Dataset {name!r}: {field} must be a NumPy array, got {type(value).__name__}")
-    if value.dtype != dtype or value.ndim != len(shape.strip("(,)").split(",")):
-        needed = f"{np.dtype(dtype)} of shape {shape}"
+    if value.dtype != dtype or value.ndim not in [len(shape.strip("(,)").split(",")) for shape in shapes]:
+        needed = f"{np.dtype(dtype)} of shape {' or '.join(shapes)}"
         raise ValueError(f"Dataset {name!r}: {field} must be {needed}, got {value.dtype} of shape {value.shape}")
 
 

@@ -16,8 +16,8 @@ from .frechet import frechet_distance
 from .images import fidelity, mean_psnr, psnr, ssim
 from .intervals import mean_interval
 from .kernel_distance import kernel_distance
-from .manifold import density_coverage, precision_recall
-from .motion import SECTORS, centroids, frames_shuffled, hollow, linear_motion, motion_modes
+from .manifold import density_coverage, nearest_neighbour_accuracy, precision_recall
+from .motion import SECTORS, centroids, directions, frames_shuffled, hollow, linear_motion, motion_modes
 from .probes import linear_probe, nearest_neighbours
 from .rate_distortion import best_points, jpeg, png_bytes, psnr_gain
 from .reader import Reader
@@ -34,6 +34,7 @@ __all__ = [
     "compare",
     "comparison_table",
     "density_coverage",
+    "directions",
     "exchanged",
     "fidelity",
     "frames_shuffled",
@@ -46,6 +47,7 @@ __all__ = [
     "mean_interval",
     "mean_psnr",
     "motion_modes",
+    "nearest_neighbour_accuracy",
     "nearest_neighbours",
     "png_bytes",
     "precision_recall",

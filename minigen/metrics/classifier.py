@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ from .. import autograd, nn, ops, optim
 from ..data import DataLoader, Dataset, held_out, shapes, to_float, warp
 from ..data.base import require
 from ..nn import functional as F
-from ..nn.blocks import space_to_depth
+from ..nn.blocks import CONVS, space_to_depth
 from ..random import Generator, replay
 from ..tensor import Tensor
 
 SIZE = 64  # numbers in a feature: few, so that few samples will do for a Frechet distance
 CHANNELS, BATCH, EPOCHS, LEARNING_RATE = 32, 64, 20, 2e-3
+VOLUME_CHANNELS, VOLUME_EPOCHS, VOLUME_LEARNING_RATE = 8, 5, 4e-3  # a volume costs as much as many images
 SEED = 2**62  # of the classifier, the same whatever the seed of a run
 DRAWN = 10_000  # shapes that it learns from
 VERSION = 1  # to be raised with any other change here, so that a classifier kept on disk is not taken for today's
@@ -23,9 +25,11 @@ SETTINGS = (SIZE, CHANNELS, BATCH, EPOCHS, LEARNING_RATE, SEED, DRAWN, VERSION)
 
 
 class Classifier(nn.Module):
-    """Images (N, H, W, C) in [-1, 1] -> logits of each attribute, by way of 64 numbers, the features.
+    """Images (N, H, W, C) or volumes (N, D, H, W, C) in [-1, 1] -> logits of each attribute, by way of 64 numbers, the
+    features.
 
-    Three convolutions, the second of stride 2, over patches of 2 x 2 pixels: H and W must be multiples of 4.
+    Three convolutions, the second of stride 2, over patches of 2 x 2 pixels (2 x 2 x 2 voxels): all sides must be
+    multiples of 4.
     values: attribute -> the values that it has
     """
 
@@ -34,27 +38,32 @@ class Classifier(nn.Module):
 
     def __init__(self, image_shape: tuple[int, ...], values: dict[str, np.ndarray]):
         super().__init__()
-        height, width, channels = image_shape
-        if height % 4 or width % 4:
-            raise ValueError(f"Features: the sides of the images must be multiples of 4, got {height} x {width}")
+        *sides, channels = image_shape
+        if any(side % 4 for side in sides):
+            given = " x ".join(map(str, sides))
+            raise ValueError(f"Features: the sides of the images must be multiples of 4, got {given}")
+        conv, width = CONVS[len(sides)], CHANNELS if len(sides) == 2 else VOLUME_CHANNELS
         self.convolutions = nn.ModuleList(
             [
-                nn.Conv2d(4 * channels, CHANNELS, 3, padding=1),
-                nn.Conv2d(CHANNELS, 2 * CHANNELS, 3, stride=2, padding=1),
-                nn.Conv2d(2 * CHANNELS, 2 * CHANNELS, 3, padding=1),
+                conv(2 ** len(sides) * channels, width, 3, padding=1),
+                conv(width, 2 * width, 3, stride=2, padding=1),
+                conv(2 * width, 2 * width, 3, padding=1),
             ]
         )
-        self.last = nn.Linear(height // 4 * (width // 4) * 2 * CHANNELS, SIZE)
+        self.last = nn.Linear(math.prod(side // 4 for side in sides) * 2 * width, SIZE)
         self.heads = nn.ModuleList([nn.Linear(SIZE, len(v)) for v in values.values()])
         self.values = values
         self.register_buffer("mean", np.zeros(SIZE, np.float32))
         self.register_buffer("std", np.ones(SIZE, np.float32))
 
     def code(self, x: Tensor) -> Tensor:
-        """(N, H, W, C) -> (N, 64)."""
+        """(N, H, W, C) or (N, D, H, W, C) -> (N, 64)."""
         x = space_to_depth(x, 2)
         for conv in self.convolutions:
-            x = ops.conv2d_leaky_relu(x, conv.weight, conv.bias, **conv.settings, negative_slope=0.2)
+            if x.ndim == 4:
+                x = ops.conv2d_leaky_relu(x, conv.weight, conv.bias, **conv.settings, negative_slope=0.2)
+            else:
+                x = ops.leaky_relu(conv(x), 0.2)
         return self.last(x.reshape(len(x), -1))
 
     def features(self, x: Tensor) -> Tensor:
@@ -72,7 +81,7 @@ class Classifier(nn.Module):
 
 
 def in_batches(function: Any, images: np.ndarray, size: int = 250) -> np.ndarray:
-    """function(x) of uint8 images (N, H, W, C) as floats in [-1, 1], without a tape: (N, ...)."""
+    """function(x) of uint8 images (N, ...) as floats in [-1, 1], without a tape: (N, ...)."""
     parts = [to_float(images[i : i + size]) for i in range(0, len(images), size)]
     with autograd.no_grad():
         return np.concatenate([function(Tensor(x)).numpy() for x in parts])
@@ -116,14 +125,15 @@ def _descend(classifier: Classifier, images: np.ndarray, known: dict[str, np.nda
     """Minimises the sum of the attributes' cross-entropies. Grey images are warped at random."""
     indices = {name: np.searchsorted(classifier.values[name], labels) for name, labels in known.items()}
     batches = DataLoader(images, *indices.values(), batch_size=min(BATCH, len(images)), seed=SEED)
-    steps = EPOCHS * batches.batches_per_epoch
-    optimizer = optim.Adam(classifier.parameters(), lr=LEARNING_RATE)
+    epochs, learning_rate = (EPOCHS, LEARNING_RATE) if images.ndim == 4 else (VOLUME_EPOCHS, VOLUME_LEARNING_RATE)
+    steps = epochs * batches.batches_per_epoch
+    optimizer = optim.Adam(classifier.parameters(), lr=learning_rate)
     schedule = optim.CosineLR(optimizer, steps, warmup_steps=steps // 20)
     generator = Generator(SEED)
     tqdm = require("tqdm", "tqdm", "Features").tqdm
     for _ in tqdm(range(steps), unit="step", desc=f"learning features, kept in {where}", mininterval=0.5):
         x, *labels = next(batches)
-        x = to_float(x) if x.shape[-1] > 1 else warp(x, generator) / 127.5 - 1
+        x = warp(x, generator) / 127.5 - 1 if x.ndim == 4 and x.shape[-1] == 1 else to_float(x)
         logits = classifier(Tensor(x))
         losses = [F.cross_entropy(logits[name], y) for name, y in zip(known, labels, strict=True)]
         optimizer.zero_grad()

@@ -1,7 +1,7 @@
 """Features: what a small classifier of our own makes of an image, for the metrics that compare sets of images.
 
     features = Features(load("digits"))   # learns the classifier; only once, for it is kept on disk
-    features(images)                      # uint8 (N, H, W, C) -> (N, 64)
+    features(images)                      # uint8 (N, H, W, C), or volumes (N, D, H, W, C) -> (N, 64)
     features.read(images)                 # the class of each: (N,)
 
 In pixels, a digit that is moved by two is as far from itself as from another digit. The layer below a classifier's
@@ -60,7 +60,7 @@ class Features:
             print(f"the features cannot be kept in {self.path} ({error}): they will be learned again next time")
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (N, H, W, C) -> float32 (N, 64)."""
+        """uint8 (N, H, W, C) or (N, D, H, W, C), as learned from -> float32 (N, 64)."""
         return in_batches(self.classifier.features, self._checked(images))
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Are the fakes where the real ones are, and everywhere they are? Two pairs of answers from nearest neighbours.
+"""Are the fakes where the real ones are, and everywhere they are? Answers from nearest neighbours.
 
 The manifold of a set is taken for the union of balls around its samples, each as large as the distance to the k-th
 nearest other sample.
@@ -38,6 +38,22 @@ def density_coverage(real: Any, fake: Any, k: int = 5) -> tuple[float, float]:
     density = _balls_around(fake, real, k).mean() / k
     coverage = (_nearest(real, fake, 1) <= _radii(real, k)).mean()
     return float(density), float(coverage)
+
+
+def nearest_neighbour_accuracy(real: Any, fake: Any) -> float:
+    """How often the nearest neighbour of a sample, among all others, is of its own kind: real or fake.
+
+    real and fake (N, d), as many of each. 1/2 for samples of one distribution, 1 if the two can be told apart, or if
+    the fakes are few points with many samples around each; less than 1/2 for copies of the real samples (Lopez-Paz &
+    Oquab 2017, section 3; Yang et al. 2019, section 5.1). N samples of one distribution have 1/2 +- 1/sqrt(2N) or so.
+    """
+    real, fake = check_features("nearest_neighbour_accuracy", real, fake)
+    if not len(real) == len(fake) >= 2:
+        needed = "as many fakes as real samples, at least two"
+        raise ValueError(f"nearest_neighbour_accuracy: needs {needed}, got {len(fake)} and {len(real)}")
+    own_real, own_fake = _nearest(real, real, 2), _nearest(fake, fake, 2)  # the nearest is the sample itself
+    right = np.concatenate([own_real < _nearest(real, fake, 1), own_fake < _nearest(fake, real, 1)])
+    return float(right.mean())
 
 
 def _check(name: str, real: Any, fake: Any, k: int) -> list[np.ndarray]:

@@ -55,9 +55,19 @@ def hollow(videos: Any) -> np.ndarray:
 def motion_modes(videos: Any) -> np.ndarray:
     """The mode of each video, (N,): in which of 8 equal sectors it moves, counted from the right and clockwise, and 8
     more if its shape has a hole."""
+    return np.floor(_turn(videos) * SECTORS).astype(int) % SECTORS + SECTORS * hollow(videos)
+
+
+def directions(videos: Any) -> np.ndarray:
+    """Which of 8 directions each video's way is nearest to, (N,): 0 is to the right, then clockwise, as in
+    `minigen.data.DIRECTIONS`."""
+    return np.rint(_turn(videos) * SECTORS).astype(int) % SECTORS
+
+
+def _turn(videos: Any) -> np.ndarray:
+    """The direction of the way, from the right and clockwise, in turns from -1/2 to 1/2: (N,)."""
     _, way = linear_motion(videos)
-    turn = np.arctan2(way[:, 0], way[:, 1]) / (2 * np.pi)
-    return np.floor(turn * SECTORS).astype(int) % SECTORS + SECTORS * hollow(videos)
+    return np.arctan2(way[:, 0], way[:, 1]) / (2 * np.pi)
 
 
 def _light(name: str, videos: Any) -> np.ndarray:

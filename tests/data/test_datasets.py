@@ -40,8 +40,9 @@ def plain(value, shape=(8, 8, 3)):
     ("images", "labels", "error", "words"),
     [
         ([1, 2], None, TypeError, "images must be a NumPy array, got list"),
-        (np.zeros((2, 4, 4, 1), np.float32), None, ValueError, r"uint8 of shape \(N, H, W, C\), got float32"),
+        (np.zeros((2, 4, 4, 1), np.float32), None, ValueError, r"uint8 of shape \(N, H, W, C\) or .* got float32"),
         (np.zeros((2, 4, 4), np.uint8), None, ValueError, r"got uint8 of shape \(2, 4, 4\)"),
+        (np.zeros((2, 4, 4, 4, 4, 1), np.uint8), None, ValueError, r"or \(N, D, H, W, C\), got uint8"),
         (np.zeros((0, 4, 4, 1), np.uint8), None, ValueError, "no pixels"),
         (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(3, np.int64), ValueError, "2 images but labels of length 3"),
         (np.zeros((2, 4, 4, 1), np.uint8), np.zeros(2, np.int32), ValueError, "int64 .* got int32"),
@@ -86,6 +87,7 @@ def test_a_subset_keeps_what_belongs_to_its_items(rng):
 
 def test_dataset_length():
     assert len(Dataset(np.zeros((7, 4, 4, 1), np.uint8))) == 7
+    assert len(Dataset(np.zeros((7, 2, 4, 4, 1), np.uint8))) == 7
 
 
 # digits

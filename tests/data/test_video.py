@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from minigen.data import moving_shapes
+from minigen.data import DIRECTIONS, captioned_shapes, moving_shapes
+from minigen.data.video import MOVING
 
 
 def centroids(videos):
@@ -41,6 +42,24 @@ def test_ways_lead_in_all_directions_and_everywhere():
     counts = np.bincount(np.floor(np.arctan2(*way.T) / np.pi * 4).astype(int) % 8, minlength=8)
     assert counts.min() > 180 and counts.max() < 330
     assert abs(c.mean((0, 1)) - 7.5).max() < 0.3 and c.std((0, 1)).min() > 1
+
+
+def test_captions_say_the_shape_and_the_direction():
+    data = captioned_shapes(1000, 4, frames=6, side=24)
+    np.testing.assert_array_equal(data.images, moving_shapes(1000, 4, 6, 24))
+    np.testing.assert_array_equal(data.labels, data.attributes["direction"])
+    c = centroids(data.images)
+    way = (c[:, -1] - c[:, 0]) / np.linalg.norm(c[:, -1] - c[:, 0], axis=1, keepdims=True)
+    for i, caption in enumerate(data.captions):
+        shape, direction = caption.removeprefix("a ").split(" moves ")
+        assert (shape, direction) == (MOVING[data.attributes["shape"][i]], DIRECTIONS[data.labels[i]])
+        words = direction.split()
+        towards = np.array([("down" in words) - ("up" in words), ("right" in words) - ("left" in words)])
+        assert way[i] @ towards / np.linalg.norm(towards) > np.cos(np.pi / 8 + 0.05), caption  # within half a sector
+    assert np.bincount(data.labels, minlength=8).min() > 90
+    assert "a ring moves up right" in data.captions
+    light = [data.images[data.attributes["shape"] == i, 0].sum((1, 2, 3)).mean() for i in range(4)]
+    assert light[MOVING.index("square")] > light[MOVING.index("ring")]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,22 @@ def test_reads_the_labels_and_attributes_of_images_that_it_has_not_seen():
     np.testing.assert_array_equal(p[:, 1] > 0.5, data.labels == 7)
 
 
+def test_reads_volumes_too():
+    labels = np.arange(400) % 2
+    grids = np.random.default_rng(0).integers(0, 120, (400, 4, 8, 4, 1)).astype(np.uint8)
+    grids[labels == 1, :2] += 60  # the front is fuller
+    data = Dataset(grids, labels, "blocks")
+    features = Features(data)
+    assert features.accuracy == {"label": 1.0}
+    assert features(grids).shape == (400, 64)
+    with pytest.raises(
+        ValueError, match=r"needs images uint8 \(N, 4, 8, 4, 1\), got uint8 of shape \(400, 8, 4, 4, 1\)"
+    ):
+        features(grids.swapaxes(1, 2))
+    with pytest.raises(ValueError, match="multiples of 4, got 4 x 6 x 4"):
+        Features(Dataset(grids[:, :, :6], labels))
+
+
 def test_features_are_standardised_over_what_was_learned_from():
     data = halves()
     x = Features(data)(held_out(data)[0].images)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("scipy")
 
-from minigen.metrics import density_coverage, precision_recall, vendi_score
+from minigen.metrics import density_coverage, nearest_neighbour_accuracy, precision_recall, vendi_score
 
 NEAR = np.random.default_rng(0).normal(size=(60, 3))
 FAR = NEAR + 1000
@@ -63,6 +63,42 @@ def test_recall_is_precision_the_other_way_round():
 def test_k_must_be_less_than_the_number_of_samples(metric, k):
     with pytest.raises(ValueError, match=rf"got k = {k} of 60 and 5"):
         metric(NEAR, NEAR[:5], k)
+
+
+def test_samples_of_one_distribution_cannot_be_told_apart():
+    rng = np.random.default_rng(0)
+    assert nearest_neighbour_accuracy(*rng.normal(size=(2, 1000, 3))) == pytest.approx(0.5, abs=0.05)
+    assert nearest_neighbour_accuracy(NEAR, FAR) == 1
+    assert nearest_neighbour_accuracy(NEAR, NEAR) == 0  # copies
+    few = NEAR[rng.integers(0, 3, 60)] + rng.normal(scale=1e-3, size=(60, 3))
+    assert nearest_neighbour_accuracy(NEAR + 0.5, few) > 0.95  # a generator of three points
+
+
+def test_nearest_neighbours_by_hand():
+    real, fake = np.array([[0.0], [1.0], [3.0]]), np.array([[1.4], [4.5], [5.0]])
+    # 0 -> 1 right; 1 -> 1.4 wrong; 3 -> 4.5 wrong; 1.4 -> 1 wrong; 4.5 -> 5 right; 5 -> 4.5 right
+    assert nearest_neighbour_accuracy(real, fake) == 1 / 2
+    assert nearest_neighbour_accuracy(fake, real) == 1 / 2
+    assert nearest_neighbour_accuracy(real, fake - 0.9) == 1 / 3  # 0.5, 3.6, 4.1: the last two are right
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.integers(1, 7))
+def test_nearest_neighbour_accuracy_leaves_one_out(seed, n, rows):
+    """Against the definition: the classifier that has seen all samples but the one that it is asked for."""
+    rng = np.random.default_rng(seed)
+    real, fake = rng.normal(size=(2, n, 2))
+    every, kind = np.concatenate([real, fake]), np.arange(2 * n) < n
+    distances = np.linalg.norm(every[:, None] - every, axis=-1)
+    np.fill_diagonal(distances, np.inf)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{precision_recall.__module__}.ROWS", rows)
+        assert nearest_neighbour_accuracy(real, fake) == (kind[distances.argmin(1)] == kind).mean()
+
+
+@pytest.mark.parametrize("counts", [(60, 5), (1, 1)])
+def test_nearest_neighbour_accuracy_needs_as_many_of_each(counts):
+    with pytest.raises(ValueError, match=f"at least two, got {counts[1]} and {counts[0]}"):
+        nearest_neighbour_accuracy(NEAR[: counts[0]], FAR[: counts[1]])
 
 
 def test_vendi_score_counts_what_is_different():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from minigen.data import moving_shapes
-from minigen.metrics import centroids, frames_shuffled, hollow, linear_motion, motion_modes
+from minigen.data import captioned_shapes, moving_shapes
+from minigen.metrics import centroids, directions, frames_shuffled, hollow, linear_motion, motion_modes
 
 
 def dots(places, side=12):
@@ -73,6 +73,14 @@ def test_modes_are_sectors_and_holes():
     videos = moving_shapes(500)
     assert ((motion_modes(videos) >= 8) == hollow(videos)).all()
     assert len(np.unique(motion_modes(videos))) == 16
+
+
+def test_directions_are_the_nearest_of_eight():
+    ways = [(1, 8), (6, 8), (8, 1), (8, -6), (-1, -8), (-6, -8), (-8, 1), (-8, 6)]
+    found = [directions(dots([(10, 10), (10 + y, 10 + x)], side=24))[0] for y, x in ways]
+    assert found == [0, 1, 2, 3, 4, 5, 6, 7]
+    data = captioned_shapes(1000)
+    assert (directions(data.images) == data.labels).mean() > 0.98  # the others are close to the next one
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 8, 8, 1), (2, 4, 8, 8, 3), (4, 8, 8, 1)])
