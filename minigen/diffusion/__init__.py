@@ -1,8 +1,10 @@
 """Diffusion models: noise schedules, processes and their losses, one denoiser interface, samplers, guidance, networks.
 
-diffusion = Diffusion(1000, "cosine", "v")         # or EDM(), RectifiedFlow(): how a network is trained
-loss = diffusion.loss(network, x0)
-x = diffusion.sample(network, (16, 28, 28, 1), steps=20, method="dpm++2m")
+    diffusion = Diffusion(1000, "cosine", "v")         # or EDM(), RectifiedFlow(): how a network is trained
+    loss = diffusion.loss(network, x0)
+    x = diffusion.sample(network, (16, 28, 28, 1), steps=20, method="dpm++2m")
+
+Start reading at `timetable.py` and `denoiser.py`.
 """
 
 from .ddpm import Diffusion

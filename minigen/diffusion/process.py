@@ -33,7 +33,7 @@ OWN_SPACING = {"euler": "karras", "heun": "karras", "dpm++2m": "karras"}  # of t
 
 
 class Process:
-    """Subclasses say how a network is asked (`preconditioning`), which levels there are, and what it learns (`loss`)."""
+    """Subclasses say how a network is asked (`preconditioning`), which levels there are, what it learns (`loss`)."""
 
     def preconditioning(self, alpha_bar: float) -> Preconditioning:
         raise NotImplementedError
