@@ -81,7 +81,7 @@ class Diffusion(Process):
         if steps > self.timesteps:
             raise ValueError(f"Diffusion: sampling steps must be from 1 to {self.timesteps}, got {steps}")
         kept = np.round(self.timesteps * (1 - np.arange(steps) / steps)).astype(int) - 1
-        return np.append(kept, 0 if kept[-1] else -1)
+        return np.append(kept, 0)
 
     def ends(self) -> tuple[float, float]:
         return float(self.alphas_cumprod[-1]), float(self.alphas_cumprod[0])

@@ -1,7 +1,5 @@
 """The diffusion process: noising, targets, and sampling with a denoiser that is known exactly."""
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +7,7 @@ from hypothesis import strategies as st
 
 import minigen
 from minigen import Tensor
-from minigen.diffusion import Diffusion, UNet
+from minigen.diffusion import Diffusion, UNet, linear_schedule, zero_terminal_snr
 from minigen.random import Generator
 
 PREDICTIONS = ["eps", "x0", "v"]
@@ -124,27 +122,32 @@ def test_sampling_and_training_never_share_noise():
         assert not np.isin(noise.data, seen[0]).any()
 
 
-def test_sampling_steps_go_down_to_clean_data():
-    diffusion = Diffusion(1000, "cosine")
-    steps = diffusion.sampling_steps(10)
-    assert [t for t, _, _ in steps] == [999, 888, 777, 666, 555, 444, 333, 222, 111, 0]
-    assert steps[-1][2] == 1.0
-    for (_, _, before), (t, after, _) in itertools.pairwise(steps):
-        assert before == after == diffusion.alphas_cumprod[t]
-
-
 @pytest.mark.parametrize(
     "call, words",
     [
         (lambda: Diffusion(schedule="square"), r"schedule 'square' is unknown.*cosine"),
-        (lambda: Diffusion(prediction="noise"), r"prediction 'noise' is unknown.*'eps', 'x0' or 'v'"),
+        (lambda: Diffusion(prediction="noise"), r"prediction 'noise' is unknown.*'eps', 'x0', 'v'"),
         (lambda: Diffusion(timesteps=0), "at least 1, got 0"),
-        (lambda: Diffusion(10).sampling_steps(11), "from 1 to 10, got 11"),
+        (lambda: Diffusion(schedule=np.ones(10), timesteps=10), r"10 numbers in \[0, 1\) that fall, got"),
+        (
+            lambda: Diffusion(10, zero_terminal_snr(linear_schedule(10)), "eps"),
+            "'eps' says nothing of x0 in pure noise",
+        ),
+        (lambda: Diffusion(variance="some"), "variance 'some' is unknown"),
+        (lambda: Diffusion(weighting="snr"), "weighting 'snr' is unknown"),
+        (lambda: Diffusion(10).timetable(11), "from 1 to 10, got 11"),
+        (lambda: Diffusion(10).timetable(0), "at least 1, got 0"),
+        (lambda: Diffusion(10).timetable(5, "even"), "spacing 'even' is unknown"),
+        (lambda: Diffusion(10).alpha_bar(9.5), "t must be from 0 to 9, got 9.5"),
+        (lambda: Diffusion(10).denoiser(lambda x, t: x)(minigen.randn(2, 3), 1.0), r"\(t = 0\), got 1.0"),
         (lambda: Diffusion(10).add_noise(minigen.randn(2, 3), np.array([0, 10])), "from 0 to 9"),
         (lambda: Diffusion(10).add_noise(minigen.randn(2, 3), np.array([0.0, 1.0])), "must be integers"),
         (lambda: Diffusion(timesteps=2.5), "whole number of at least 1, got 2.5"),
-        (lambda: Diffusion(10).sample(lambda x, t: x, (1, 2), method="ddpm", eta=0.5), "eta=0.5 belongs to .*'ddim'"),
-        (lambda: Diffusion(10).sample(lambda x, t: x, (1, 2), method="euler", steps=2), "method 'euler' is unknown"),
+        (
+            lambda: Diffusion(10).sample(lambda x, t: x, (1, 2), steps=2, method="ddpm", eta=0.5),
+            "eta=0.5 belongs to .*'ddim'",
+        ),
+        (lambda: Diffusion(10).sample(lambda x, t: x, (1, 2), method="rk", steps=2), "method 'rk' is unknown"),
     ],
 )
 def test_bad_arguments_are_named(call, words):

@@ -1,0 +1,87 @@
+"""Guided denoisers against exact ones: a mixture of two Gaussians, whose parts are its classes."""
+
+import numpy as np
+import pytest
+
+import minigen
+from minigen import Tensor
+from minigen.diffusion import ClassifierFree, ClassifierGuided, Diffusion, Thresholded, sample
+from minigen.random import Generator
+
+from .exact import Known, MixtureDenoiser
+
+BOTH = MixtureDenoiser([-0.6, 0.5], [0.2, 0.3], [0.5, 0.5])
+SECOND = MixtureDenoiser([0.5], [0.3], [1.0])
+
+
+def noisy(*shape):
+    return minigen.randn(*shape, dtype=np.float64, generator=Generator(0))
+
+
+@pytest.mark.parametrize("alpha_bar", [0.02, 0.4, 0.97])
+def test_the_exact_classifier_makes_the_unconditional_denoiser_the_conditional_one(alpha_bar):
+    """grad log p(x | y) = grad log p(x) + grad log p(y | x): Bayes' rule, differentiated."""
+
+    def log_probability(x, level):
+        _, (second, _) = BOTH.terms(x, level)
+        return (second - BOTH.log_density(x, level)).sum(axis=1)
+
+    x = noisy(4, 6)
+    guided = ClassifierGuided(BOTH, log_probability)
+    np.testing.assert_allclose(guided(x, alpha_bar).data, SECOND(x, alpha_bar).data, atol=1e-10)
+    twice = ClassifierGuided(BOTH, log_probability, scale=2.0)(x, alpha_bar).data
+    np.testing.assert_allclose(
+        twice - SECOND(x, alpha_bar).data, (SECOND(x, alpha_bar) - BOTH(x, alpha_bar)).data, atol=1e-9
+    )
+
+
+def test_classifier_free_guidance_extrapolates():
+    x = noisy(3, 5)
+    cond, uncond = SECOND(x, 0.3).data, BOTH(x, 0.3).data
+    for scale, expected in ((0.0, uncond), (1.0, cond), (3.0, 3 * cond - 2 * uncond)):
+        np.testing.assert_allclose(ClassifierFree(SECOND, BOTH, scale)(x, 0.3).data, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("rescale", [0.4, 1.0])
+def test_rescaling_brings_the_contrast_back(rescale):
+    x = noisy(3, 50)
+    cond, guided = SECOND(x, 0.3).data, ClassifierFree(SECOND, BOTH, 4.0)(x, 0.3).data
+    got = ClassifierFree(SECOND, BOTH, 4.0, rescale)(x, 0.3).data
+    wanted = rescale * cond.std(1) + (1 - rescale) * guided.std(1)
+    np.testing.assert_allclose(got.std(1), wanted, rtol=1e-9)
+    np.testing.assert_allclose(got / guided, (got / guided)[:, :1] * np.ones((1, 50)), rtol=1e-9)
+
+
+def test_dynamic_thresholds_are_the_percentile_of_each_sample():
+    estimates = np.concatenate([np.linspace(-3, 3, 101)[None], np.linspace(-0.5, 0.5, 101)[None]])
+    got = Thresholded(Known(lambda x, abar: estimates), 80)(noisy(2, 101), 0.5).data
+    np.testing.assert_allclose(got[0], np.clip(estimates[0], -2.4, 2.4) / 2.4, atol=1e-12)  # 80% of |x| are below 2.4
+    np.testing.assert_allclose(got[1], estimates[1], atol=1e-12)  # within bounds already
+
+
+def test_guided_samples_are_of_the_class():
+    """The class is of a whole sample here: all its numbers are from the second part, or all from the first."""
+    diffusion = Diffusion(1000, "cosine", "v")
+    guided = Thresholded(ClassifierFree(SECOND, BOTH, 2.0), 100, bound=3.0)
+    x = sample(guided, (50, 40), diffusion.timetable(50), "dpm++2m").data
+    assert x.mean() > 0.5 and np.mean(x > 0) > 0.97
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: ClassifierFree(BOTH, BOTH, 2.0, rescale=1.5), "rescale must be from 0 to 1, got 1.5"),
+        (lambda: Thresholded(BOTH, 0), r"percentile in \(0, 100\]"),
+        (lambda: Thresholded(BOTH, 99, bound=0), "bound above 0, got 99 and 0"),
+    ],
+)
+def test_bad_arguments_are_named(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_the_device_of_a_guided_denoiser_is_its_networks():
+    network = minigen.nn.Linear(3, 3)
+    inner = Diffusion(10).denoiser(lambda x, t: network(x))
+    assert Thresholded(ClassifierFree(inner, inner, 2.0)).device == "cpu"
+    assert isinstance(Thresholded(ClassifierFree(inner, inner, 2.0))(Tensor(np.ones((2, 3), np.float32)), 0.5), Tensor)
