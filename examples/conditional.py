@@ -28,7 +28,6 @@ from minigen import Tensor, optim
 from minigen.data import DataLoader, to_float, to_uint8
 from minigen.diffusion import ClassifierFree, Diffusion, Thresholded, UNet, sample
 from minigen.metrics import Features, Reader, frechet_distance, vendi_score
-from minigen.random import Generator
 from minigen.viz import save_curves
 
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)

@@ -14,7 +14,6 @@ At the end unseen digits are turned into noise by DDIM backwards, and made again
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
