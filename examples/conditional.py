@@ -20,14 +20,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, descend, load_data, report, run_main, split_for_distances
+from common import Run, arguments, descend, frechet, load_data, report, run_main, split_for_distances
 from tqdm import tqdm
 
 import minigen
 from minigen import Tensor, optim
 from minigen.data import DataLoader, to_float, to_uint8
 from minigen.diffusion import ClassifierFree, Diffusion, Thresholded, UNet, sample
-from minigen.metrics import Features, Reader, frechet_distance, vendi_score
+from minigen.metrics import Features, Reader, vendi_score
 from minigen.viz import save_curves
 
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
@@ -99,7 +99,7 @@ def main() -> None:
         found[scale] = {
             "right": float((names[asked] == reader.read(images)).mean()),
             "vendi": float(np.mean([vendi_score(seen[asked == c]) for c in range(len(names)) if (asked == c).any()])),
-            "frechet": frechet_distance(real, seen) if len(seen) >= seen.shape[1] else float("nan"),
+            "frechet": frechet(real, seen),
         }
         print(
             "scale {}: {right:.1%} right, Vendi score {vendi:.3g}, Frechet distance {frechet:.3g}".format(

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, load_data, report, run_main, split_for_distances
+from common import arguments, frechet, load_data, report, run_main, split_for_distances
 from ddpm import train
 from tqdm import tqdm
 
@@ -26,7 +26,7 @@ from minigen import Tensor
 from minigen.data import to_float, to_uint8
 from minigen.diffusion import SAMPLERS, Denoiser, Diffusion, denoise, evaluations, invert, sample
 from minigen.diffusion.process import OWN_SPACING
-from minigen.metrics import Features, frechet_distance, psnr
+from minigen.metrics import Features, psnr
 from minigen.viz import save_curves
 
 BUDGETS = (5, 10, 20, 50)
@@ -63,7 +63,7 @@ def compare_samplers(
         for method, budget, steps in tasks:
             bar.set_postfix_str(f"{method}, {budget}")
             images = make(diffusion, denoiser, method, steps, shape, seed)
-            found[method][budget] = frechet_distance(real, features(images))
+            found[method][budget] = frechet(real, features(images))
             if budget == BUDGETS[-2]:
                 made[method] = images
             bar.update(evaluations(method, steps))
@@ -87,7 +87,8 @@ def main() -> None:
     run, network, diffusion, ema = train(args, training.images, ("samplers.png",), args.trained)
     print(f"Ten steps of DDIM:\n{diffusion.timetable(10)}")
     features, shape = Features(data), (min(args.samples, len(test)), *data.images.shape[1:])
-    real, floor = features(training.images), frechet_distance(features(training.images), features(test.images))
+    real = features(training.images)
+    floor = frechet(real, features(test.images[: shape[0]]))
     x = Tensor(to_float(test.images[:INVERTED])).to(args.device)
     with ema.applied():
         denoiser = diffusion.denoiser(network)
@@ -101,7 +102,8 @@ def main() -> None:
     save_curves(curves, run.folder / "samplers.png", f"Frechet distance (real: {floor:.2g})", "network evaluations")
     rows = {**made, "unseen": test.images[:INVERTED], "inverted": again}
     images = np.concatenate(list(made.values()))
-    run.write_samples(images, {name: x[:16] for name, x in rows.items()}, method=np.repeat(list(made), shape[0]))
+    shown = min(16, *map(len, rows.values()))
+    run.write_samples(images, {name: x[:shown] for name, x in rows.items()}, method=np.repeat(list(made), shape[0]))
     reconstruction = psnr(again, test.images[:INVERTED])
     metrics: dict[str, Any] = {"frechet": found, "floor": floor, "inversion_psnr": reconstruction}
     run.write_metrics(metrics)
