@@ -117,8 +117,9 @@ class Diffusion:
 
         `method` is 'ddpm' (Ho et al. 2020, algorithm 2) or 'ddim' (Song et al. 2021) with its `eta`; `clip` bounds
         the estimates of x0. Each sample has random numbers of its own: sample i of a seed is the same image
-        whichever batch it is computed in, and on whichever device, up to rounding. `device` is by default that of the
-        network's parameters. `progress` wraps the loop over steps, as `tqdm.tqdm` does.
+        whichever batch it is computed in, to the bit with the CPU's kernels (but MINIGEN_KERNELS=reference: up to
+        rounding), and on whichever device, up to rounding. `device` is by default that of the network's parameters.
+        `progress` wraps the loop over steps, as `tqdm.tqdm` does.
         """
         if method not in ("ddpm", "ddim"):
             raise ValueError(f"Diffusion: method {method!r} is unknown: choose 'ddpm' or 'ddim'")

@@ -49,7 +49,7 @@ class Arrays:
 def matmul(draw, arrays):
     depth, columns = draw(sampled_from([1, 3, 8, 17, 64, 300, 600])), draw(sampled_from([*SIZES, 300]))
     b, bias = arrays.matrix(depth, columns), arrays.optional(columns)
-    return [arrays(arrays.n, depth)], lambda _, a: (cpu.matmul(a, b, bias),)
+    return [arrays.matrix(arrays.n, depth)], lambda _, a: (cpu.matmul(a, b, bias),)
 
 
 def any_convolution(draw, arrays):
