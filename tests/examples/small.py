@@ -112,6 +112,10 @@ SMALL = {
         },
     ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
+    "video": (
+        ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "8"],
+        {"VIDEOS": 8, "HELD_OUT": 4, "FRAMES": 8, "SIDE": 8, "NETWORK": SMALL_UNET, "SAMPLING_STEPS": 2},
+    ),
     "video_gan": (
         ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "4"],
         {"VIDEOS": 8, "HELD_OUT": 4, "FRAMES": 8, "SIDE": 8, "LATENT": 4, "CHANNELS": 4, "LEARNING_RATE": 1e-4},
