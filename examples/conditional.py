@@ -78,7 +78,7 @@ def draw(
 
 
 def main() -> None:
-    args = arguments("conditional", __doc__.split("\n")[0], steps=6000, batch=64, samples=500).parse_args()
+    args = arguments("conditional", __doc__.split("\n")[0], steps=4500, batch=32, samples=500).parse_args()
     data = load_data(args, multiple_of=4)
     if data.labels is None or len(np.unique(data.labels)) < 2:
         raise SystemExit(f"--data: needs images of two classes or more, labelled; {args.data} has none")

@@ -123,7 +123,7 @@ def bends(denoiser: Denoiser, noise: Tensor) -> list[float]:
 
 
 def main() -> None:
-    args = arguments("flow_matching", __doc__.split("\n")[0], steps=6000, batch=64, samples=500).parse_args()
+    args = arguments("flow_matching", __doc__.split("\n")[0], steps=4500, batch=32, samples=500).parse_args()
     data = load_data(args, multiple_of=4)
     training, test = split_for_distances(args, data)
     run, first, second = train(args, training.images)

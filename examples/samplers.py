@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from common import arguments, frechet, load_data, report, run_main, split_for_distances
-from ddpm import train
+from ddpm import IMAGES, STEPS, train
 from tqdm import tqdm
 
 from minigen import Tensor
@@ -79,7 +79,7 @@ def table(found: dict[str, dict[int, float]], floor: float) -> str:
 
 
 def main() -> None:
-    parser = arguments("samplers", __doc__.split("\n")[0], steps=6000, batch=64, samples=500)
+    parser = arguments("samplers", __doc__.split("\n")[0], STEPS, IMAGES, samples=500)
     parser.add_argument("--trained", type=Path, default=Path("runs/ddpm"), help="a run of ddpm.py to take over")
     args = parser.parse_args()
     data = load_data(args, multiple_of=4)
