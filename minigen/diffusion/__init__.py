@@ -10,6 +10,7 @@ Start reading at `timetable.py` and `denoiser.py`.
 from .ddpm import Diffusion
 from .denoiser import Denoiser, convert
 from .editing import edit, interpolate, slerp
+from .dit import DiT
 from .edm import EDM
 from .flow import RectifiedFlow
 from .guidance import ClassifierFree, ClassifierGuided, Thresholded
@@ -28,6 +29,7 @@ from .schedules import (
 from .timetable import Timetable, karras_sigmas
 from .unet import UNet
 from .variational import bits_per_dimension
+from .video import VideoUNet
 from .wiener import Wiener
 
 __all__ = [
@@ -37,12 +39,14 @@ __all__ = [
     "ClassifierFree",
     "ClassifierGuided",
     "Denoiser",
+    "DiT",
     "Diffusion",
     "Process",
     "RectifiedFlow",
     "Thresholded",
     "Timetable",
     "UNet",
+    "VideoUNet",
     "Wiener",
     "bits_per_dimension",
     "convert",
