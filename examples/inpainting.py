@@ -9,7 +9,7 @@ pixels. After each step of its sampling, the given pixels, as noisy as all other
 replacement. It leaves seams, and halves that do not belong together, since what is drawn in a step has not seen what is
 pasted after it. RePaint goes back a few steps, by noise on everything, and takes them again, several times.
 
-Half of each held-out digit is hidden: the left, the upper, the right or the lower half, in turns. What counts is whether
+Half of each held-out digit is hidden: the left, upper, right or lower half, in turns. What counts is whether the
 strokes go on across the seam, and whether a classifier that has seen none of these digits reads them as what they were.
 Replacement is measured twice: with as many noise levels as RePaint, and with as many evaluations of the network.
 
@@ -19,7 +19,6 @@ that any two halves side by side are to make a digit.
 
 from __future__ import annotations
 
-import argparse
 import time
 from functools import partial
 from pathlib import Path
@@ -80,9 +79,7 @@ def grow(denoiser: Denoiser, diffusion: Diffusion, images: np.ndarray, seed: int
     x, window = Tensor(canvas).to(denoiser.device), (height, width)
     steps, resamplings, jump = REPAINT
     timetable, bar = diffusion.timetable(steps), partial(tqdm, desc="growing", unit="step", leave=False)
-    made = outpaint(
-        denoiser, x, known, window, (height, stride), timetable, resamplings, jump, seed, progress=bar
-    )
+    made = outpaint(denoiser, x, known, window, (height, stride), timetable, resamplings, jump, seed, progress=bar)
     return to_uint8(made.numpy())
 
 
@@ -108,7 +105,9 @@ def measure(
     metrics: dict[str, Any] = {"kept": kept, "seam_gradient": seams}
     if training.labels is not None and test.labels is not None and len(np.unique(training.labels)) > 1:
         reader = Reader(training.images, training.labels)
-        recovered = {name: float(np.mean(reader.read(x) == test.labels)) for name, x in {"real": images, **made}.items()}
+        recovered = {
+            name: float(np.mean(reader.read(x) == test.labels)) for name, x in {"real": images, **made}.items()
+        }
         read = reader.share_read(windows(strips, images.shape[2]))
         metrics.update(recovered=recovered, windows_read=read, real_read=reader.share_read(images))
         print(
@@ -123,22 +122,21 @@ def measure(
 
 def main() -> None:
     parser = arguments("inpainting", __doc__.split("\n")[0], steps=6000, batch=64, samples=200)
-    trained = "a run of ddpm.py with the same settings, whose network is taken over if it is there"
-    parser.add_argument("--trained", type=Path, default=Path("runs/ddpm"), help=trained)
+    parser.add_argument("--trained", type=Path, default=Path("runs/ddpm"), help="a run of ddpm.py to take over")
     args = parser.parse_args()
     data = load_data(args, multiple_of=4)
     training, test = split(args, data)
     run, network, diffusion, ema = train(args, training.images, ("outpaint.png",), args.trained)
     test = test.subset(slice(args.samples))
     known = halves(*test.images.shape[:3])
-    ways: dict[str, Way] = {f"replacement, {n} steps": (n, 1, 1) for n in (REPAINT[0], walk_evaluations(walk(*REPAINT)))}
+    ways: dict[str, Way] = {
+        f"replacement, {n} steps": (n, 1, 1) for n in (REPAINT[0], walk_evaluations(walk(*REPAINT)))
+    }
     ways["RePaint"] = REPAINT
     started = time.monotonic()
     with ema.applied():
         denoiser = diffusion.denoiser(network)
-        made = {
-            name: fill(denoiser, diffusion, test.images, known, args.seed, name, way) for name, way in ways.items()
-        }
+        made = {name: fill(denoiser, diffusion, test.images, known, args.seed, name, way) for name, way in ways.items()}
         strips = grow(denoiser, diffusion, test.images[:STRIPS], args.seed)
     seconds = time.monotonic() - started
     masked = np.where(known, test.images, HIDDEN).astype(np.uint8)

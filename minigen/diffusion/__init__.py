@@ -9,8 +9,8 @@ Start reading at `timetable.py` and `denoiser.py`.
 
 from .ddpm import Diffusion
 from .denoiser import Denoiser, convert
-from .editing import edit, interpolate, slerp
 from .dit import DiT
+from .editing import edit, interpolate, slerp
 from .edm import EDM
 from .flow import RectifiedFlow
 from .guidance import ClassifierFree, ClassifierGuided, Thresholded
