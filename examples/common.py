@@ -20,7 +20,7 @@ import numpy as np
 import minigen
 from minigen import Tensor, optim
 from minigen.data import Dataset, held_out, load
-from minigen.metrics import frechet_distance
+from minigen.metrics import frechet_distance, kernel_distance
 from minigen.serialization import CheckpointError
 from minigen.viz import save_curves, save_images, save_rows
 
@@ -140,6 +140,11 @@ def frechet(real: np.ndarray, made: np.ndarray) -> float:
     """The Frechet distance of features (M, d) and (N, d); nan for fewer samples than it takes."""
     enough = min(len(real), len(made)) >= max(2, real.shape[1])
     return frechet_distance(real, made) if enough else math.nan
+
+
+def kid(real: np.ndarray, made: np.ndarray) -> float:
+    """The kernel distance of features (M, d) and (N, d); nan for fewer samples than it takes."""
+    return kernel_distance(real, made)[0] if min(len(real), len(made)) >= 3 else math.nan
 
 
 def fit_pca(training: np.ndarray, components: int, svd_solver: str = "auto") -> Any:

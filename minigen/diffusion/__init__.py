@@ -10,9 +10,11 @@ Start reading at `timetable.py` and `denoiser.py`.
 from .ddpm import Diffusion
 from .denoiser import Denoiser, convert
 from .dit import DiT
+from .editing import edit, interpolate, slerp
 from .edm import EDM
 from .flow import RectifiedFlow
 from .guidance import ClassifierFree, ClassifierGuided, Thresholded
+from .inpainting import inpaint, outpaint, walk, walk_evaluations
 from .likelihood import log_likelihood
 from .process import Process
 from .samplers import SAMPLERS, denoise, evaluations, invert, sample
@@ -50,13 +52,20 @@ __all__ = [
     "convert",
     "cosine_schedule",
     "denoise",
+    "edit",
     "evaluations",
+    "inpaint",
+    "interpolate",
     "invert",
     "karras_sigmas",
     "linear_schedule",
     "log_likelihood",
+    "outpaint",
     "sample",
     "scaled_linear_schedule",
     "sigmoid_schedule",
+    "slerp",
+    "walk",
+    "walk_evaluations",
     "zero_terminal_snr",
 ]

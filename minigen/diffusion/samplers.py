@@ -105,11 +105,7 @@ def ddpm(denoiser: Denoiser, x: Tensor, timetable: Timetable, noise: Noise, prog
     """Ancestral sampling (Ho et al. 2020, arXiv:2006.11239, algorithm 2), with the network's own variance if it has
     learned one (Nichol & Dhariwal 2021), else the posterior's."""
     for i, (now, then) in enumerate(progress(timetable)):
-        x0, log_variance = denoiser.with_log_variance(x, now, then)
-        if log_variance is None or then == 1:
-            x = ops.ddpm_step(x, x0, now, then, prediction="x0", **noise.of(i))
-        else:
-            x = ops.gaussian_step(ops.linear_step([x, x0], posterior_mean(now, then)), log_variance, **noise.of(i))
+        x = ancestral_step(denoiser, x, now, then, **noise.of(i))
     return x
 
 
@@ -205,6 +201,14 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
 
 
 # ---- their parts ---------------------------------------------------------------------------------------
+
+
+def ancestral_step(denoiser: Denoiser, x: Tensor, now: float, then: float, **noise: int) -> Tensor:
+    """One step of `ddpm`, with the noise of those numbers."""
+    x0, log_variance = denoiser.with_log_variance(x, now, then)
+    if log_variance is None or then == 1:
+        return ops.ddpm_step(x, x0, now, then, prediction="x0", **noise)
+    return ops.gaussian_step(ops.linear_step([x, x0], posterior_mean(now, then)), log_variance, **noise)
 
 
 def move(x: Tensor, x0: Tensor, now: float, then: float) -> Tensor:

@@ -13,7 +13,7 @@ from .content import exchanged, shares_kept
 from .features import Features
 from .filters import FILTERS
 from .frechet import frechet_distance
-from .images import fidelity, mean_psnr, psnr, ssim
+from .images import fidelity, mean_psnr, psnr, seam_gradient, ssim
 from .intervals import mean_interval
 from .kernel_distance import kernel_distance
 from .manifold import density_coverage, nearest_neighbour_accuracy, precision_recall
@@ -53,6 +53,7 @@ __all__ = [
     "precision_recall",
     "psnr",
     "psnr_gain",
+    "seam_gradient",
     "share_read",
     "shares_kept",
     "ssim",

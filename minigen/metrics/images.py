@@ -59,3 +59,24 @@ def fidelity(images: np.ndarray, originals: np.ndarray) -> dict[str, float]:
     """The "psnr" in dB and the "ssim" of uint8 images (N, H, W, C): the mean over the images of each one's."""
     likeness = ssim(images, originals)
     return {"psnr": float(np.mean([psnr(*pair) for pair in zip(images, originals, strict=True)])), "ssim": likeness}
+
+
+def seam_gradient(images: np.ndarray, mask: np.ndarray) -> float:
+    """The mean absolute difference, in grey levels, of pixels that lie beside or below each other across the edge of a
+    mask. Where an inpainted image does not go on as it should, it is above that of real images.
+
+    images: uint8 (N, H, W, C);  mask: bool (N, H, W, 1)
+    """
+    if images.ndim != 4 or images.dtype != np.uint8 or mask.dtype != bool or mask.shape != (*images.shape[:3], 1):
+        raise ValueError(
+            "seam_gradient: needs uint8 images (N, H, W, C) and a mask, bool (N, H, W, 1), "
+            f"got {images.dtype} of shape {images.shape} and {mask.dtype} of shape {mask.shape}"
+        )
+    x, across = images.astype(np.float64), []
+    for axis in (1, 2):
+        edge = np.diff(mask, axis=axis)[..., 0]
+        across.append(np.abs(np.diff(x, axis=axis))[edge])  # (edges, C)
+    differences = np.concatenate(across)
+    if not differences.size:
+        raise ValueError("seam_gradient: the mask has no edge: it is the same everywhere")
+    return float(differences.mean())

@@ -70,6 +70,14 @@ SMALL = {
         ["--steps", "2", "--batch", "4", "--samples", "3"],
         {"NETWORK": SMALL_UNET, "SCALES": (1.0, 2.0), "SAMPLING_STEPS": 2},
     ),
+    "inpainting": (
+        ["--steps", "2", "--batch", "4", "--samples", "2", "--trained", "nowhere"],
+        {"REPAINT": (3, 2, 1), "STRIPS": 1, "WINDOWS": 2},
+    ),
+    "editing": (
+        ["--steps", "2", "--batch", "4", "--samples", "2", "--trained", "nowhere"],
+        {"STEPS": 3, "INVERSION_STEPS": 2, "POINTS": 3},
+    ),
     "flow_matching": (
         ["--steps", "4", "--batch", "4", "--samples", "2"],
         {"NETWORK": SMALL_UNET, "PAIRS": 4, "PAIR_STEPS": 2, "FEW": 2, "MANY": 3, "FLOW_SHARE": 0.5},

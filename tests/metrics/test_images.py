@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from minigen.metrics import fidelity, mean_psnr, psnr, ssim
+from minigen.metrics import fidelity, mean_psnr, psnr, seam_gradient, ssim
 
 
 def test_psnr_is_ten_times_the_logarithm_of_peak_squared_over_the_mean_squared_error():
@@ -77,3 +77,29 @@ def test_fidelity_is_the_mean_of_each_images_own():
     assert found["psnr"] == pytest.approx(20 * np.log10(255 / np.array([1, 40])).mean())
     assert found["ssim"] == ssim(images, originals) < 1
     assert fidelity(images[:1], originals[:1])["psnr"] == pytest.approx(20 * np.log10(255))
+
+
+def test_seam_gradient_is_of_the_pairs_across_the_edge_alone():
+    images = np.zeros((2, 4, 6, 3), np.uint8)
+    mask = np.zeros((2, 4, 6, 1), bool)
+    mask[0, :, 3:] = True  # 4 pairs of neighbours in a row
+    mask[1, :2] = True  # 6 in a column
+    images[0, :, :3], images[0, :, 3:] = 10, 50
+    images[0, :, 0] = images[1, 0] = 200  # not at an edge
+    images[1, 2, 0, 0] = 30  # one channel of one pair
+    expected = (4 * 40 + 30 / 3) / 10
+    assert seam_gradient(images, mask) == pytest.approx(expected)
+    assert seam_gradient(255 - images, ~mask) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("images", "mask", "words"),
+    [
+        (np.zeros((1, 4, 4, 1)), np.ones((1, 4, 4, 1), bool), r"got float64 of shape \(1, 4, 4, 1\)"),
+        (np.zeros((1, 4, 4, 1), np.uint8), np.ones((4, 4, 1), bool), r"and bool of shape \(4, 4, 1\)"),
+        (np.zeros((1, 4, 4, 1), np.uint8), np.ones((1, 4, 4, 1), bool), "no edge: it is the same everywhere"),
+    ],
+)
+def test_seam_gradient_refuses(images, mask, words):
+    with pytest.raises(ValueError, match=words):
+        seam_gradient(images, mask)
