@@ -7,6 +7,7 @@
 Start reading at `timetable.py` and `denoiser.py`.
 """
 
+from .consistency import Consistent
 from .ddpm import Diffusion
 from .denoiser import Denoiser, convert
 from .dit import DiT
@@ -38,6 +39,7 @@ __all__ = [
     "SCHEDULES",
     "ClassifierFree",
     "ClassifierGuided",
+    "Consistent",
     "Denoiser",
     "DiT",
     "Diffusion",
