@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from common import arguments, kid, load_data, report, run_main, split_for_distances
-from ddpm import train
+from ddpm import IMAGES, STEPS, train
 from tqdm import tqdm
 
 from minigen import Tensor
@@ -35,9 +35,9 @@ from minigen.diffusion import Denoiser, Diffusion, edit, interpolate
 from minigen.metrics import Features, psnr
 from minigen.viz import save_curves, save_rows
 
-BLOCK, GREYS = 4, 3  # of the crude pictures: the side of their pixels, and how many greys (or levels of a colour)
+BLOCK, GREYS = 4, 4  # of the crude pictures: the side of their pixels, and how many greys (or levels of a colour)
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
-METHOD, STEPS = "ddpm", 50
+METHOD, EDIT_STEPS = "ddpm", 50
 INVERSION_STEPS = 100
 PAIRS, POINTS, PICTURED = 40, 9, 6  # of interpolations
 BATCH = 100
@@ -53,7 +53,7 @@ def crude(images: np.ndarray) -> np.ndarray:
 
 def edits(denoiser: Denoiser, diffusion: Diffusion, images: np.ndarray, strength: float, seed: int) -> np.ndarray:
     """What SDEdit makes of images: uint8, both."""
-    timetable, made = diffusion.timetable(STEPS), []
+    timetable, made = diffusion.timetable(EDIT_STEPS), []
     for first in range(0, len(images), BATCH):
         bar = partial(tqdm, desc=f"strength {strength}, images from {first}", unit="step", leave=False)
         x = Tensor(to_float(images[first : first + BATCH])).to(denoiser.device)
@@ -121,7 +121,7 @@ def draw(folder: Path, table: dict[str, dict[str, float]], arcs: np.ndarray, pai
 
 
 def main() -> None:
-    parser = arguments("editing", __doc__.split("\n")[0], steps=6000, batch=64, samples=400)
+    parser = arguments("editing", __doc__.split("\n")[0], STEPS, IMAGES, samples=400)
     parser.add_argument("--trained", type=Path, default=Path("runs/ddpm"), help="a run of ddpm.py to take over")
     args = parser.parse_args()
     data = load_data(args, multiple_of=BLOCK)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from common import arguments, load_data, report, run_main, split
-from ddpm import train
+from ddpm import IMAGES, STEPS, train
 from tqdm import tqdm
 
 from minigen import Tensor
@@ -121,7 +121,7 @@ def measure(
 
 
 def main() -> None:
-    parser = arguments("inpainting", __doc__.split("\n")[0], steps=6000, batch=64, samples=200)
+    parser = arguments("inpainting", __doc__.split("\n")[0], STEPS, IMAGES, samples=200)
     parser.add_argument("--trained", type=Path, default=Path("runs/ddpm"), help="a run of ddpm.py to take over")
     args = parser.parse_args()
     data = load_data(args, multiple_of=4)

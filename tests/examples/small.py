@@ -76,7 +76,7 @@ SMALL = {
     ),
     "editing": (
         ["--steps", "2", "--batch", "4", "--samples", "2", "--trained", "nowhere"],
-        {"STEPS": 3, "INVERSION_STEPS": 2, "POINTS": 3},
+        {"EDIT_STEPS": 3, "INVERSION_STEPS": 2, "POINTS": 3},
     ),
     "flow_matching": (
         ["--steps", "4", "--batch", "4", "--samples", "2"],
