@@ -5,9 +5,9 @@
 
 The network is that of ddpm.py. Sampling is solving an equation step by step, and each step asks the network: so the
 samplers are compared at equal numbers of evaluations. Heun's method asks twice a step, PNDM thirteen times in its first
-three; where a number is too small for a method, it has no entry. Each makes the same number of digits from the same
-noise; their Frechet distance to the digits that were learned from is in the table, and in samplers.png. Only ddpm adds
-noise on the way, and it needs many steps; Euler's method is DDIM in other places (Karras et al. 2022).
+three; where a number is too small for a method, it has no entry. All visit the same noise levels (Karras et al. 2022),
+where DDIM is Euler's method; ddpm and ddim also those of evenly spread timesteps. Each makes the same number of digits
+from the same noise; their Frechet distance to the digits that were learned from is in the table, and in samplers.png.
 
 At the end unseen digits are turned into noise by DDIM backwards, and made again from it.
 """
@@ -24,11 +24,19 @@ from tqdm import tqdm
 
 from minigen import Tensor
 from minigen.data import to_float, to_uint8
-from minigen.diffusion import SAMPLERS, Denoiser, Diffusion, denoise, evaluations, invert, sample
-from minigen.diffusion.process import OWN_SPACING
+from minigen.diffusion import Denoiser, Diffusion, denoise, evaluations, invert, sample
 from minigen.metrics import Features, psnr
 from minigen.viz import save_curves
 
+WAYS = {  # of the table: method and spacing of the levels
+    "ddpm": ("ddpm", "karras"),
+    "ddim": ("ddim", "karras"),
+    "heun": ("heun", "karras"),
+    "dpm++2m": ("dpm++2m", "karras"),
+    "pndm": ("pndm", "karras"),
+    "ddpm, even": ("ddpm", "uniform"),
+    "ddim, even": ("ddim", "uniform"),
+}
 BUDGETS = (5, 10, 20, 50)
 BATCH = 100
 INVERSION_STEPS, INVERTED = 100, 100
@@ -41,11 +49,11 @@ def steps_within(method: str, budget: int) -> int | None:
 
 
 def make(
-    diffusion: Diffusion, denoiser: Denoiser, method: str, steps: int, shape: tuple[int, ...], seed: int
+    diffusion: Diffusion, denoiser: Denoiser, way: tuple[str, str], steps: int, shape: tuple[int, ...], seed: int
 ) -> np.ndarray:
     """Samples 0 to N of the seed, uint8 in shape (N, H, W, C)."""
-    timetable = diffusion.timetable(steps, OWN_SPACING.get(method, "uniform"))
-    images = []
+    method, spacing = way
+    timetable, images = diffusion.timetable(steps, spacing), []
     for first in range(0, shape[0], BATCH):
         size = (min(BATCH, shape[0] - first), *shape[1:])
         images.append(to_uint8(sample(denoiser, size, timetable, method, seed, first_sample=first).numpy()))
@@ -55,26 +63,27 @@ def make(
 def compare_samplers(
     diffusion: Diffusion, denoiser: Denoiser, features: Features, real: np.ndarray, shape: tuple[int, ...], seed: int
 ) -> tuple[dict[str, dict[int, float]], dict[str, np.ndarray]]:
-    """The Frechet distance of each method within each budget, and the images of the third budget."""
-    tasks = [(m, b, n) for m in SAMPLERS for b in BUDGETS if (n := steps_within(m, b)) is not None]
-    found: dict[str, dict[int, float]] = {method: {} for method in SAMPLERS}
+    """The Frechet distance of each way within each budget, and the images of the third budget."""
+    tasks = [(name, b, n) for name, (m, _) in WAYS.items() for b in BUDGETS if (n := steps_within(m, b)) is not None]
+    found: dict[str, dict[int, float]] = {name: {} for name in WAYS}
     made = {}
-    with tqdm(total=sum(evaluations(m, n) for m, _, n in tasks), unit="evaluation", desc="sampling") as bar:
-        for method, budget, steps in tasks:
-            bar.set_postfix_str(f"{method}, {budget}")
-            images = make(diffusion, denoiser, method, steps, shape, seed)
-            found[method][budget] = frechet(real, features(images))
+    total = sum(evaluations(WAYS[name][0], n) for name, _, n in tasks)
+    with tqdm(total=total, unit="evaluation", desc="sampling") as bar:
+        for name, budget, steps in tasks:
+            bar.set_postfix_str(f"{name}, {budget}")
+            images = make(diffusion, denoiser, WAYS[name], steps, shape, seed)
+            found[name][budget] = frechet(real, features(images))
             if budget == BUDGETS[-2]:
-                made[method] = images
-            bar.update(evaluations(method, steps))
+                made[name] = images
+            bar.update(evaluations(WAYS[name][0], steps))
     return found, made
 
 
 def table(found: dict[str, dict[int, float]], floor: float) -> str:
     lines = [f"{'evaluations':>12}" + "".join(f"{b:>8}" for b in BUDGETS)]
-    for method, row in found.items():
+    for name, row in found.items():
         cells = (f"{row[b]:>8.3g}" if b in row else f"{'-':>8}" for b in BUDGETS)
-        lines.append(f"{method:>12}" + "".join(cells))
+        lines.append(f"{name:>12}" + "".join(cells))
     return "\n".join([*lines, f"{'real images':>12}{floor:>8.3g}"])
 
 
@@ -98,26 +107,25 @@ def main() -> None:
         again = to_uint8(denoise(denoiser, noise, timetable, "ddim").numpy())
 
     print(f"Frechet distance:\n{table(found, floor)}")
-    curves = {method: tuple(zip(*sorted(row.items()), strict=True)) for method, row in found.items() if row}
+    curves = {name: tuple(zip(*sorted(row.items()), strict=True)) for name, row in found.items() if row}
     save_curves(curves, run.folder / "samplers.png", f"Frechet distance (real: {floor:.2g})", "network evaluations")
     rows = {**made, "unseen": test.images[:INVERTED], "inverted": again}
     images = np.concatenate(list(made.values()))
     shown = min(16, *map(len, rows.values()))
-    run.write_samples(images, {name: x[:shown] for name, x in rows.items()}, method=np.repeat(list(made), shape[0]))
+    run.write_samples(images, {name: x[:shown] for name, x in rows.items()}, way=np.repeat(list(made), shape[0]))
     reconstruction = psnr(again, test.images[:INVERTED])
     metrics: dict[str, Any] = {"frechet": found, "floor": floor, "inversion_psnr": reconstruction}
     run.write_metrics(metrics)
 
     figures = []
     for budget in (10, 20):
-        ddpm, ddim = found["ddpm"][budget], found["ddim"][budget]
-        better = min(found["heun"][budget], found["dpm++2m"][budget])
-        beside = "DDPM: {ddpm:.3g}, Heun: {heun:.3g}, DPM-Solver++: {solver:.3g}".format(
-            ddpm=ddpm, heun=found["heun"][budget], solver=found["dpm++2m"][budget]
-        )
+        at = {name: row[budget] for name, row in found.items() if budget in row}
+        better = min(at["heun"], at["dpm++2m"])
+        even = "DDPM: {ddpm:.3g}; on even levels DDPM {ddpm, even:.3g}, DDIM {ddim, even:.3g}".format(**at)
+        both = "Heun: {heun:.3g}, DPM-Solver++: {dpm++2m:.3g}".format(**at)
         figures += [
-            (f"Frechet distance of DDIM, {budget} evaluations", ddim, "<=", ddpm, beside),
-            (f"the better of Heun and DPM-Solver++, {budget} evaluations", better, "<=", ddim, f"DDIM: {ddim:.3g}"),
+            (f"Frechet distance of DDIM, {budget} evaluations", at["ddim"], "<=", at["ddpm"], even),
+            (f"the better of Heun and DPM-Solver++, {budget} evaluations", better, "<=", at["ddim"], both),
         ]
     figures.append(("DDIM there and back, dB", reconstruction, ">=", 30.0, f"{INVERSION_STEPS} steps each way"))
     report(figures, args.check)

@@ -11,9 +11,9 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "common")
-# For each example: its arguments, and what to set in it, so that it takes seconds on the emulator. One that makes its
-# data itself names them here, with --data; all others get 12 small images.
 SMALL_UNET = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (False, False), "patch": 2}
+# For each example: its arguments, and what to set in it or, as "module.NAME", in another, so that it takes seconds on
+# the emulator. One that makes its data itself names them here, with --data; all others get 12 small images.
 SMALL = {
     "augmentation": (
         ["--steps", "4", "--batch", "4", "--samples", "2"],
@@ -64,7 +64,7 @@ SMALL = {
     ),
     "samplers": (
         ["--steps", "2", "--batch", "4", "--samples", "2", "--trained", "nowhere"],
-        {"BUDGETS": (2, 4, 10, 20), "INVERSION_STEPS": 2, "INVERTED": 1},
+        {"ddpm.NETWORK": SMALL_UNET, "BUDGETS": (2, 10, 20, 30), "INVERSION_STEPS": 2, "INVERTED": 1},
     ),
     "conditional": (
         ["--steps", "2", "--batch", "4", "--samples", "3"],
@@ -72,11 +72,11 @@ SMALL = {
     ),
     "inpainting": (
         ["--steps", "2", "--batch", "4", "--samples", "2", "--trained", "nowhere"],
-        {"REPAINT": (3, 2, 1), "STRIPS": 1, "WINDOWS": 2},
+        {"ddpm.NETWORK": SMALL_UNET, "REPAINT": (3, 2, 1), "STRIPS": 1, "WINDOWS": 2},
     ),
     "editing": (
         ["--steps", "2", "--batch", "4", "--samples", "2", "--trained", "nowhere"],
-        {"EDIT_STEPS": 3, "INVERSION_STEPS": 2, "POINTS": 3},
+        {"ddpm.NETWORK": SMALL_UNET, "EDIT_STEPS": 3, "INVERSION_STEPS": 2, "POINTS": 3},
     ),
     "flow_matching": (
         ["--steps", "4", "--batch", "4", "--samples", "2"],
@@ -145,7 +145,8 @@ sys.path[:0] = [{root!r}, {examples!r}]
 import minigen, common
 import {name} as example
 for key, value in {settings}.items():
-    setattr(example, key, value)
+    *module, key = key.split(".")
+    setattr(sys.modules[module[0]] if module else example, key, value)
 
 def run(out, *more):
     "The exit code of the example, called as from a command line."
