@@ -22,7 +22,6 @@ import itertools
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from common import arguments, kid, load_data, report, run_main, split_for_distances
@@ -34,6 +33,8 @@ from minigen.data import Dataset, to_float, to_uint8
 from minigen.diffusion import Denoiser, Diffusion, edit, interpolate
 from minigen.metrics import Features, psnr
 from minigen.viz import save_curves, save_rows
+
+Figure = tuple[str, float, str, float, str]  # see common.report
 
 BLOCK, GREYS = 4, 4  # of the crude pictures: the side of their pixels, and how many greys (or levels of a colour)
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -61,10 +62,9 @@ def edits(denoiser: Denoiser, diffusion: Diffusion, images: np.ndarray, strength
     return to_uint8(np.concatenate(made))
 
 
-def paths(denoiser: Denoiser, diffusion: Diffusion, images: np.ndarray) -> np.ndarray:
-    """From each image of the first half to that of the second half: uint8 (pairs, POINTS, H, W, C)."""
-    pairs = len(images) // 2
-    first, second = (Tensor(to_float(x)).to(denoiser.device) for x in (images[:pairs], images[pairs : 2 * pairs]))
+def paths(denoiser: Denoiser, diffusion: Diffusion, pairs: np.ndarray) -> np.ndarray:
+    """From the first to the second of each pair: uint8 (N, 2, H, W, C) -> (N, POINTS, H, W, C)."""
+    first, second = (Tensor(to_float(pairs[:, i])).to(denoiser.device) for i in (0, 1))
     bar, shares = partial(tqdm, desc="interpolating", unit="step", leave=False), np.linspace(0, 1, POINTS)
     points = interpolate(denoiser, first, second, shares.tolist(), diffusion.timetable(INVERSION_STEPS), bar)
     return to_uint8(np.stack([x.numpy() for x in points], axis=1))
@@ -76,48 +76,45 @@ def fade(pairs: np.ndarray) -> np.ndarray:
     return ((1 - shares) * pairs[:, :1] + shares * pairs[:, 1:]).round().astype(np.uint8)
 
 
-def measure(
-    data: Dataset,
-    training: Dataset,
-    test: Dataset,
-    guides: np.ndarray,
-    edited: dict[float, np.ndarray],
-    arcs: np.ndarray,
-) -> tuple[dict[str, Any], list]:
-    """Metrics of the edits at each strength and of the interpolations, and the figures to report."""
-    features = Features(data)
-    real = features(training.images)
+def measure_edits(
+    features: Features, real: np.ndarray, test: Dataset, guides: np.ndarray, edited: dict[float, np.ndarray]
+) -> tuple[dict[str, dict[str, float]], list[Figure]]:
+    """For the crude pictures, the edits of each strength, and the originals, what is kept and how real they look; and
+    the figures to report. `real` are the features of the training images."""
     table: dict[str, dict[str, float]] = {}
-    for name, x in {"crude": guides, **{f"{s}": x for s, x in edited.items()}, "real": test.images}.items():
+    for name, x in {"crude": guides, **{f"{s}": x for s, x in edited.items()}, "original": test.images}.items():
         table[name] = {"kept": psnr(x, guides), "kid": kid(real, features(x))}
         if test.labels is not None and "label" in features.classifier.values:
             table[name]["read_as_original"] = float(np.mean(features.read(x) == test.labels))
         print(f"{name:>8}: " + ", ".join(f"{key} {value:.4g}" for key, value in table[name].items()))
-    figures: list[tuple[str, float, str, float, str]] = []
+    figures: list[Figure] = []
     for what, key in (("what is kept (PSNR, dB)", "kept"), ("the distance to real digits (KID)", "kid")):
         values = [table[f"{s}"][key] for s in edited]
         least, beside = min(a - b for a, b in itertools.pairwise(values)), ", ".join(f"{x:.3g}" for x in values)
-        figures.append((f"least fall of {what} between two strengths", least, ">=", 0.0, beside))
-    ends, middle = arcs[:, [0, -1]], arcs[:, POINTS // 2]
-    pairs = np.stack(np.split(test.images[: 2 * len(arcs)], 2), axis=1)
-    reconstruction = psnr(ends, pairs)
-    figures.append(("DDIM there and back, dB", reconstruction, ">=", 30.0, f"{INVERSION_STEPS} steps each way"))
-    of_arcs, of_fades = kid(real, features(middle)), kid(real, features(fade(pairs)[:, POINTS // 2]))
-    figures.append(("KID of the middle of an arc", of_arcs, "<=", of_fades, f"of two digits faded: {of_fades:.3g}"))
-    interpolation = {"inversion_psnr": reconstruction, "middle_kid": of_arcs, "faded_kid": of_fades}
-    return {"strengths": table, **interpolation}, figures
+        figures.append((f"least fall of {what} from one strength to the next", least, ">=", 0.0, beside))
+    return table, figures
 
 
-def draw(folder: Path, table: dict[str, dict[str, float]], arcs: np.ndarray, pairs: np.ndarray) -> None:
+def measure_paths(
+    features: Features, real: np.ndarray, pairs: np.ndarray, arcs: np.ndarray
+) -> tuple[dict[str, float], list[Figure]]:
+    """How well the ends of arcs are reconstructed, and how real their middles look; and the figures to report."""
+    reconstruction = psnr(arcs[:, [0, -1]], pairs)
+    ours, theirs = (kid(real, features(x[:, POINTS // 2])) for x in (arcs, fade(pairs)))
+    return {"inversion_psnr": reconstruction, "middle_kid": ours, "faded_kid": theirs}, [
+        ("DDIM there and back, dB", reconstruction, ">=", 30.0, f"{INVERSION_STEPS} steps each way"),
+        ("KID of the middles of arcs", ours, "<=", theirs, f"of digits faded into each other: {theirs:.3g}"),
+    ]
+
+
+def draw(folder: Path, table: dict[str, dict[str, float]], pairs: np.ndarray, arcs: np.ndarray) -> None:
     rows = {}
     for i, (arc, faded) in enumerate(zip(arcs[:PICTURED], fade(pairs[:PICTURED]), strict=True)):
         rows.update({f"arc {i + 1}": arc, f"faded {i + 1}": faded})
     save_rows(rows, folder / "interpolation.png", POINTS)
     names = {"kept": "PSNR to the crude picture, dB", "kid": "KID to real digits", "read_as_original": "read as before"}
-    curves = {names[key]: [table[f"{s}"][key] for s in STRENGTHS] for key in table["crude"]}
-    save_curves(
-        {f"{name}: edits": (STRENGTHS, y) for name, y in curves.items()}, folder / "curve.png", xlabel="strength"
-    )
+    curves = {f"{names[key]}: edits": (STRENGTHS, [table[f"{s}"][key] for s in STRENGTHS]) for key in table["crude"]}
+    save_curves(curves, folder / "curve.png", xlabel="strength")
 
 
 def main() -> None:
@@ -128,20 +125,24 @@ def main() -> None:
     training, test = split_for_distances(args, data)
     run, network, diffusion, ema = train(args, training.images, ("curve.png", "interpolation.png"), args.trained)
     test = test.subset(slice(max(2, args.samples)))
-    guides, started = crude(test.images), time.monotonic()
+    guides, count = crude(test.images), min(PAIRS, len(test) // 2)
+    pairs = test.images[: 2 * count].reshape(count, 2, *test.images.shape[1:])
+    started = time.monotonic()
     with ema.applied():
         denoiser = diffusion.denoiser(network)
         edited = {strength: edits(denoiser, diffusion, guides, strength, args.seed) for strength in STRENGTHS}
-        arcs = paths(denoiser, diffusion, test.images[: 2 * PAIRS])
+        arcs = paths(denoiser, diffusion, pairs)
     seconds = time.monotonic() - started
-    metrics, figures = measure(data, training, test, guides, edited, arcs)
+    features = Features(data)
+    real = features(training.images)
+    table, figures = measure_edits(features, real, test, guides, edited)
+    interpolation, more = measure_paths(features, real, pairs, arcs)
     rows = {"original": test.images, "crude": guides, **{f"{s}": x for s, x in edited.items()}}
-    images = np.concatenate(list(edited.values()))
-    shown = {name: x[:12] for name, x in rows.items()}
+    images, shown = np.concatenate(list(edited.values())), {name: x[:12] for name, x in rows.items()}
     run.write_samples(images, shown, strength=np.repeat(STRENGTHS, len(test)), arcs=arcs)
-    draw(run.folder, metrics["strengths"], arcs, np.stack(np.split(test.images[: 2 * len(arcs)], 2), axis=1))
-    run.write_metrics({"sampling_seconds": round(seconds, 1), **metrics})
-    report(figures, args.check)
+    draw(run.folder, table, pairs, arcs)
+    run.write_metrics({"sampling_seconds": round(seconds, 1), "strengths": table, **interpolation})
+    report([*figures, *more], args.check)
 
 
 if __name__ == "__main__":

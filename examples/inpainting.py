@@ -13,8 +13,8 @@ Half of each held-out digit is hidden: the left, upper, right or lower half, in 
 strokes go on across the seam, and whether a classifier that has seen none of these digits reads them as what they were.
 Replacement is measured twice: with as many noise levels as RePaint, and with as many evaluations of the network.
 
-outpaint.png has strips that grow to the right from a held-out digit. Each window overlaps what is there by a half, so
-that any two halves side by side are to make a digit.
+outpaint.png has lines of digits that grow to the right from a held-out one. Each window overlaps what is there by a
+quarter, where the last digit ends: that is known, and the next digit has to leave room for it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ Way = tuple[int, int, int]  # levels of noise, resamplings, steps of a jump
 REPAINT: Way = (50, 5, 5)
 SAMPLING_BATCH = 100
 STRIPS, WINDOWS = 10, 6
+OVERLAP = 4  # of two windows: that part of their width
 HIDDEN = 128  # the grey of hidden pixels in pictures
 
 
@@ -69,23 +70,22 @@ def fill(
 
 
 def grow(denoiser: Denoiser, diffusion: Diffusion, images: np.ndarray, seed: int) -> np.ndarray:
-    """Strips of that many windows, uint8, which begin with the images (N, H, W, C)."""
+    """Strips of WINDOWS windows, uint8, which begin with the images (N, H, W, C)."""
     n, height, width, channels = images.shape
-    stride = width // 2
+    stride = width - width // OVERLAP
     canvas = np.zeros((n, height, width + (WINDOWS - 1) * stride, channels), np.float32)
     canvas[:, :, :width] = to_float(images)
     known = np.zeros(canvas.shape[1:3], bool)
     known[:, :width] = True
-    x, window = Tensor(canvas).to(denoiser.device), (height, width)
+    x, window, by = Tensor(canvas).to(denoiser.device), (height, width), (height, stride)
     steps, resamplings, jump = REPAINT
     timetable, bar = diffusion.timetable(steps), partial(tqdm, desc="growing", unit="step", leave=False)
-    made = outpaint(denoiser, x, known, window, (height, stride), timetable, resamplings, jump, seed, progress=bar)
-    return to_uint8(made.numpy())
+    return to_uint8(outpaint(denoiser, x, known, window, by, timetable, resamplings, jump, seed, progress=bar).numpy())
 
 
-def windows(strips: np.ndarray, width: int) -> np.ndarray:
-    """What was drawn in each window of strips: (N windows, H, width, C)."""
-    lefts = range(width // 2, strips.shape[2] - width + 1, width // 2)
+def drawn_windows(strips: np.ndarray, width: int) -> np.ndarray:
+    """The windows of strips after the first: (N (WINDOWS - 1), H, width, C)."""
+    lefts = np.arange(1, WINDOWS) * (width - width // OVERLAP)
     return np.concatenate([strips[:, :, left : left + width] for left in lefts])
 
 
@@ -108,7 +108,7 @@ def measure(
         recovered = {
             name: float(np.mean(reader.read(x) == test.labels)) for name, x in {"real": images, **made}.items()
         }
-        read = reader.share_read(windows(strips, images.shape[2]))
+        read = reader.share_read(drawn_windows(strips, images.shape[2]))
         metrics.update(recovered=recovered, windows_read=read, real_read=reader.share_read(images))
         print(
             f"windows of strips read as a class with over 80% confidence: {read:.3g}, "
