@@ -103,6 +103,15 @@ SMALL = {
             "CRITIC_RATE": 1e-4,
         },
     ),
+    "super_resolution": (
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
+        {
+            "NETWORK": {"channels": 8, "multipliers": (1,), "blocks": 1, "attention": (False,), "heads": 2, "patch": 2},
+            "L1_NETWORK": {"channels": 8, "blocks": 1},
+            "LEARNING_RATE": 1e-4,
+            "SAMPLING_STEPS": 2,
+        },
+    ),
     "stylegan": (
         ["--steps", "2", "--batch", "4", "--samples", "4"],
         {
