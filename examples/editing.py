@@ -40,7 +40,7 @@ BLOCK, GREYS = 4, 4  # of the crude pictures: the side of their pixels, and how 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 METHOD, EDIT_STEPS = "ddpm", 50
 INVERSION_STEPS = 100
-PAIRS, POINTS, PICTURED = 40, 9, 6  # of interpolations
+PAIRS, POINTS, PICTURED = 30, 9, 6  # of interpolations
 BATCH = 100
 
 
@@ -118,7 +118,7 @@ def draw(folder: Path, table: dict[str, dict[str, float]], pairs: np.ndarray, ar
 
 
 def main() -> None:
-    parser = arguments("editing", __doc__.split("\n")[0], STEPS, IMAGES, samples=400)
+    parser = arguments("editing", __doc__.split("\n")[0], STEPS, IMAGES, samples=300)
     parser.add_argument("--trained", type=Path, default=Path("runs/ddpm"), help="a run of ddpm.py to take over")
     args = parser.parse_args()
     data = load_data(args, multiple_of=BLOCK)
@@ -138,7 +138,7 @@ def main() -> None:
     table, figures = measure_edits(features, real, test, guides, edited)
     interpolation, more = measure_paths(features, real, pairs, arcs)
     rows = {"original": test.images, "crude": guides, **{f"{s}": x for s, x in edited.items()}}
-    images, shown = np.concatenate(list(edited.values())), {name: x[:12] for name, x in rows.items()}
+    images, shown = np.concatenate(list(edited.values())), {name: x[:10] for name, x in rows.items()}
     run.write_samples(images, shown, strength=np.repeat(STRENGTHS, len(test)), arcs=arcs)
     draw(run.folder, table, pairs, arcs)
     run.write_metrics({"sampling_seconds": round(seconds, 1), "strengths": table, **interpolation})

@@ -142,7 +142,7 @@ def main() -> None:
     masked = np.where(known, test.images, HIDDEN).astype(np.uint8)
     rows = {"original": test.images, "masked": masked, **made}
     labels = {} if test.labels is None else {"labels": test.labels}
-    run.write_samples(made["RePaint"], {name: x[:40] for name, x in rows.items()}, strips=strips, **labels)
+    run.write_samples(made["RePaint"], {name: x[:20] for name, x in rows.items()}, strips=strips, **labels)
     save_images(strips, run.folder / "outpaint.png", columns=1)
     metrics, figures = measure(training, test, known, made, strips)
     evaluations = {name: walk_evaluations(walk(*way)) for name, way in ways.items()}
