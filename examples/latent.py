@@ -42,12 +42,12 @@ from minigen.random import Generator
 from minigen.viz import save_rows
 
 PIXELS: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
-LATENTS: dict[str, Any] = dict(channels=64, multipliers=(1, 2), blocks=1, attention=(False, False))
-LATENT_STEPS = 3  # for each step in pixels, which take as long
+LATENTS: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False))
+LATENT_STEPS = 2  # for each step in pixels, which takes a little longer than these together
 LEARNING_RATE = 2e-3
 LARGEST_LATENT = 5.0  # in standard deviations: estimates are bounded by it
 AUTOENCODER: list[str] = []  # more arguments of kl_autoencoder.py, if it is run
-METHOD, SAMPLING_STEPS = "dpm++2m", (4, 5, 6, 8, 10, 14, 20, 28)
+METHOD, SAMPLING_STEPS = "dpm++2m", (4, 6, 8, 11, 15, 20)
 SAMPLING_BATCH = 100
 WITHIN = 1.05  # times the least distance of the model in pixels counts as that distance
 SHOWN = 40  # images of each kind in the picture
@@ -182,7 +182,7 @@ def choose(found: dict[str, list[Setting]]) -> dict[str, Setting]:
 
 
 def main() -> None:
-    parser = arguments("latent", __doc__.split("\n")[0], steps=4000, batch=32, samples=1000, data="shapes")
+    parser = arguments("latent", __doc__.split("\n")[0], steps=1800, batch=32, samples=1000, data="shapes")
     parser.add_argument("--autoencoder", type=Path, help="that of kl_autoencoder.py; by default in its folder by --out")
     args = parser.parse_args()
     data = load_data(args, multiple_of=8)
