@@ -26,7 +26,15 @@ from minigen.viz import save_curves, save_images, save_rows
 
 SAVE_EVERY_SECONDS = 30
 FOR_FIGURES = 2**63  # added to a seed for what is measured and drawn: numbers that no training has seen
-FREE_TO_CHANGE = ("out", "device", "samples", "resume", "check", "trained")  # between a run and its continuation
+FREE_TO_CHANGE = (
+    "out",
+    "device",
+    "samples",
+    "resume",
+    "check",
+    "trained",
+    "autoencoder",
+)  # between a run and its continuation
 
 
 def at_least(smallest: int) -> Callable[[str], int]:

@@ -112,6 +112,16 @@ SMALL = {
             "SAMPLING_STEPS": 2,
         },
     ),
+    "latent": (
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
+        {
+            "AUTOENCODER": ["--steps", "2", "--batch", "4", "--samples", "2"],
+            "PIXELS": {"channels": 8, "multipliers": (1,), "blocks": 1, "attention": (False,), "heads": 2, "patch": 2},
+            "LATENTS": {"channels": 8, "multipliers": (1,), "blocks": 1, "attention": (False,), "heads": 2},
+            "LEARNING_RATE": 1e-4,
+            "SAMPLING_STEPS": (2, 3),
+        },
+    ),
     "stylegan": (
         ["--steps", "2", "--batch", "4", "--samples", "4"],
         {
