@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -24,7 +25,7 @@ from minigen.viz import save_curves, save_images, save_rows
 
 SAVE_EVERY_SECONDS = 30
 FOR_FIGURES = 2**63  # added to a seed for what is measured and drawn: numbers that no training has seen
-FREE_TO_CHANGE = ("out", "device", "samples", "resume", "check")  # between a run and its continuation
+FREE_TO_CHANGE = ("out", "device", "samples", "resume", "check", "trained")  # between a run and its continuation
 
 
 def at_least(smallest: int) -> Callable[[str], int]:
@@ -155,10 +156,13 @@ class Run:
     progress bar and saves every part now and then, at the end, and on Ctrl-C: always between two steps, so that a
     run which was stopped, by whatever, and resumed ends with the same bits as one that was not.
 
-    `pictures` are the files that an example writes beyond those of all examples.
+    `pictures` are the files that an example writes beyond those of all examples. If the folder `trained` holds a
+    finished run with the same settings, of an example that trains the same, the run begins where that one ended.
     """
 
-    def __init__(self, args: argparse.Namespace, pictures: tuple[str, ...] = (), **parts: Any):
+    def __init__(
+        self, args: argparse.Namespace, pictures: tuple[str, ...] = (), trained: Path | None = None, **parts: Any
+    ):
         self.args, self.parts, self.pictures = args, parts, pictures
         self.folder = args.out.resolve()
         self.path = self.folder / "checkpoint.safetensors"
@@ -177,6 +181,8 @@ class Run:
             if args.resume:
                 print(f"{self.path} does not exist yet: starting from the first step")
             self._keep_earlier_run()
+            if trained is not None:
+                self._take_over(trained / self.path.name)
 
     def _keep_earlier_run(self) -> None:
         """Moves the files of a run that is there already to a folder beside it."""
@@ -191,6 +197,20 @@ class Run:
             if (self.folder / name).exists():
                 (self.folder / name).rename(kept / name)
         print(f"kept the earlier run as {kept}; --resume would have continued it")
+
+    def _take_over(self, trained: Path) -> None:
+        """Copies the checkpoint of a finished run, if it is one and has the same settings."""
+        try:
+            state = minigen.load(trained)
+            settings = dict(state["settings"])
+            same = all(settings.get(key) == value for key, value in self.settings.items())
+            finished = int(state["step"]) == self.args.steps
+        except (CheckpointError, KeyError, TypeError, ValueError):
+            return  # then it is trained here
+        if same and finished and trained != self.path:
+            shutil.copyfile(trained, self.path)
+            self._load()
+            print(f"took over the network that was trained in {trained.parent}")
 
     def _load(self) -> None:
         try:

@@ -1,45 +1,56 @@
 """A diffusion model (DDPM, Ho et al. 2020) of handwritten digits, from data to samples.
 
     python examples/ddpm.py                            # trains, then writes new digits to runs/ddpm/samples.png
-    python examples/ddpm.py --resume --samples 1000    # more of them
+    python examples/ddpm.py --resume --samples 2000    # more of them
     python examples/ddpm.py --device cuda              # on a GPU
 
 The whole algorithm: take an image, a random timestep t and noise; mix them; let the network say what the clean image
 was; descend on its squared error. Then start from pure noise and move, step by step, towards what the network says.
+
+forward.png shows the first half: digits that turn into noise. reverse.png shows the second: noise that turns into
+digits, and below each stage what the network takes the digit for. timesteps.png has the squared error of that guess at
+ten timesteps, for digits that were not trained on, beside that of the best linear guess there is (Wiener's).
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, load_data, report, run_main
+from common import FOR_FIGURES, Run, arguments, load_data, report, run_main, split_for_distances
 from tqdm import tqdm
 
 import minigen
 from minigen import Tensor, optim
-from minigen.data import DataLoader, to_float, to_uint8
-from minigen.diffusion import Diffusion, UNet
-from minigen.metrics import Reader
+from minigen.data import DataLoader, Dataset, to_float, to_uint8
+from minigen.diffusion import Denoiser, Diffusion, UNet, Wiener, sample
+from minigen.metrics import Features, Reader, compare, comparison_table
+from minigen.random import Generator
+from minigen.viz import save_curves, save_rows
 
-SAMPLING_STEPS = 100
+NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
+METHOD, SAMPLING_STEPS = "dpm++2m", 25
 SAMPLING_BATCH = 100
+PROBES, PROBED_IMAGES = 10, 500  # timesteps and images for the error of the network's guess
+STAGES = 10  # in the pictures
 
 
-def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNet, Diffusion, optim.EMA]:
+def train(
+    args: argparse.Namespace, images: np.ndarray, pictures: tuple[str, ...] = (), trained: Path | None = None
+) -> tuple[Run, UNet, Diffusion, optim.EMA]:
     generator = minigen.manual_seed(args.seed)
     diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
-    network = UNet(images.shape[-1], channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
+    network = UNet(images.shape[-1], **NETWORK)
     network.to(args.device)
     ema = optim.EMA(network, decay=0.998)
     optimizer = optim.Adam(network.parameters(), lr=2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed, device=args.device)
-    run = Run(
-        args, network=network, ema=ema, optimizer=optimizer, schedule=schedule, batches=batches, generator=generator
-    )
+    parts: Any = {"network": network, "ema": ema, "optimizer": optimizer, "schedule": schedule, "batches": batches}
+    run = Run(args, pictures, trained, generator=generator, **parts)
     for _ in run.steps():
         x0 = Tensor(to_float(next(batches)))
         loss = diffusion.loss(network, x0, generator)
@@ -51,38 +62,112 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, UNet, Diff
     return run, network, diffusion, ema
 
 
-def sample(args: argparse.Namespace, network: UNet, diffusion: Diffusion, shape: tuple[int, ...]) -> np.ndarray:
-    """`args.samples` images, uint8, in batches."""
+def draw(args: argparse.Namespace, network: UNet, diffusion: Diffusion, shape: tuple[int, ...], n: int) -> np.ndarray:
+    """n images, uint8, in batches."""
     images = []
-    starts = range(0, args.samples, SAMPLING_BATCH)
-    with tqdm(total=args.samples, unit="image", desc="sampling") as bar:
-        for first in starts:
-            n = min(SAMPLING_BATCH, args.samples - first)
-            x = diffusion.sample(network, (n, *shape), args.seed, SAMPLING_STEPS, method="ddpm", first_sample=first)
+    with tqdm(total=n, unit="image", desc="sampling") as bar:
+        for first in range(0, n, SAMPLING_BATCH):
+            size = (min(SAMPLING_BATCH, n - first), *shape)
+            x = diffusion.sample(network, size, args.seed, SAMPLING_STEPS, METHOD, first_sample=first)
             images.append(to_uint8(x.numpy()))
-            bar.update(n)
+            bar.update(size[0])
     return np.concatenate(images)
 
 
-def main() -> None:
-    args = arguments("ddpm", __doc__.split("\n")[0], steps=2200, batch=64, samples=300).parse_args()
-    data = load_data(args, multiple_of=4)
-    run, network, diffusion, ema = train(args, data.images)
-    started = time.monotonic()
-    with ema.applied():
-        images = sample(args, network, diffusion, data.images.shape[1:])
-    run.write_samples(images)
-    metrics: dict[str, Any] = {"samples": len(images), "sampling_seconds": round(time.monotonic() - started, 1)}
-    figures = []
+def errors(diffusion: Diffusion, denoisers: dict[str, Denoiser], x0: Tensor, seed: int) -> dict[str, list[float]]:
+    """The mean squared error of each denoiser's guess at x0 (N, H, W, C), at PROBES timesteps, with the same noise."""
+    found: dict[str, list[float]] = {name: [] for name in denoisers}
+    generator = Generator(FOR_FIGURES + seed)
+    with minigen.no_grad():
+        for t in probed(diffusion):
+            x_t, _ = diffusion.add_noise(x0, np.full(len(x0), t), generator)
+            for name, denoiser in denoisers.items():
+                guess = denoiser(x_t, diffusion.alpha_bar(t))
+                found[name].append(((guess - x0) ** 2).mean().item())
+    return found
+
+
+def probed(diffusion: Diffusion) -> list[int]:
+    return [int((i + 0.5) / PROBES * diffusion.timesteps) for i in range(PROBES)]
+
+
+def draw_forward(diffusion: Diffusion, x0: Tensor, path: Path) -> None:
+    """Digits that turn into noise: one in each row."""
+    times = np.linspace(0, diffusion.timesteps - 1, STAGES).astype(int)
+    stages = [x0, *(diffusion.add_noise(x0, np.full(len(x0), t), Generator(FOR_FIGURES))[0] for t in times)]
+    names = [f"{i + 1}" for i in range(len(x0))]
+    save_rows({name: np.stack([x.numpy()[i] for x in stages]) for i, name in enumerate(names)}, path, STAGES + 1)
+
+
+class Watched(Denoiser):
+    """A denoiser that keeps what it sees and what it says."""
+
+    def __init__(self, denoiser: Denoiser):
+        self.denoiser, self.device = denoiser, denoiser.device
+        self.seen: list[np.ndarray] = []
+        self.said: list[np.ndarray] = []
+
+    def __call__(self, x: Tensor, alpha_bar: float) -> Tensor:
+        x0 = self.denoiser(x, alpha_bar)
+        self.seen.append(x.numpy())
+        self.said.append(x0.numpy())
+        return x0
+
+
+def draw_reverse(denoiser: Denoiser, diffusion: Diffusion, shape: tuple[int, ...], seed: int, path: Path) -> None:
+    """Noise that turns into digits, and the network's guesses on the way."""
+    watched = Watched(denoiser)
+    sample(watched, shape, diffusion.timetable(STAGES), "ddim", seed)
+    rows = {}
+    for i in range(shape[0]):
+        rows[f"x {i + 1}"] = np.stack([x[i] for x in watched.seen])
+        rows[f"guess {i + 1}"] = np.stack([x[i] for x in watched.said])
+    save_rows(rows, path, STAGES)
+
+
+def measure(data: Dataset, training: Dataset, test: Dataset, made: np.ndarray) -> tuple[dict[str, Any], list]:
+    """Metrics of the samples, and the figures to report."""
+    features, n = Features(data), min(len(made), len(test))
+    quality = compare(features(training.images), features(made[:n]), features(test.images[:n]))
+    print(comparison_table(quality))
+    metrics: dict[str, Any] = {"quality": quality}
+    floor = quality["floor_frechet"]
+    figures = [("Frechet distance", quality["frechet"], "<=", 1.8 * floor, f"real images: {floor:.3g}")]
     if data.labels is not None and len(np.unique(data.labels)) > 1:
         reader = Reader(data.images, data.labels)
-        histogram, read = reader.histogram(images), reader.share_read(images)
+        histogram, read = reader.histogram(made), reader.share_read(made)
         metrics.update(read=read, read_real=reader.real, class_histogram=histogram)
-        figures = [
-            ("share read as a class with over 80% confidence", read, ">=", 0.72, f"real images: {reader.real:.3g}"),
+        figures += [
+            ("share read as a class with over 80% confidence", read, ">=", 0.8, f"real images: {reader.real:.3g}"),
             ("classes present", sum(n > 0 for n in histogram), ">=", len(reader.classes), f"of {len(reader.classes)}"),
         ]
-    run.write_metrics(metrics)
+    return metrics, figures
+
+
+def main() -> None:
+    args = arguments("ddpm", __doc__.split("\n")[0], steps=6000, batch=64, samples=1000).parse_args()
+    data = load_data(args, multiple_of=4)
+    training, test = split_for_distances(args, data)
+    run, network, diffusion, ema = train(args, training.images, ("forward.png", "reverse.png", "timesteps.png"))
+    shape, held_out = data.images.shape[1:], Tensor(to_float(test.images[:PROBED_IMAGES])).to(args.device)
+    started = time.monotonic()
+    with ema.applied():
+        made = draw(args, network, diffusion, shape, args.samples)
+        seconds = time.monotonic() - started
+        denoiser = diffusion.denoiser(network)
+        error = errors(
+            diffusion, {"network": denoiser, "Wiener": Wiener(to_float(training.images))}, held_out, args.seed
+        )
+        draw_reverse(denoiser, diffusion, (3, *shape), args.seed, run.folder / "reverse.png")
+    draw_forward(diffusion, held_out[:4], run.folder / "forward.png")
+    times = probed(diffusion)
+    save_curves({name: (times, e) for name, e in error.items()}, run.folder / "timesteps.png", xlabel="timestep t")
+    run.write_samples(made)
+    metrics, figures = measure(data, training, test, made)
+    ratios = [ours / theirs for ours, theirs in zip(error["network"], error["Wiener"], strict=True)]
+    worst = f"{PROBES} probed; the next worst: {sorted(ratios)[-2]:.3g}"
+    figures.append(("error of the guess over Wiener's, at the worst timestep", max(ratios), "<=", 1.0, worst))
+    run.write_metrics({"samples": len(made), "sampling_seconds": round(seconds, 1), "error": error, **metrics})
     report(figures, args.check)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import FOR_FIGURES, Run, arguments, at_least, fit_pca, in_batches, load_split, report, run_main
@@ -42,7 +43,7 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Autoencode
     optimizer = optim.Adam(network.parameters(), lr=2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(50, args.steps // 10))
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed, device=args.device)
-    parts = {"network": network, "ema": ema, "optimizer": optimizer, "schedule": schedule, "batches": batches}
+    parts: Any = {"network": network, "ema": ema, "optimizer": optimizer, "schedule": schedule, "batches": batches}
     run = Run(args, pictures=("features.png",), generator=generator, **parts)
     for _ in run.steps():
         x = next(batches)

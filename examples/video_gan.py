@@ -59,8 +59,8 @@ def train(args: argparse.Namespace, videos: np.ndarray) -> tuple[Run, VGANGenera
     g_optimizer = optim.Adam(G.parameters(), lr=LEARNING_RATE, betas=(0.0, 0.99), ema=ema)
     d_optimizer = optim.Adam(D.parameters(), lr=LEARNING_RATE, betas=(0.0, 0.99))
     batches = DataLoader(videos, batch_size=args.batch, seed=args.seed, device=args.device)
-    parts = {"G": G, "D": D, "ema": ema, "g_optimizer": g_optimizer, "d_optimizer": d_optimizer, "batches": batches}
-    run = Run(args, pictures=("samples.gif",), generator=generator, **parts)
+    parts: dict[str, Any] = {"G": G, "D": D, "ema": ema, "g_optimizer": g_optimizer, "d_optimizer": d_optimizer}
+    run = Run(args, pictures=("samples.gif",), generator=generator, batches=batches, **parts)
     for step in run.steps():
         real = Tensor(to_float(next(batches)))
         fake = G(G.noise(args.batch, generator))

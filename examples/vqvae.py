@@ -88,7 +88,7 @@ def train(
     vqvae_schedule = optim.CosineLR(vqvae_optimizer, max(1, first), warmup_steps=min(100, first // 10))
     prior_schedule = optim.CosineLR(prior_optimizer, max(1, args.steps - first), warmup_steps=min(100, first // 10))
     batches = DataLoader(images, labels, batch_size=args.batch, seed=args.seed, device=args.device)
-    parts = dict(vqvae=vqvae, vqvae_optimizer=vqvae_optimizer, vqvae_schedule=vqvae_schedule)
+    parts: dict[str, Any] = dict(vqvae=vqvae, vqvae_optimizer=vqvae_optimizer, vqvae_schedule=vqvae_schedule)
     parts |= dict(prior=prior, ema=ema, prior_optimizer=prior_optimizer, prior_schedule=prior_schedule)
     run = Run(args, PICTURES, batches=batches, generator=generator, **parts)
 

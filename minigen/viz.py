@@ -127,7 +127,9 @@ def save_gif(frames: Any, path: str | os.PathLike, duration: float = 0.1) -> Non
     first.save(path, format="GIF", save_all=True, append_images=others, duration=round(1000 * duration), loop=0)
 
 
-def save_curves(curves: Mapping[str, Any], path: str | os.PathLike, title: str | None = None) -> None:
+def save_curves(
+    curves: Mapping[str, Any], path: str | os.PathLike, title: str | None = None, xlabel: str = "step"
+) -> None:
     """Draws one line per entry of `curves`: name -> a list of values, or a tuple (steps, values).
 
     Lines named "panel: line" share a panel with those of the same panel; all others share one without a name. The raw
@@ -152,7 +154,7 @@ def save_curves(curves: Mapping[str, Any], path: str | os.PathLike, title: str |
     for axes, (panel, lines) in zip(rows, panels.items(), strict=True):
         _draw_curves(axes, lines)
         axes.set_ylabel(panel or (next(iter(lines)) if len(lines) == 1 else "value"))
-    rows[-1].set_xlabel("step")
+    rows[-1].set_xlabel(xlabel)
     if title:
         rows[0].set_title(title)
     figure.savefig(path, dpi=120)

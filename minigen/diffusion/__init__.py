@@ -26,6 +26,7 @@ from .schedules import (
 from .timetable import Timetable, karras_sigmas
 from .unet import UNet
 from .variational import bits_per_dimension
+from .wiener import Wiener
 
 __all__ = [
     "EDM",
@@ -40,6 +41,7 @@ __all__ = [
     "Thresholded",
     "Timetable",
     "UNet",
+    "Wiener",
     "bits_per_dimension",
     "convert",
     "cosine_schedule",
