@@ -20,6 +20,7 @@ import numpy as np
 import minigen
 from minigen import Tensor, optim
 from minigen.data import Dataset, held_out, load
+from minigen.metrics import frechet_distance
 from minigen.serialization import CheckpointError
 from minigen.viz import save_curves, save_images, save_rows
 
@@ -133,6 +134,12 @@ def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str 
     """function(x) of many items, without a tape, `size` at a time: (N, ...) -> (N, ...), both NumPy."""
     with minigen.no_grad():
         return np.concatenate([function(Tensor(x[i : i + size]).to(device)).numpy() for i in range(0, len(x), size)])
+
+
+def frechet(real: np.ndarray, made: np.ndarray) -> float:
+    """The Frechet distance of features (M, d) and (N, d); nan for fewer samples than it takes."""
+    enough = min(len(real), len(made)) >= max(2, real.shape[1])
+    return frechet_distance(real, made) if enough else math.nan
 
 
 def fit_pca(training: np.ndarray, components: int, svd_solver: str = "auto") -> Any:

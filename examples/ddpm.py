@@ -32,6 +32,7 @@ from minigen.random import Generator
 from minigen.viz import save_curves, save_rows
 
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
+STEPS, IMAGES = 4500, 32  # of the training, and images in a step
 METHOD, SAMPLING_STEPS = "dpm++2m", 25
 SAMPLING_BATCH = 100
 PROBES, PROBED_IMAGES = 10, 500  # timesteps and images for the error of the network's guess
@@ -145,7 +146,7 @@ def measure(data: Dataset, training: Dataset, test: Dataset, made: np.ndarray) -
 
 
 def main() -> None:
-    args = arguments("ddpm", __doc__.split("\n")[0], steps=6000, batch=64, samples=1000).parse_args()
+    args = arguments("ddpm", __doc__.split("\n")[0], STEPS, IMAGES, samples=1000).parse_args()
     data = load_data(args, multiple_of=4)
     training, test = split_for_distances(args, data)
     run, network, diffusion, ema = train(args, training.images, ("forward.png", "reverse.png", "timesteps.png"))

@@ -7,9 +7,10 @@ The same functions with the same arguments exist side by side:
     kernels.cpu         Numba, for two threads or sixty
 
 All of them keep the channels last, take float32 or float64 (one dtype per call), leave their inputs alone
-and return new contiguous arrays of that dtype. (A _ at the end of a name, as in `adam_`, says that the kernel changes
-arrays in place.) `kernels.checks` validates the arguments of both, once.
-Importing `kernels` imports neither: `from kernels import reference`, or `cpu`.
+and return new contiguous arrays of that dtype. In `cpu`, what is made of a sample (a row of the first axis) does not
+depend on the others, to the bit; in `reference`, whose products are BLAS's, up to rounding. (A _ at the end of a
+name, as in `adam_`, says that the kernel changes arrays in place.) `kernels.checks` validates the arguments of both,
+once. Importing `kernels` imports neither: `from kernels import reference`, or `cpu`.
 """
 
 # Every public kernel. Tests walk this tuple and fail on a name that has no check against the reference.

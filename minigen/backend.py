@@ -83,6 +83,12 @@ def pays(size: int, *arrays: Any) -> bool:
     )
 
 
+def kernels_take(array: Any) -> bool:
+    """Whether kernels take this array, of any size and layout. What rounds otherwise in a kernel than in the library
+    must not be chosen by size or layout, which a batch has a part in: a sample would depend on how many there are."""
+    return (type(array) is np.ndarray or on_gpu(array)) and array.dtype in _FLOATS
+
+
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 

@@ -1,5 +1,7 @@
 """The kernels in Numba: the functions of `kernels.reference`, with the same arguments and results.
 
+Results depend neither on the number of threads nor, but for what sums over samples, on the other samples of a batch.
+
 The first call of each with a dtype compiles it, which takes seconds; the machine code is kept in __pycache__.
 """
 

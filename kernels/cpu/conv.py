@@ -12,7 +12,9 @@ Four algorithms compute them, all products on the register tile of `tile.py`:
     gemm.py       1x1 at stride 1 is a matrix product as it stands
 
 The choice is made by `cheapest`, in the time of a multiply-add at full speed: the products each algorithm takes, with
-channels rounded up to whole tiles, and what it does besides, whose factors were measured.
+channels rounded up to whole tiles, and what it does besides, whose factors were measured. They round differently. So
+that an image comes out the same in any batch, to the bit, `conv` and `conv_transpose` choose as for a batch of BATCH
+images, whatever there are: for one or two that are small and have many channels another one may be faster.
 
 One, two and three spatial axes are one case: an image is a volume of depth 1, a sequence one of depth and height 1.
 """
@@ -39,6 +41,7 @@ TILE_START = 6.0  # steps of a tile's sum, to begin and end it
 WINOGRAD_PIXEL = 12.0  # to transform one of the 36 numbers of a tile and channel, into or out of the products
 WINOGRAD_WEIGHT = 20.0  # to transform one of the 36 numbers of a weight
 NARROW_SUM = 30.0  # to add one tap's product to its place
+BATCH = 32  # samples for which the algorithm is chosen; that of the weight's gradient for those that there are
 
 
 def conv(
@@ -154,7 +157,7 @@ def correlate(
         panels = panels_of(weight.reshape(channels, columns))
         product(x.reshape(-1, channels), panels, start, y.reshape(-1, columns), slope)
         return y
-    algorithm = cheapest(window, window, len(x), x.shape[1:-1], channels, columns, x.dtype)
+    algorithm = cheapest(window, window, BATCH, x.shape[1:-1], channels, columns, x.dtype)
     if algorithm == "winograd":
         images, out = x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:])
         winograd(images, contiguous(weight)[0], start, window.padding[1:], out, slope)
@@ -182,7 +185,7 @@ def correlate_transposed(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | N
     if is_pointwise(window):
         return correlate(x, weight, bias, window)
     turned = window._replace(padding=turned_padding(window))
-    algorithm = cheapest(window, turned, len(x), x.shape[1:-1], channels, columns, x.dtype)
+    algorithm = cheapest(window, turned, BATCH, x.shape[1:-1], channels, columns, x.dtype)
     if algorithm == "winograd":
         images, out = x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:])
         winograd(images, contiguous(weight)[0], start_of(bias, weight), turned.padding[1:], out, turned=True)

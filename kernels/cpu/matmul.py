@@ -1,4 +1,4 @@
-"""y = a @ b + bias, by the way that is fastest for the shape: see the three below."""
+"""y = a @ b + bias, by the way that is fastest for the shape. All but one sum in the same order: see `matmul`."""
 
 from __future__ import annotations
 
@@ -8,22 +8,33 @@ from kernels import checks
 from kernels.checks import Window
 from kernels.cpu.direct import weight_grad
 from kernels.cpu.gemm import panels_of, product, start_of
+from kernels.cpu.small import product_of_few, small_product
+from kernels.cpu.tile import ROWS
 
-SMALL = 2**18  # multiply-adds, up to which NumPy's BLAS is faster, and stays on the calling thread
+SMALL = 2**18  # multiply-adds, up to which a weight's gradient is a product like others
+MANY_ROWS, LARGE = 256, 2**26  # rows of a, or multiply-adds, beyond which panels of all of b pay
 
 
 def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """(M,K) @ (K,N) + bias (N,) -> (M,N), for matrices with any strides."""
+    """(M,K) @ (K,N) + bias (N,) -> (M,N), for matrices with any strides.
+
+    A row of y does not depend on the others, nor on how many there are, to the bit; but for large a that lie column by
+    column, as x^T does in a weight's gradient, and have more than 1500 of them: their sums are cut into several.
+    """
     checks.matmul(a, b, bias)
-    if a.size * b.shape[1] <= SMALL:
-        y = a @ b
-    elif a.T.flags.carray and b.flags.carray:  # as a linear layer's weight gradient: a sum over the rows of both
-        y = outer(a.T, b)
-    else:
-        y = np.empty((a.shape[0], b.shape[1]), a.dtype)
-        product(a, panels_of(b), start_of(bias, b), y)
+    rows, size, in_place = len(a), a.size * b.shape[1], b.flags.carray
+    if size > SMALL and in_place and bias is None and a.T.flags.carray and not a.flags.carray:
+        return outer(a.T, b)
+    y, start = np.empty((rows, b.shape[1]), a.dtype), start_of(bias, b)
+    if y.size == 0:
         return y
-    return y if bias is None else y + bias
+    if rows < ROWS and in_place:
+        product_of_few(a, b, start, y)
+    elif rows <= MANY_ROWS and size <= LARGE:
+        small_product(a, b, start, y)
+    else:
+        product(a, panels_of(b), start, y)
+    return y
 
 
 def outer(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
 """Group normalisation, optionally followed by SiLU, forwards and backwards.
 
 A sample is an (M,C) matrix, M positions by C channels, and is worked on in *units* of neighbouring positions, in two
-stages: sums over the unit for each channel; then, when those of all of the sample's units are known, the output. A
-sample that stays in a core's cache between the stages is a single unit, and memory is read once. Few large samples are
-cut into many units for the threads to share, and each stage is a call of its own. How a sample is cut depends on
-its size only, so that results do not depend on the number of threads.
+stages: sums over the unit for each channel; then, when those of all of the sample's units have been added up, the
+output. A sample that stays in a core's cache between the stages goes through both at once, and memory is read once.
+Of few or large samples the threads share the units, and each stage is a call of its own. How a sample is cut into units
+depends on its size only, so that results depend neither on the other samples nor on the number of threads.
 
 A block of positions is gone through column by column, so that what belongs to a vector of channels stays in registers
 (in memory it is padded to whole vectors). Memory likes to be read row by row: in that order it is asked for the
@@ -40,7 +40,8 @@ BLOCK = 16  # positions whose sums are taken in the array's own precision, befor
 CACHED = 2**18  # numbers in a sample that stays in a core's cache
 UNIT = 2**15  # numbers in a unit of a larger sample
 AHEAD = 2**11  # numbers from one that is worked on to the one that is asked for: the time that memory takes
-SUMS, OUTPUT = 1, 2  # the stages
+FEW = 8  # samples, below which their units are shared out, not they
+SUMS, TOTALS, OUTPUT = 1, 2, 4  # the stages
 
 
 def group_norm(
@@ -64,14 +65,12 @@ def group_norm(
     if x.size == x.shape[0] * x.shape[-1] and num_groups == 1:
         layer_norm.forward(x.size, *flat)
     else:
-        positions, units = math.prod(x.shape[1:-1]), _units(x)
-        shape = positions, x.shape[-1], num_groups, units
+        units = _units(x)
+        shape = math.prod(x.shape[1:-1]), x.shape[-1], num_groups, units
         moments = np.empty((len(x) * units, 2, weight.size))
-        if units == 1:
-            _group_norm(x.size, SUMS | OUTPUT, *shape, *flat, moments, moments)
-        else:
-            _group_norm(x.size, SUMS, *shape, *flat, moments, moments)
-            _group_norm(x.size, OUTPUT, *shape, *flat, moments, _pooled(moments, positions, units))
+        totals = moments if units == 1 else np.empty((len(x), 2, weight.size))
+        for stages in _calls(x):
+            _group_norm(x.size, stages, *shape, *flat, moments, totals)
     return y, mean, rstd
 
 
@@ -103,12 +102,9 @@ def group_norm_backward(
         units = _units(x)
         shape = math.prod(x.shape[1:-1]), x.shape[-1], num_groups, units
         sums = np.empty((len(x) * units, 2, scale.size))
-        if units == 1:
-            _group_norm_backward(2 * x.size, SUMS | OUTPUT, *shape, *flat, sums, sums)
-        else:
-            _group_norm_backward(2 * x.size, SUMS, *shape, *flat, sums, sums)
-            totals = sums.reshape(len(x), units, 2, scale.size).sum(1)
-            _group_norm_backward(2 * x.size, OUTPUT, *shape, *flat, sums, totals)
+        totals = sums if units == 1 else np.empty((len(x), 2, scale.size))
+        for stages in _calls(x):
+            _group_norm_backward(2 * x.size, stages, *shape, *flat, sums, totals)
     dbias, dweight = sums.sum(0)[:, : x.shape[-1]].astype(x.dtype)
     return dx, None if weight is None else dweight, None if bias is None else dbias
 
@@ -120,33 +116,32 @@ def scale_and_shift(weight: np.ndarray | None, bias: np.ndarray | None, x: np.nd
 
 def _units(x: np.ndarray) -> int:
     """How many units a sample is cut into."""
-    positions, numbers = math.prod(x.shape[1:-1]), math.prod(x.shape[1:])
-    whole = numbers <= UNIT or (numbers <= CACHED and len(x) >= 8)
-    return 1 if whole else min(positions, -(-numbers // UNIT))
+    return max(1, min(math.prod(x.shape[1:-1]), -(-math.prod(x.shape[1:]) // UNIT)))
 
 
-def _pooled(moments: np.ndarray, positions: int, units: int) -> np.ndarray:
-    """Mean and squared distances of each channel, of units -> of samples (Chan et al. 1979)."""
-    mean, squares = np.moveaxis(moments.reshape(-1, units, 2, moments.shape[-1]), 2, 0)
-    starts = np.arange(units + 1) * positions // units
-    count = np.diff(starts)[:, None]
-    together = (count * mean).sum(1, keepdims=True) / positions
-    return np.stack([together[:, 0], (squares + count * (mean - together) ** 2).sum(1)], axis=1)
+def _calls(x: np.ndarray) -> tuple[int, ...]:
+    """The stages of each call: all in one, whose tasks are samples; or one after the other."""
+    at_once = _units(x) == 1 or (len(x) >= FEW and x.size <= CACHED * len(x))
+    return (SUMS | TOTALS | OUTPUT,) if at_once else (SUMS, TOTALS, OUTPUT)
 
 
 @parallel_kernel
 def _group_norm(
-    part, parts, stage, positions, channels, groups, units, x, weight, bias, eps, silu, y, mean, rstd, sums, totals
+    part, parts, stages, positions, channels, groups, units, x, weight, bias, eps, silu, y, mean, rstd, sums, totals
 ):
     scratch = np.zeros((2, weight.size), x.dtype)
     center, scale = scratch[0], scratch[1]
     size = channels // groups
-    for unit in range(share(len(sums), part, parts), share(len(sums), part + 1, parts)):
-        n, k = unit // units, unit % units
-        first, last = n * positions + share(positions, k, units), n * positions + share(positions, k + 1, units)
-        if stage & SUMS:
-            _moments(x, first, last, channels, center, sums[unit])
-        if stage & OUTPUT:
+    tasks, together = (len(totals), units) if stages & TOTALS else (len(sums), 1)
+    for task in range(share(tasks, part, parts), share(tasks, part + 1, parts)):
+        n, k = task * together // units, task * together % units
+        if stages & SUMS:
+            for u in range(k, k + together):
+                first, last = _positions(n, u, u + 1, units, positions)
+                _moments(x, first, last, channels, center, sums[n * units + u])
+        if stages & TOTALS and units > 1:
+            _pool(sums[n * units : (n + 1) * units], positions, totals[n])
+        if stages & OUTPUT:
             for j in range(groups):
                 average, variance = _group_moments(totals[n], positions, j * size, (j + 1) * size)
                 center[j * size : (j + 1) * size] = average
@@ -155,7 +150,17 @@ def _group_norm(
                     mean[n * groups + j], rstd[n * groups + j] = center[j * size], scale[j * size]
             for c in range(channels):
                 scale[c] *= weight[c]
+            first, last = (
+                n * positions + share(positions, k, units),
+                n * positions + share(positions, k + together, units),
+            )
             _normalise(x, first, last, channels, center, scale, bias, silu, y)
+
+
+@kernel_part()
+def _positions(n, k, end, units, positions):
+    """The first and last position of units k to `end` of sample n."""
+    return n * positions + share(positions, k, units), n * positions + share(positions, end, units)
 
 
 @kernel_part()
@@ -192,6 +197,22 @@ def _moments(x, first, last, channels, pivot, moments):
 
 
 @kernel_part()
+def _pool(moments, positions, pooled):
+    """Mean and squared distances of each channel, of units -> of their sample (Chan et al. 1979)."""
+    units = len(moments)
+    pooled[:] = 0
+    for u in range(units):
+        weight = share(positions, u + 1, units) - share(positions, u, units)
+        for c in range(pooled.shape[1]):
+            pooled[0, c] += weight * moments[u, 0, c] / positions
+    for u in range(units):
+        weight = share(positions, u + 1, units) - share(positions, u, units)
+        for c in range(pooled.shape[1]):
+            d = moments[u, 0, c] - pooled[0, c]
+            pooled[1, c] += moments[u, 1, c] + weight * d * d
+
+
+@kernel_part()
 def _group_moments(moments, positions, low, high):
     """Mean and variance over the channels low to high, whose moments these are."""
     average, squares = 0.0, 0.0
@@ -223,19 +244,23 @@ def _normalise(x, first, last, channels, center, scale, bias, silu, y):
 
 @parallel_kernel
 def _group_norm_backward(
-    part, parts, stage, positions, channels, groups, units, g, x, weight, bias, mean, rstd, silu, dx, sums, totals
+    part, parts, stages, positions, channels, groups, units, g, x, weight, bias, mean, rstd, silu, dx, sums, totals
 ):
     scratch = np.zeros((4, weight.size), x.dtype)
     center, scale, a, b = scratch[0], scratch[1], scratch[2], scratch[3]
     size = channels // groups
-    for unit in range(share(len(sums), part, parts), share(len(sums), part + 1, parts)):
-        n, k = unit // units, unit % units
-        first, last = n * positions + share(positions, k, units), n * positions + share(positions, k + 1, units)
+    tasks, together = (len(totals), units) if stages & TOTALS else (len(sums), 1)
+    for task in range(share(tasks, part, parts), share(tasks, part + 1, parts)):
+        n, k = task * together // units, task * together % units
         for c in range(channels):
             center[c], scale[c] = mean[n * groups + c // size], rstd[n * groups + c // size]
-        if stage & SUMS:
-            _sums(g, x, first, last, channels, center, scale, weight, bias, silu, dx, sums[unit])
-        if stage & OUTPUT:
+        if stages & SUMS:
+            for u in range(k, k + together):
+                first, last = _positions(n, u, u + 1, units, positions)
+                _sums(g, x, first, last, channels, center, scale, weight, bias, silu, dx, sums[n * units + u])
+        if stages & TOTALS and units > 1:
+            _add_up(sums[n * units : (n + 1) * units], totals[n])
+        if stages & OUTPUT:
             # dx = rstd (du weight - average_dn - n average_dn_n) = du scale - (x - center) b - a
             for j in range(groups):
                 own, deviation = slice(j * size, (j + 1) * size), rstd[n * groups + j] / (positions * size)
@@ -243,6 +268,10 @@ def _group_norm_backward(
                 b[own] = _dot(totals[n, 1, own], weight[own]) * deviation * rstd[n * groups + j]
             for c in range(channels):
                 scale[c] *= weight[c]
+            first, last = (
+                n * positions + share(positions, k, units),
+                n * positions + share(positions, k + together, units),
+            )
             _input_gradient(x, first, last, channels, center, scale, a, b, dx)
 
 
@@ -272,6 +301,15 @@ def _sums(g, x, first, last, channels, center, scale, weight, bias, silu, du, su
                 sum_du_n += d * n
             add_widened(sums[0], c, sum_du)
             add_widened(sums[1], c, sum_du_n)
+
+
+@kernel_part()
+def _add_up(sums, totals):
+    totals[:] = 0
+    for u in range(len(sums)):
+        for c in range(totals.shape[1]):
+            totals[0, c] += sums[u, 0, c]
+            totals[1, c] += sums[u, 1, c]
 
 
 @kernel_part()

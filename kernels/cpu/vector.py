@@ -331,6 +331,13 @@ def first_or(typing, v, n, number):
 
 
 @intrinsic
+def multiply_add(typing, number, v, w):
+    """number v + w, rounded once on every processor, as in a tile's sums; `number` is one number for all lanes."""
+    write = lambda context, builder, signature, values: call(builder, f"fma.{v.suffix}", v.llvm, *values)  # noqa: E731
+    return v(v, v, v), write
+
+
+@intrinsic
 def square_root(typing, v):
     return v(v), lambda context, builder, signature, values: call(builder, f"sqrt.{v.suffix}", v.llvm, *values)
 

@@ -9,6 +9,7 @@ Start reading at `timetable.py` and `denoiser.py`.
 
 from .ddpm import Diffusion
 from .denoiser import Denoiser, convert
+from .dit import DiT
 from .edm import EDM
 from .flow import RectifiedFlow
 from .guidance import ClassifierFree, ClassifierGuided, Thresholded
@@ -26,6 +27,7 @@ from .schedules import (
 from .timetable import Timetable, karras_sigmas
 from .unet import UNet
 from .variational import bits_per_dimension
+from .video import VideoUNet
 from .wiener import Wiener
 
 __all__ = [
@@ -35,12 +37,14 @@ __all__ = [
     "ClassifierFree",
     "ClassifierGuided",
     "Denoiser",
+    "DiT",
     "Diffusion",
     "Process",
     "RectifiedFlow",
     "Thresholded",
     "Timetable",
     "UNet",
+    "VideoUNet",
     "Wiener",
     "bits_per_dimension",
     "convert",

@@ -12,7 +12,7 @@ import numpy as np
 from ..random import Generator, default_generator
 from ..tensor import Tensor
 from .denoiser import Network, Preconditioning
-from .process import Process, like, mix, spread
+from .process import TIME_SCALE, Process, like, mix, spread
 from .timetable import (
     LARGEST_SIGMA,
     SMALLEST_SIGMA,
@@ -21,8 +21,6 @@ from .timetable import (
     sigma_of_alpha_bar,
     signal_and_noise,
 )
-
-TIME_SCALE = 1000.0  # c_noise in thousandths, since networks are made for times up to about 1000
 
 
 class EDM(Process):
@@ -49,9 +47,9 @@ class EDM(Process):
         (alpha, beta), data = signal_and_noise(alpha_bar), self.sigma_data
         if not 0 < alpha_bar < 1:
             raise ValueError(f"EDM: alpha_bar must be between 0 and 1, where sigma is finite, got {alpha_bar}")
-        spread = math.hypot(alpha * data, beta)
+        deviation = math.hypot(alpha * data, beta)  # of x
         time = TIME_SCALE * math.log(sigma_of_alpha_bar(alpha_bar)) / 4
-        return Preconditioning(1 / spread, time, alpha * (data / spread) ** 2, beta * data / spread)
+        return Preconditioning(1 / deviation, time, alpha * (data / deviation) ** 2, beta * data / deviation)
 
     def loss(self, network: Network, x0: Any, generator: Generator | None = None) -> Tensor:
         """The mean squared error of the network at one random sigma per sample, weighed as in eq. 8: by 1.

@@ -14,10 +14,8 @@ import numpy as np
 from ..random import Generator, default_generator
 from ..tensor import Tensor
 from .denoiser import Network, Preconditioning, x0_coefficients
-from .process import Process, like, mix, spread
+from .process import TIME_SCALE, Process, like, mix, spread
 from .timetable import signal_and_noise
-
-TIME_SCALE = 1000.0  # networks are made for times up to about 1000
 
 
 class RectifiedFlow(Process):

@@ -86,5 +86,5 @@ class Thresholded(Denoiser):
         x0 = self.denoiser(x, alpha_bar)
         axes = tuple(range(1, x.ndim))
         largest = np.percentile(np.abs(x0.data), self.percentile, axis=axes, keepdims=True).astype(x0.dtype)
-        s = Tensor(np.maximum(largest, np.asarray(self.bound, x0.dtype)))
+        s = Tensor(np.maximum(largest, self.bound))
         return ops.minimum(ops.maximum(x0, -s), s) * (self.bound / s)

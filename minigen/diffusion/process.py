@@ -28,6 +28,7 @@ from .timetable import (
     sigma_of_alpha_bar,
 )
 
+TIME_SCALE = 1000.0  # of times that are not timesteps: networks are made for numbers up to about 1000
 SPACINGS = ("uniform", "karras")
 OWN_SPACING = {"euler": "karras", "heun": "karras", "dpm++2m": "karras"}  # of the methods where it is usual
 

@@ -58,7 +58,8 @@ def sample(
     """Samples number first_sample, first_sample + 1, ... of a seed, in the given shape (N, ...).
 
     Arguments as `denoise`; `device` is by default the network's. Sample i of a seed is the same image whichever batch
-    it is computed in, and on whichever device, up to rounding.
+    it is computed in, to the bit with the CPU's kernels (but MINIGEN_KERNELS=reference: up to rounding), and on
+    whichever device, up to rounding.
     """
     device = denoiser.device if device is None else device
     with using(device):

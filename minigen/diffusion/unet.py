@@ -12,6 +12,7 @@ attention. Up: residual blocks that also see what the way down kept, doubling th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import ops
@@ -92,7 +93,15 @@ class UNet(Module):
         self.last_norm = GroupNorm(num_groups, c)
         self.last = zeroed(conv(c, out_channels * patch**dims, 3, padding=1))
 
-    def forward(self, x: Tensor, t: Any, labels: Any = None) -> Tensor:
+    def blocks_in_order(self) -> list[ModuleList]:
+        """Every residual block, with the attention after it if there is some, in the order in which they run."""
+        levels = [*self.down, self.middle, *self.up]
+        return [block for level in levels for block in level]
+
+    def forward(
+        self, x: Tensor, t: Any, labels: Any = None, after_block: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
+        """`after_block` is called with what comes out of each block, and gives what goes on in its place."""
         step, axes = self.patch * 2 ** len(self.halve), AXES[self.dims]
         sizes, channels = x.shape[1:-1], x.shape[-1]
         if len(sizes) != self.dims or channels != self.in_channels or any(size % step for size in sizes):
@@ -100,25 +109,26 @@ class UNet(Module):
             raise ValueError(f"UNet: x must be {needed}, got shape {x.shape}")
         check_conditions("UNet", len(x), t, labels, self.null_class)
         embedding = self.embed(t, labels)
+
+        def run(block: ModuleList, h: Tensor) -> Tensor:
+            h = block[0](h, embedding)
+            if len(block) > 1:
+                h = block[1](h)
+            return h if after_block is None else after_block(h)
+
         h = self.first(space_to_depth(x, self.patch))
         kept = []
         for i, level in enumerate(self.down):
             for block in level:
-                h = run_block(block, h, embedding)
+                h = run(block, h)
                 kept.append(h)
             if i < len(self.halve):
                 h = self.halve[i](h)
         for block in self.middle:
-            h = run_block(block, h, embedding)
+            h = run(block, h)
         for i, level in enumerate(self.up):
             for block in level:
-                h = run_block(block, ops.concatenate([h, kept.pop()], axis=-1), embedding)
+                h = run(block, ops.concatenate([h, kept.pop()], axis=-1))
             if i < len(self.double):
                 h = self.double[i](ops.interpolate(h, 2))
         return depth_to_space(self.last(norm_silu(self.last_norm, h)), self.patch)
-
-
-def run_block(block: ModuleList, x: Tensor, embedding: Tensor) -> Tensor:
-    """A residual block and, if there is one, the attention after it."""
-    x = block[0](x, embedding)
-    return block[1](x) if len(block) > 1 else x

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import differentiate, is_grad_enabled, primitive
-from ..backend import Array, kernels_for, pays
+from ..backend import Array, kernels_for, kernels_take, pays
 from ..tensor import Tensor
 from .elementwise import activation, activation_gradient, erf, exp, expm1, floating, tanh, where
 from .reduce import largest, sum
@@ -120,13 +120,13 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     return _gelu(x, approximate=approximate)
 
 
-LARGE = 2**14  # numbers from which on the kernel is faster for softmax(x)
+LARGE = 2**14  # numbers from which on the kernel is faster for the gradient of softmax(x)
 
 
 def _softmax_of_rows(x: Any, axis: int, otherwise: Callable) -> Array:
-    """The kernel's softmax of a large array along its last axis, or otherwise(x)."""
+    """The kernel's softmax along the last axis, or otherwise(x)."""
     x = floating(x)
-    return kernels_for(x).softmax(x) if axis in (-1, x.ndim - 1) and pays(LARGE, x) else otherwise(x)
+    return kernels_for(x).softmax(x) if x.ndim and axis in (-1, x.ndim - 1) and kernels_take(x) else otherwise(x)
 
 
 def _gradient_of_rows(g: Tensor, y: Tensor, axis: int, otherwise: Callable) -> Tensor:

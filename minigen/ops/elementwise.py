@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import LARGE_SUM, is_grad_enabled, primitive
-from ..backend import Array, array_module, check_one_device, kernels_for, on_device_of, on_gpu, pays
+from ..backend import Array, array_module, check_one_device, kernels_for, kernels_take, on_device_of, on_gpu, pays
 from ..tensor import Tensor, array_of
 
 
@@ -47,6 +47,7 @@ def constant(y: Any) -> Tensor:
 # What goes to kernels
 
 LARGE_FUNCTION = 2**14  # numbers from which on that is faster for exp(x); LARGE_SUM for a + b
+NOT_ROUNDED = ("relu", "leaky_relu")  # or, a product, rounded once: the library's has the same bits
 
 
 def _arithmetic(name: str, a: Any, b: Any, otherwise: Callable) -> Array:
@@ -59,9 +60,11 @@ def _arithmetic(name: str, a: Any, b: Any, otherwise: Callable) -> Array:
 
 
 def activation(name: str, x: Any, otherwise: Callable, slope: float | None = None) -> Array:
-    """The kernel's function of that name of a large array, or otherwise(x)."""
+    """The kernel's function of that name; otherwise(x) of dtypes that are not a kernel's, and of small arrays where
+    both have the same bits."""
     x = floating(x)
-    return kernels_for(x).activation(x, name, slope) if pays(LARGE_FUNCTION, x) else otherwise(x)
+    takes = pays(LARGE_FUNCTION, x) if name in NOT_ROUNDED else kernels_take(x)
+    return kernels_for(x).activation(x, name, slope) if takes else otherwise(x)
 
 
 def activation_gradient(name: str, g: Tensor, v: Tensor, otherwise: Callable, slope: float | None = None) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import primitive
-from ..backend import Array, array_module, kernels_for, on_device_of, pays
+from ..backend import Array, array_module, kernels_for, kernels_take, on_device_of, pays
 from ..tensor import Tensor, array_of
 from .elementwise import constant, exp, floating, where
 from .shape import broadcast_to, concatenate, flip, reshape
@@ -37,14 +37,15 @@ def _count(shape: tuple[int, ...], axis: Any) -> int:
     return int(np.prod([shape[a] for a in _axes(axis, len(shape))], dtype=int))
 
 
-LARGE = 2**15  # numbers from which on a kernel sums faster than NumPy; any number on a GPU
+LARGE = 2**15  # numbers from which on a kernel sums faster over the first axis than NumPy; any number on a GPU
 
 
 @primitive
 def _sum(x, *, axis, keepdims):
-    if pays(LARGE, x):
+    if kernels_take(x):
         axes = sorted(_axes(axis, x.ndim))
-        if axes and axes == list(range(axes[0], x.ndim - 1)):  # neighbours, and only the channels after them
+        between = axes and axes == list(range(axes[0], x.ndim - 1))  # neighbours, and only the channels after them
+        if between and (axes[0] > 0 or pays(LARGE, x)):
             before, positions = x.shape[: axes[0]], x.shape[axes[0] : -1]
             y = kernels_for(x).sum_positions(x.reshape(math.prod(before), math.prod(positions), x.shape[-1]))
             return y.reshape(_kept(x.shape, axis) if keepdims else (*before, x.shape[-1]))

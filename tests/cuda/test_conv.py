@@ -219,6 +219,19 @@ def test_large_products_on_gpus_with_little_shared_memory(arch, tile):
     assert len(large) == 2 and all(f"{tile}, 4, 4>" in launch.kernel for launch in large)
 
 
+@paths
+def test_an_image_does_not_depend_on_its_batch(cupy, only, path):
+    """To the bit: at any place in a tile, and in any tile, which the number of images has a part in choosing."""
+    dtype = PATHS[path][0]
+    x, weight, tiles = numbers(dtype, 3, 9, 9, 40), numbers(dtype, 3, 3, 40, 24), module.TILES
+    results = []
+    for tile in tiles:
+        only(tile)
+        results.append(on_gpu(cupy, "conv", path, (x, weight), padding=1))
+        np.testing.assert_array_equal(results[-1], results[0])
+    np.testing.assert_array_equal(on_gpu(cupy, "conv", path, (x[1:2], weight), padding=1), results[0][1:2])
+
+
 def test_large_products_get_large_tiles_and_small_ones_fill_the_gpu(cupy):
     x = cupy.asarray(numbers("float32", 1))
     chosen = [

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "common")
 # For each example: its arguments, and what to set in it, so that it takes seconds on the emulator. One that makes its
 # data itself names them here, with --data; all others get 12 small images.
+SMALL_UNET = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (False, False), "patch": 2}
 SMALL = {
     "augmentation": (
         ["--steps", "4", "--batch", "4", "--samples", "2"],
@@ -57,7 +58,22 @@ SMALL = {
         ["--steps", "2", "--batch", "4", "--samples", "6"],
         {"CHANNELS": 4, "CRITIC_STEPS": 1, "WARM_UP": 2, "FIRST_POINT": 1, "MEASURED": 8},
     ),
-    "ddpm": (["--steps", "2", "--batch", "4", "--samples", "1"], {"SAMPLING_STEPS": 2}),
+    "ddpm": (
+        ["--steps", "2", "--batch", "4", "--samples", "2"],
+        {"SAMPLING_STEPS": 2, "NETWORK": SMALL_UNET, "PROBES": 2, "PROBED_IMAGES": 2, "STAGES": 2},
+    ),
+    "samplers": (
+        ["--steps", "2", "--batch", "4", "--samples", "2", "--trained", "nowhere"],
+        {"BUDGETS": (2, 4, 10, 20), "INVERSION_STEPS": 2, "INVERTED": 1},
+    ),
+    "conditional": (
+        ["--steps", "2", "--batch", "4", "--samples", "3"],
+        {"NETWORK": SMALL_UNET, "SCALES": (1.0, 2.0), "SAMPLING_STEPS": 2},
+    ),
+    "flow_matching": (
+        ["--steps", "4", "--batch", "4", "--samples", "2"],
+        {"NETWORK": SMALL_UNET, "PAIRS": 4, "PAIR_STEPS": 2, "FEW": 2, "MANY": 3, "FLOW_SHARE": 0.5},
+    ),
     "stacked_modes": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
         {"LATENT": 4, "GENERATOR_CHANNELS": 4, "DISCRIMINATOR_CHANNELS": 4, "MEASURED": 50},
@@ -96,6 +112,10 @@ SMALL = {
         },
     ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
+    "video": (
+        ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "8"],
+        {"VIDEOS": 8, "HELD_OUT": 4, "FRAMES": 8, "SIDE": 8, "NETWORK": SMALL_UNET, "SAMPLING_STEPS": 2},
+    ),
     "video_gan": (
         ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "4"],
         {"VIDEOS": 8, "HELD_OUT": 4, "FRAMES": 8, "SIDE": 8, "LATENT": 4, "CHANNELS": 4, "LEARNING_RATE": 1e-4},

@@ -34,3 +34,48 @@ def test_a_run_that_diverges_says_so_and_keeps_what_was_saved(load_example, tmp_
             run.log(**{"loss: D": 1.0, "loss: G": bad if step == 2 else 0.5})
     resumed = load_example("common").Run(Namespace(**settings, resume=True))
     assert resumed.step == 0 and not resumed.curves
+
+
+class Part:
+    """Something with a state."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def state_dict(self):
+        return {"value": np.array(self.value)}
+
+    def load_state_dict(self, state):
+        self.value = int(state["value"])
+
+
+def run_of(common, out, value, trained=None, **more):
+    settings = dict(out=out, steps=2, batch=1, seed=0, device="cpu", resume=False, trained=trained) | more
+    return common.Run(Namespace(**settings), (), trained, part=Part(value))
+
+
+def test_a_finished_run_with_the_same_settings_is_taken_over(load_example, tmp_path, capsys):
+    common = load_example("common")
+    first = run_of(common, tmp_path / "first", 5)
+    assert len(list(first.steps())) == 2
+    taken = run_of(common, tmp_path / "second", 7, tmp_path / "first")
+    assert taken.parts["part"].value == 5 and list(taken.steps()) == []
+    assert "took over the network" in capsys.readouterr().out
+    again = run_of(common, tmp_path / "second", 7, resume=True)  # now it is that folder's own
+    assert again.parts["part"].value == 5
+
+
+@pytest.mark.parametrize("what", ["other settings", "unfinished", "nothing there", "damaged", "itself"])
+def test_any_other_run_is_not_taken_over(load_example, tmp_path, what):
+    common, folder = load_example("common"), tmp_path / "first"
+    first = run_of(common, folder, 5)
+    if what != "unfinished":
+        list(first.steps())
+    first.save()
+    if what == "nothing there":
+        folder = tmp_path / "elsewhere"
+    if what == "damaged":
+        (folder / "checkpoint.safetensors").write_bytes(b"no checkpoint")
+    out = folder if what == "itself" else tmp_path / "second"
+    taken = run_of(common, out, 7, folder, seed=1 if what == "other settings" else 0)
+    assert taken.parts["part"].value == 7 and taken.step == 0
