@@ -6,7 +6,8 @@
 
 Four algorithms compute them, all products on the register tile of `tile.py`:
 
-    winograd.py   3x3 at stride 1: a quarter of the multiplications, for the price of transforming x, weight and y
+    winograd.py   3x3, any number of planes deep, at stride 1: a quarter of the multiplications, for the price of
+                  transforming x, weight and y
     direct.py     everything, as a matrix product with a piece of the kernel's view at a time
     narrow.py     to few channels: all taps' products first, then their sums
     gemm.py       1x1 at stride 1 is a matrix product as it stands
@@ -133,8 +134,9 @@ def cheapest(
     if transposed or window.stride == (1, 1, 1):
         costs["narrow"] = inputs * channels * whole(taps * columns, width) + NARROW_SUM * outputs * taps * columns
     unit = window.stride == window.dilation == (1, 1, 1)
-    if unit and window.kernel == (1, 3, 3) and turned.padding[0] == 0:
+    if unit and window.kernel[1:] == (3, 3):
         tiles = samples * window.out[0] * -(-window.out[1] // 4) * -(-window.out[2] // 4)
+        channels *= window.kernel[0]
         numbers = whole(channels, vector) + whole(columns, width)
         products = tiles * (channels + TILE_START) * whole(columns, width)
         transforms = WINOGRAD_PIXEL * tiles * numbers + WINOGRAD_WEIGHT * channels * whole(columns, width)
@@ -159,8 +161,7 @@ def correlate(
         return y
     algorithm = cheapest(window, window, BATCH, x.shape[1:-1], channels, columns, x.dtype)
     if algorithm == "winograd":
-        images, out = x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:])
-        winograd(images, contiguous(weight)[0], start, window.padding[1:], out, slope)
+        winograd(x, weight, start, window.padding, y, slope)
     elif algorithm == "narrow":
         turned = contiguous(weight[::-1, ::-1, ::-1])
         return narrow_transpose(x, turned, bias, window._replace(padding=turned_padding(window)), slope)
@@ -187,8 +188,7 @@ def correlate_transposed(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | N
     turned = window._replace(padding=turned_padding(window))
     algorithm = cheapest(window, turned, BATCH, x.shape[1:-1], channels, columns, x.dtype)
     if algorithm == "winograd":
-        images, out = x.reshape(-1, *x.shape[2:]), y.reshape(-1, *y.shape[2:])
-        winograd(images, contiguous(weight)[0], start_of(bias, weight), turned.padding[1:], out, turned=True)
+        winograd(x, weight, start_of(bias, weight), turned.padding, y, turned=True)
         return y
     if algorithm == "narrow":
         return narrow_transpose(x, contiguous(weight), bias, window)
@@ -219,8 +219,7 @@ def sum_products_over_positions(x: np.ndarray, g: np.ndarray, window: Window) ->
     if x.size == 0 or g.size == 0:
         return np.zeros((*window.kernel, channels, columns), x.dtype)
     if cheapest(window, window, len(x), x.shape[1:-1], channels, columns, x.dtype) == "winograd":
-        images, gradients = x.reshape(-1, *x.shape[2:]), g.reshape(-1, *g.shape[2:])
-        return winograd_weight_grad(images, gradients, window.padding[1:])
+        return winograd_weight_grad(x, g, window.kernel[0], window.padding)
     backwards = window._replace(padding=turned_padding(window), out=x.shape[1:-1])
     if window.stride == (1, 1, 1) and min(backwards.padding) >= 0 and channels > columns < tile_width(x.dtype):
         # At stride 1, x and g may change places: sum_p x[p + d k - pad] g[p] = sum_q g[q - d k + pad] x[q].

@@ -9,6 +9,9 @@ from the input to the output while everything stays in its cache:
 
     x --B--> v (36, tiles, C) --@ u (36, C, O)--> m (36, tiles, O) --A--> y
 
+A kernel that is Kd planes deep is a sum of Kd of these, which is one over Kd C channels: v holds, side by side, what
+the planes that an output tile sees become.
+
 y is linear in w, so the gradient of w takes the transposes of the same matrices, in the opposite order, with the
 tiles as what is summed over: for the 4x4 pixels g of the gradient of y,
 
@@ -25,10 +28,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numba.extending import register_jitable
 
 from kernels.cpu.gemm import sum_products
 from kernels.cpu.jit import get_num_threads, kernel_part, parallel_kernel, share
-from kernels.cpu.memory import aligned, aligned_empty, odd_lines
+from kernels.cpu.memory import aligned, aligned_empty, contiguous, odd_lines
 from kernels.cpu.tile import ROWS, add_product, tile_columns, tile_load_even, tile_store_even, tile_width, tile_zeros
 from kernels.cpu.vector import choose, lanes, load, load_first, prefetch, store, store_first, whole, whole_vectors
 
@@ -45,21 +49,31 @@ def winograd(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray, padding: tuple[int, ...], y: np.ndarray, slope: float = 1.0,
     turned: bool = False,
 ) -> None:  # fmt: skip
-    """Writes the convolution of x (N,H,W,C) with weight (3,3,C,O), plus bias (O,), to y (N,H',W',O); times slope where
-    negative.
+    """Writes the convolution of x (N,D,H,W,C) with weight (Kd,3,3,C,O), plus bias (O,), to y (N,D',H',W',O); times
+    slope where negative.
 
-    All contiguous. `turned`: with weight[::-1, ::-1], as the gradient of a convolution's input needs it.
+    x, bias and y contiguous. `turned`: with weight[::-1, ::-1, ::-1], as the gradient of a convolution's input needs
+    it.
     """
-    channels, columns = weight.shape[2:]
-    width = tile_width(x.dtype)
+    deep, columns = len(weight), weight.shape[-1]
+    planes = deep, padding[0], x.shape[1], y.shape[1]
+    side_by_side = contiguous((weight[::-1] if turned else weight).transpose(1, 2, 0, 3, 4))  # (3,3,Kd,C,O)
+    channels, width = deep * x.shape[-1], tile_width(x.dtype)
     panels = -(-columns // width)
     u = aligned((36, odd_lines(panels * channels * width, x.itemsize)), x.dtype)
-    _transform_weight(4 * u.size, weight.reshape(-1), channels, columns, turned, u)
+    _transform_weight(4 * u.size, side_by_side.reshape(-1), channels, columns, turned, u)
+    x, y = as_images(x), as_images(y)
     tiles = len(y) * -(-y.shape[1] // 4) * -(-y.shape[2] // 4)
     blocks = -(-tiles // BLOCK)
     # A part is a block of tiles and a group of panels: more than one group if there are few blocks.
     groups = min(panels, -(-TASKS * get_num_threads() // max(blocks, 1)))
-    _winograd(y.size * channels // 8, x, u, bias, *padding, groups, x.dtype.type(slope), y, parts=blocks * groups)
+    work, corner = y.size * channels // 8, padding[1:]
+    _winograd(work, x, planes, u, bias, *corner, groups, x.dtype.type(slope), y, parts=blocks * groups)
+
+
+def as_images(x: np.ndarray) -> np.ndarray:
+    """(N,D,H,W,C) -> (N D,H,W,C)"""
+    return x.reshape(-1, *x.shape[2:])
 
 
 @parallel_kernel
@@ -85,21 +99,21 @@ def _transform_weight(part, parts, weight, channels, columns, turned, u):
 
 
 @parallel_kernel
-def _winograd(part, parts, x, u, bias, top, left, groups, slope, y):
+def _winograd(part, parts, x, planes, u, bias, top, left, groups, slope, y):
     samples, height, width, columns = y.shape
-    channels, panel_width, u_plane = x.shape[3], tile_columns(x), u.shape[1]
+    channels, panel_width, u_plane = planes[0] * x.shape[3], tile_columns(x), u.shape[1]
     panels = (columns + panel_width - 1) // panel_width
     down, across = (height + 3) // 4, (width + 3) // 4
     first, group = part // groups * BLOCK, part % groups
     count = min(BLOCK, samples * down * across - first)
     first_panel, last_panel = share(panels, group, groups), share(panels, group + 1, groups)
-    v_row, m_row = whole_vectors(x, channels), (last_panel - first_panel) * panel_width
+    v_row, m_row = length_of_planes(x, planes), (last_panel - first_panel) * panel_width
     v_plane, m_plane = whole_vectors(x, BLOCK * v_row) + lanes(x), whole_vectors(x, BLOCK * m_row) + lanes(x)
     v, m, weights = aligned_empty(36 * v_plane, x), aligned_empty(36 * m_plane, x), u.reshape(-1)
     patch, half = aligned_empty(36 * max(v_row, panel_width), x), aligned_empty(36 * lanes(x), x)
     for t in range(count):
         i, h, w = place(first + t, down, across)
-        transform_input(x, i, h - top, w - left, patch, half, v, t * v_row, v_plane)
+        transform_planes(x, planes, i, h - top, w - left, patch, half, v, t * v_row, v_plane)
     for k in range(36):
         for p in range(first_panel, last_panel):
             for row in range(0, count, ROWS):
@@ -123,6 +137,23 @@ def place(tile, down, across):
     """The sample, row and column at which an output tile starts."""
     i, rest = tile // (down * across), tile % (down * across)
     return i, rest // across * 4, rest % across * 4
+
+
+@register_jitable
+def length_of_planes(x, planes):
+    """Of a row of v: Kd C numbers, to which the last C are written as whole vectors."""
+    return whole_vectors(x, (planes[0] - 1) * x.shape[3] + whole_vectors(x, x.shape[3]))
+
+
+@kernel_part()
+def transform_planes(x, planes, i, top, left, patch, half, v, at, step):
+    """For an output image i, all the planes that it sees, one after the other: the zeros that fill up the vectors of
+    one are overwritten by the next one. planes = (Kd, padding, D, D')."""
+    deep, padding, depth, out_depth = planes
+    for k in range(deep):
+        d = i % out_depth - padding + k
+        row = top if 0 <= d < depth else -6  # beyond the edges
+        transform_input(x, i // out_depth * depth + d, row, left, patch, half, v, at + k * x.shape[3], step)
 
 
 @kernel_part()
@@ -200,33 +231,36 @@ def transform_output(m, at, step, half, bias, slope, first, panel_width, patch, 
 # ---- the gradient of the weight ------------------------------------------------------------------------
 
 
-def winograd_weight_grad(x: np.ndarray, g: np.ndarray, padding: tuple[int, ...]) -> np.ndarray:
-    """dw (3,3,C,O) of the convolution of x (N,H,W,C) whose output has the gradient g (N,H',W',O). All contiguous."""
-    channels, columns, width = x.shape[-1], g.shape[-1], tile_width(x.dtype)
+def winograd_weight_grad(x: np.ndarray, g: np.ndarray, deep: int, padding: tuple[int, ...]) -> np.ndarray:
+    """dw (deep,3,3,C,O) of the convolution of x (N,D,H,W,C) whose output has the gradient g (N,D',H',W',O). All
+    contiguous."""
+    planes = deep, padding[0], x.shape[1], g.shape[1]
+    channels, columns, width = deep * x.shape[-1], g.shape[-1], tile_width(x.dtype)
+    x, g = as_images(x), as_images(g)
     panels = -(-columns // width)
     tiles = len(g) * -(-g.shape[1] // 4) * -(-g.shape[2] // 4)
-    v_row, w_row = whole_vectors(x, channels) + ROWS, panels * width  # the last tile reads beyond v's row
+    v_row, w_row = length_of_planes(x, planes) + ROWS, panels * width  # the last tile reads beyond v's row
     block = min(tiles, max(1, SUM_BYTES // (36 * (v_row + w_row) * x.itemsize)))
     v = aligned((36, odd_lines(block * v_row, x.itemsize)), x.dtype)
     w = aligned((36, odd_lines(block * w_row, x.itemsize)), x.dtype)
     m = aligned((36, panels, whole(channels, ROWS), width), x.dtype)
     for first in range(0, tiles, block):
         count = min(block, tiles - first)
-        _transform_tiles(36 * count * (v_row + w_row), x, g, *padding, first, count, v, v_row, w, w_row)
+        _transform_tiles(36 * count * (v_row + w_row), x, planes, g, *padding[1:], first, count, v, v_row, w, w_row)
         _add_tile_products(count * m.size // 16, v, v_row, w, w_row, count, m, first == 0, parts=36)
     dweight = np.empty((3, 3, channels, columns), x.dtype)
     _transform_sums(m.size, m, dweight.reshape(-1), channels, columns)
-    return dweight
+    return contiguous(dweight.reshape(3, 3, deep, -1, columns).transpose(2, 0, 1, 3, 4))
 
 
 @parallel_kernel
-def _transform_tiles(part, parts, x, g, top, left, first, count, v, v_row, w, w_row):
+def _transform_tiles(part, parts, x, planes, g, top, left, first, count, v, v_row, w, w_row):
     """v (36, tiles, C) = B^T d B and w (36, tiles, O) = A g A^T for `count` tiles from `first` on."""
     down, across = (g.shape[1] + 3) // 4, (g.shape[2] + 3) // 4
     patch, half = aligned_empty(36 * max(v_row, w_row), x), aligned_empty(36 * lanes(x), x)
     for t in range(share(count, part, parts), share(count, part + 1, parts)):
         i, h, w_ = place(first + t, down, across)
-        transform_input(x, i, h - top, w_ - left, patch, half, v.reshape(-1), t * v_row, v.shape[1])
+        transform_planes(x, planes, i, h - top, w_ - left, patch, half, v.reshape(-1), t * v_row, v.shape[1])
         transform_gradient(g, i, h, w_, w_row, patch, half, w.reshape(-1), t * w_row, w.shape[1])
 
 

@@ -21,12 +21,13 @@ CHANNELS = [1, 3, 12, 13, 14, 16, 17, 31, 32, 33, 40, 64, 65]  # both sides of a
 
 @st.composite
 def images(draw):
-    """(x, weight, bias, padding) of a 3x3 convolution at stride 1, contiguous."""
+    """(x, weight, bias, padding) of a convolution of 1x3x3, 2x3x3 or 3x3x3 at stride 1, contiguous."""
     arrays = Arrays(draw)
-    size = [draw(st.sampled_from([3, 4, 5, 7, 8, 9, 13, 16])) for _ in range(2)]
-    padding = tuple(draw(st.integers(0, 2)) for _ in range(2))
+    deep, depth = draw(st.sampled_from([(1, 1), (1, 2), (2, 2), (3, 3), (3, 4)]))
+    size = [depth] + [draw(st.sampled_from([3, 4, 5, 7, 8, 9, 13, 16])) for _ in range(2)]
+    padding = tuple(draw(st.integers(0, 2)) for _ in range(3))
     channels, columns = draw(st.sampled_from(CHANNELS)), draw(st.sampled_from(CHANNELS))
-    shapes = (draw(st.sampled_from([1, 2, 9])), *size, channels), (3, 3, channels, columns), (columns,)
+    shapes = (draw(st.sampled_from([1, 2, 9])), *size, channels), (deep, 3, 3, channels, columns), (columns,)
     x, weight, bias = (np.ascontiguousarray(arrays(*shape)).copy() for shape in shapes)
     return x, weight, bias, padding
 
@@ -43,12 +44,29 @@ def test_winograd(call, slope):
     tolerance = TOLERANCE[str(x.dtype)]
     for turned in (False, True):
         y = np.full(exact.shape, np.nan, x.dtype)
-        given_weight = weight[::-1, ::-1].copy() if turned else weight
+        given_weight = weight[::-1, ::-1, ::-1].copy() if turned else weight
         winograd.winograd(x, given_weight, bias, padding, y, slope, turned)
         assert_close(y, exact, tolerance)
     g = np.random.default_rng(0).standard_normal(exact.shape).astype(x.dtype)
-    exact = reference.conv_weight_grad(*wide(x, g), 3, padding=padding)
-    assert_close(winograd.winograd_weight_grad(x, g, padding), exact, tolerance)
+    exact = reference.conv_weight_grad(*wide(x, g), weight.shape[:3], padding=padding)
+    assert_close(winograd.winograd_weight_grad(x, g, len(weight), padding), exact, tolerance)
+
+
+@pytest.mark.parametrize("padding", [0, 1, 2, (2, 0, 1)])
+def test_winograd_of_volumes_as_it_is_called(padding, monkeypatch):
+    """With the weight as a view, too, as the gradient's rule hands it on."""
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((2, 5, 6, 9, 12)), rng.standard_normal((3, 3, 3, 12, 7))
+    y = reference.conv(x, weight, padding=padding)
+    g, back = rng.standard_normal(y.shape), weight.swapaxes(-1, -2)
+    dx, dweight = (
+        reference.conv_transpose(g, back, padding=padding),
+        reference.conv_weight_grad(x, g, 3, padding=padding),
+    )
+    monkeypatch.setattr(conv, "cheapest", lambda *_: "winograd")
+    np.testing.assert_allclose(conv.conv(x, weight, padding=padding), y, atol=1e-10)
+    np.testing.assert_allclose(conv.conv_transpose(g, back, padding=padding), dx, atol=1e-10)
+    np.testing.assert_allclose(conv.conv_weight_grad(x, g, 3, padding=padding), dweight, atol=1e-10)
 
 
 @settings(max_examples=60, deadline=None)
@@ -120,23 +138,26 @@ def test_what_is_not_finite_reaches_every_pixel_that_sees_it(algorithm, value, m
 def test_winograd_is_as_accurate_as_claimed(channels):
     """1e-5 of the largest output in float32, for inputs of unit variance; direct convolution has 1e-6."""
     rng = np.random.default_rng(channels)
-    x, weight = (rng.standard_normal(s) for s in ((4, 16, 16, channels), (3, 3, channels, channels)))
-    exact = reference.conv(x, weight, padding=1)
+    x, weight = (rng.standard_normal(s) for s in ((4, 1, 16, 16, channels), (1, 3, 3, channels, channels)))
+    exact = reference.conv(x, weight, padding=(0, 1, 1))
     y = np.empty(exact.shape, np.float32)
     x, weight = x.astype(np.float32), weight.astype(np.float32)
-    winograd.winograd(x, weight, np.zeros(channels, np.float32), (1, 1), y)
+    winograd.winograd(x, weight, np.zeros(channels, np.float32), (0, 1, 1), y)
     assert np.abs(y - exact).max() < 1e-5 * np.abs(exact).max()
 
 
 def test_the_cheapest_algorithm_is_what_measurements_say():
-    def choice(samples, size, channels, columns, kernel=3, stride=1):
-        out = (1, size // stride, size // stride)
-        window = checks.Window((1, kernel, kernel), (1, stride, stride), (0, 1, 1), (1, 1, 1), out)
-        return conv.cheapest(window, window, samples, (1, size, size), channels, columns, np.dtype(np.float32))
+    def choice(samples, size, channels, columns, kernel=3, stride=1, deep=1):
+        depth = size if deep > 1 else 1
+        out = (depth, size // stride, size // stride)
+        window = checks.Window((deep, kernel, kernel), (1, stride, stride), (deep // 2, 1, 1), (1, 1, 1), out)
+        return conv.cheapest(window, window, samples, (depth, size, size), channels, columns, np.dtype(np.float32))
 
     assert choice(32, 32, 64, 64) == choice(64, 14, 32, 32) == choice(32, 8, 256, 256) == "winograd"
     assert choice(32, 32, 64, 128, kernel=4, stride=2) == choice(32, 32, 3, 64) == "direct"
     assert choice(32, 32, 64, 3) == "narrow"
+    assert choice(32, 8, 32, 32, deep=3) == choice(32, 4, 64, 64, deep=3) == "winograd"
+    assert choice(32, 2, 64, 64, deep=3) == "direct"
 
 
 def test_transposed_matrices_become_contiguous():
