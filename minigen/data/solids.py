@@ -4,8 +4,9 @@
     data.images  # uint8 (1000, 16, 16, 16, 1): depth (away from the viewer), height (downwards), width; 255 is inside
     data.labels  # int64 (1000,): indices into SOLIDS
 
-Size, proportions, place, turn and lean are random, and the whole solid is in the grid. It is drawn as in `shapes`, from
-signed distances d, negative inside: clip(1/2 - d, 0, 1) of a voxel is filled, so that even a tenth of a voxel shows.
+The solids stand upright; their size, proportions, place and turn are random, and the whole solid is in the grid. It is
+drawn as in `shapes`, from signed distances d, negative inside: clip(1/2 - d, 0, 1) of a voxel is filled, so that even a
+tenth of a voxel shows.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from ..backend import kernels_on
 from .base import Dataset
 
 RADII = 0.36, 0.44  # of a ball around the solid, in sides of the grid
-LEAN = math.radians(30)  # at most, from upright
 _BLOCK = 500  # grids drawn at a time: memory stays small
 
 
@@ -34,28 +34,22 @@ def solids(n: int = 5000, seed: int = 0, side: int = 16) -> Dataset:
 
 def _block(first: int, n: int, seed: int, side: int) -> tuple[np.ndarray, np.ndarray]:
     """The grids first to first + n - 1 and their labels."""
-    draws = kernels_on("cpu").uniform((n, 9), seed, 0, first, np.float32).T[..., None]  # (n,1) each
-    kind, size, stretch, turn, lean, towards, *place = draws
+    draws = kernels_on("cpu").uniform((n, 7), seed, 0, first, np.float32).T[..., None]  # (n,1) each
+    kind, size, stretch, turn, *place = draws
     labels = (kind[:, 0] * len(SOLIDS)).astype(np.int64)
     radius = side * (RADII[0] + (RADII[1] - RADII[0]) * size)
     z, y, x = (
         (axis.reshape(1, -1) + np.float32(0.5 - side / 2) - (2 * share - 1) * (side / 2 - radius)) / radius
         for axis, share in zip(np.mgrid[:side, :side, :side].astype(np.float32), place, strict=True)
     )  # (n, side^3) each, from the solid's centre and in its radii
-    z, x = _turned(z, x, 2 * math.pi * towards)
-    y, z = _turned(y, z, LEAN * lean)
-    z, x = _turned(z, x, 2 * math.pi * turn)
+    cos, sin = np.cos(2 * math.pi * turn), np.sin(2 * math.pi * turn)
+    z, x = cos * z + sin * x, cos * x - sin * z
     distance = np.empty_like(x)
     for i, name in enumerate(SOLIDS):
         m = labels == i
         distance[m] = DISTANCES[name](z[m], y[m], x[m], stretch[m])
     filled = np.clip(0.5 - distance * radius, 0, 1)
     return np.rint(255 * filled).astype(np.uint8).reshape(n, side, side, side, 1), labels
-
-
-def _turned(u: np.ndarray, v: np.ndarray, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    cos, sin = np.cos(angle), np.sin(angle)
-    return cos * u + sin * v, cos * v - sin * u
 
 
 # The solids: signed distances at (z, y, x), each (N, voxels), y downwards, from the centre of a ball of radius 1 in

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minigen.data import SOLIDS, solids
-from minigen.data.solids import DISTANCES, LEAN, RADII
+from minigen.data.solids import DISTANCES, RADII
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_same_solid_is_drawn_at_any_size_and_lies_in_the_grid(side):
         assert np.take(small, [0, -1], axis).mean((1, 2, 3)).max() < 0.05
 
 
-def test_places_sizes_and_leans_vary(data):
+def test_places_and_sizes_vary(data):
     light = data.images[..., 0].astype(np.float64)
     total = light.sum((1, 2, 3))
     middle = np.stack([(light * axis).sum((1, 2, 3)) / total for axis in np.mgrid[:16, :16, :16]])
@@ -62,20 +62,20 @@ def test_places_sizes_and_leans_vary(data):
     assert radii.std() > 0.3
 
 
-def test_cylinders_stand_and_lean_in_all_directions():
-    """The long axis of a cylinder, from the second moments of its grid."""
+def test_solids_are_upright_and_turned():
+    """The upright axis of a cylinder, and the way to the corners of a box, from moments of their grids."""
     data = solids(1500, side=24)
-    grids = data.images[data.labels == SOLIDS.index("cylinder"), ..., 0].astype(np.float64)
     points = np.stack(np.mgrid[:24, :24, :24]).reshape(3, -1)
-    axes = []
-    for weight in grids.reshape(len(grids), -1):
-        axes.append(np.linalg.eigh(np.cov(points, aweights=weight))[1][:, -1])
-    axes = np.array(axes) * np.sign(np.array(axes)[:, 1:2])  # downwards
-    lean = np.arccos(axes[:, 1])
-    assert lean.max() < LEAN + 0.03 and lean.min() < 0.05 and np.quantile(lean, 0.9) > 0.8 * LEAN
-    far = axes[lean > LEAN / 2]
-    quarter = np.bincount((far[:, 0] > 0) + 2 * (far[:, 2] > 0), minlength=4)
-    assert quarter.min() > 0.15 * len(far)
+    cylinders, boxes = (data.images[data.labels == SOLIDS.index(name), ..., 0] for name in ("cylinder", "box"))
+    for grid in cylinders[:40]:
+        long = np.linalg.eigh(np.cov(points, aweights=grid.ravel().astype(float)))[1][:, -1]
+        assert abs(long[1]) > 0.999
+    turns = []
+    for grid in boxes:
+        plan = grid.sum(1, dtype=float)  # seen from above
+        z, x = np.mgrid[:24, :24] - np.sum(np.mgrid[:24, :24] * plan, (1, 2))[:, None, None] / plan.sum()
+        turns.append(np.angle((plan * (x + 1j * z) ** 4).sum()) / (2 * np.pi) % 1)  # the same after a quarter turn
+    assert np.bincount((np.array(turns) * 8).astype(int), minlength=8).min() > 0.07 * len(turns)
 
 
 @pytest.mark.parametrize("name", SOLIDS)

@@ -147,6 +147,18 @@ SMALL = {
         ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "4"],
         {"VIDEOS": 8, "HELD_OUT": 4, "FRAMES": 8, "SIDE": 8, "LATENT": 4, "CHANNELS": 4, "LEARNING_RATE": 1e-4},
     ),
+    "voxels": (
+        ["--data", "solids", "--steps", "2", "--batch", "4", "--samples", "4"],
+        {
+            "TRAINING": 8,
+            "READ": 12,
+            "HELD_OUT": 4,
+            "NETWORK": {"channels": 8, "multipliers": (1,), "blocks": 1, "attention": (False,), "patch": 4},
+            "LEARNING_RATE": 1e-4,
+            "SAMPLING_STEPS": 2,
+            "STAGES": 2,
+        },
+    ),
     "vqvae": (
         ["--steps", "4", "--batch", "4", "--samples", "6"],
         {
