@@ -167,7 +167,7 @@ CASES += [
         ValueError,
         "ddpm_step: .*'eps', 'x0', 'v'; got",
     ),
-    ("alpha_bar", lambda: mg.ddim_step(x23, x23, 1.5, 1.0, 0, 0), ValueError, "ddim_step: alpha_bar.*(0, 1).*got 1.5"),
+    ("alpha_bar", lambda: mg.ddim_step(x23, x23, 1.5, 1.0, 0, 0), ValueError, "ddim_step: alpha_bar.*0, 1.*got 1.5"),
     ("guidance", lambda: mg.ddim_step(x23, x23, 0.5, 0.7, 0, 0, guidance=2.0), ValueError, "guidance 2.0 needs out"),
     ("add_noise", lambda: mg.add_noise(x23, ones(3), ones(2), 0, 0), ValueError, "add_noise: alpha.*(3,).*needs (2,)"),
     # Optimisers

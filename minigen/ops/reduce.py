@@ -22,7 +22,7 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...]:
     axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     for a in axes:
         if not -ndim <= a < ndim:
-            raise ValueError(f"axis {a} is out of range for a tensor with {ndim} axes")
+            raise ValueError(f"axis {a} is out of bounds for a tensor with {ndim} axes")
     return tuple(a % ndim for a in axes)
 
 
