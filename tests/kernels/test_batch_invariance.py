@@ -165,6 +165,20 @@ def denoising_step(kernel):
     return step
 
 
+def linear_step(draw, arrays):
+    shape, count = (arrays.n, *draw(rows_of)), draw(integers(1, 5))
+    settings = dict(deviation=draw(sampled_from([0.0, 0.7])), clip=draw(sampled_from([None, 0.5])))
+    coefficients = [0.5, -1.5, 2.0, 0.25, -0.7][:count]
+    return [arrays(*shape) for _ in range(count)], lambda first, *x: (
+        cpu.linear_step(x, coefficients, 3, 4, first, **settings),
+    )
+
+
+def gaussian_step(draw, arrays):
+    shape = (arrays.n, *draw(rows_of))
+    return [arrays(*shape), arrays(*shape)], lambda first, *x: (cpu.gaussian_step(*x, 3, 4, first),)
+
+
 def activation(draw, arrays):
     name, shape = draw(sampled_from(checks.ACTIVATIONS)), (arrays.n, draw(sampled_from(SIZES)))
     slope = 0.2 if name == "leaky_relu" else None
@@ -243,6 +257,8 @@ OF_SAMPLES = {
     "add_noise": add_noise,
     "ddpm_step": denoising_step(cpu.ddpm_step),
     "ddim_step": denoising_step(cpu.ddim_step),
+    "linear_step": linear_step,
+    "gaussian_step": gaussian_step,
     "activation": activation,
     "activation_backward": activation_backward,
     "arithmetic": arithmetic,
