@@ -336,10 +336,13 @@ def denoising_step(
         )
     if out_uncond is None and guidance != 1:
         raise ValueError(f"{name}: guidance {guidance} needs out_uncond, the output without the condition")
+    return float(alpha_bar), float(alpha_bar_prev), float(guidance), _clip(name, clip), float(eta)
+
+
+def _clip(name: str, clip: float | None) -> float | None:
     if clip is not None and not clip > 0:
         raise ValueError(f"{name}: clip must be positive; got {clip}")
-    clip = None if clip is None else float(clip)
-    return float(alpha_bar), float(alpha_bar_prev), float(guidance), clip, float(eta)
+    return None if clip is None else float(clip)
 
 
 def linear_step(arrays, coefficients, seed, draw, first_row, deviation, clip) -> tuple[list, float, float]:
@@ -361,9 +364,7 @@ def linear_step(arrays, coefficients, seed, draw, first_row, deviation, clip) ->
         raise ValueError(f"{name}: the coefficients must be finite; got {numbers}")
     if not 0 <= deviation < math.inf:
         raise ValueError(f"{name}: deviation must be finite and at least 0; got {deviation}")
-    if clip is not None and not clip > 0:
-        raise ValueError(f"{name}: clip must be positive; got {clip}")
-    return numbers, float(deviation), math.inf if clip is None else float(clip)
+    return numbers, float(deviation), _clip(name, clip) or math.inf
 
 
 def gaussian_step(mean, log_variance, seed, draw, first_row) -> None:

@@ -150,10 +150,7 @@ def _group_norm(
                     mean[n * groups + j], rstd[n * groups + j] = center[j * size], scale[j * size]
             for c in range(channels):
                 scale[c] *= weight[c]
-            first, last = (
-                n * positions + share(positions, k, units),
-                n * positions + share(positions, k + together, units),
-            )
+            first, last = _positions(n, k, k + together, units, positions)
             _normalise(x, first, last, channels, center, scale, bias, silu, y)
 
 
@@ -268,10 +265,7 @@ def _group_norm_backward(
                 b[own] = _dot(totals[n, 1, own], weight[own]) * deviation * rstd[n * groups + j]
             for c in range(channels):
                 scale[c] *= weight[c]
-            first, last = (
-                n * positions + share(positions, k, units),
-                n * positions + share(positions, k + together, units),
-            )
+            first, last = _positions(n, k, k + together, units, positions)
             _input_gradient(x, first, last, channels, center, scale, a, b, dx)
 
 

@@ -9,12 +9,12 @@ Start reading at `timetable.py` and `denoiser.py`.
 
 from .consistency import Consistent
 from .ddpm import Diffusion
-from .denoiser import Denoiser, convert
+from .denoiser import Denoiser, Watched, convert
 from .dit import DiT
 from .editing import edit, interpolate, slerp
 from .edm import EDM
 from .flow import RectifiedFlow
-from .guidance import ClassifierFree, ClassifierGuided, Thresholded
+from .guidance import ClassifierFree, ClassifierGuided, Thresholded, drop_labels, guided
 from .inpainting import inpaint, outpaint, walk, walk_evaluations
 from .likelihood import log_likelihood
 from .process import Process
@@ -49,13 +49,16 @@ __all__ = [
     "Timetable",
     "UNet",
     "VideoUNet",
+    "Watched",
     "Wiener",
     "bits_per_dimension",
     "convert",
     "cosine_schedule",
     "denoise",
+    "drop_labels",
     "edit",
     "evaluations",
+    "guided",
     "inpaint",
     "interpolate",
     "invert",

@@ -15,8 +15,8 @@ from ..backend import to_device
 from ..random import Generator, default_generator
 from ..tensor import Tensor, array_of
 from . import variational
-from .denoiser import PREDICTIONS, Network, NetworkDenoiser, Preconditioning, x0_coefficients
-from .process import Process, like, mix, spread, weighted
+from .denoiser import PREDICTIONS, Network, NetworkDenoiser, Preconditioning, halves, x0_coefficients
+from .process import Process, mix, per_sample, spread, weighted
 from .schedules import SCHEDULES
 
 LARGEST_WEIGHT = 5.0  # of an error of x0, see `Diffusion.loss`
@@ -128,9 +128,8 @@ class Diffusion(Process):
             return x0
         if self.prediction == "flow":
             return noise - x0
-        each = (-1,) + (1,) * (x0.ndim - 1)
         alpha_bar = self._levels(t)
-        alpha, sigma = (like(x0, np.sqrt(a)).reshape(each) for a in (alpha_bar, 1 - alpha_bar))
+        alpha, sigma = (per_sample(x0, np.sqrt(a)) for a in (alpha_bar, 1 - alpha_bar))
         return alpha * noise - sigma * x0
 
     def loss(self, network: Network, x0: Any, generator: Generator | None = None) -> Tensor:
@@ -147,7 +146,7 @@ class Diffusion(Process):
         x_t, noise = self.add_noise(x0, t, generator)
         out, rest = network(x_t, t), None
         if self.variance == "learned":
-            out, rest = variational.halves(out, x0)
+            out, rest = halves(out, x0)
         error = out - self.target(x0, noise, t)
         weights = self._weights(t)
         if weights is not None:
@@ -164,9 +163,7 @@ class Diffusion(Process):
         if self.weighting == "simple":
             return np.minimum(1 / (1 - alpha_bar), LARGEST_WEIGHT) if self.prediction == "x0" else None
         of_x0 = np.minimum(alpha_bar / (1 - alpha_bar), LARGEST_WEIGHT)
-        # the error of x0 is c_out times that of the prediction; for eps, abar of it in SNR cancels
-        if self.prediction == "eps":
-            return of_x0 * (1 - alpha_bar) / alpha_bar
+        # the error of x0 is c_out times that of the prediction
         c_out = np.array([x0_coefficients(self.prediction, a)[1] for a in alpha_bar.tolist()])
         return of_x0 * c_out**2
 

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kernels import denoising
+
 from .. import ops
 from ..nn import Module
 from ..tensor import Tensor, array_of
@@ -29,18 +31,14 @@ Network = Callable[[Tensor, np.ndarray], Tensor]  # (x, t) -> its answer, with t
 
 def x0_coefficients(prediction: str, alpha_bar: float) -> tuple[float, float]:
     """(c_x, c_out) of x0 = c_x x + c_out out."""
-    alpha, beta = signal_and_noise(alpha_bar)
-    if prediction == "eps":
-        if alpha == 0:
-            raise ValueError("denoiser: at alpha_bar 0 x is all noise, so that a prediction of eps says nothing of x0")
-        return 1 / alpha, -beta / alpha
-    if prediction == "v":
-        return alpha, -beta
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"denoiser: prediction {prediction!r} is unknown: choose one of {PREDICTIONS}")
+    if prediction == "eps" and alpha_bar == 0:
+        raise ValueError("denoiser: at alpha_bar 0 x is all noise, so that a prediction of eps says nothing of x0")
     if prediction == "flow":
+        alpha, beta = signal_and_noise(alpha_bar)
         return 1 / (alpha + beta), -beta / (alpha + beta)
-    if prediction == "x0":
-        return 0.0, 1.0
-    raise ValueError(f"denoiser: prediction {prediction!r} is unknown: choose one of {PREDICTIONS}")
+    return denoising.x0_coefficients(prediction, alpha_bar)
 
 
 def convert(out: Any, x: Any, alpha_bar: float, source: str, target: str) -> Tensor:
@@ -56,6 +54,17 @@ def convert(out: Any, x: Any, alpha_bar: float, source: str, target: str) -> Ten
     return ops.linear_step([x, out], [(to_x0[0] - from_x) / from_out, to_x0[1] / from_out])
 
 
+def halves(out: Tensor, x0: Any) -> tuple[Tensor, Tensor]:
+    """A network's answer (N, ..., 2C) as the prediction and what it says of the variance, like x0 (N, ..., C)."""
+    if out.shape != (*x0.shape[:-1], 2 * x0.shape[-1]):
+        raise ValueError(
+            f"Diffusion: for a learned variance the network must give {(*x0.shape[:-1], 2 * x0.shape[-1])}, twice the "
+            f"channels of x0, got {out.shape}"
+        )
+    prediction, rest = ops.split(out, 2, axis=-1)
+    return prediction, rest
+
+
 class Denoiser:
     """denoiser(x, alpha_bar) is the estimate of x0, both (N, ...). Guidance and thresholds wrap one in another."""
 
@@ -67,6 +76,21 @@ class Denoiser:
     def with_log_variance(self, x: Tensor, alpha_bar: float, alpha_bar_prev: float) -> tuple[Tensor, Tensor | None]:
         """The estimate, and the logarithm of the variance of an ancestral step if the network has learned one."""
         return self(x, alpha_bar), None
+
+
+class Watched(Denoiser):
+    """A denoiser that keeps what it sees and what it says, for pictures of the way from noise."""
+
+    def __init__(self, denoiser: Denoiser):
+        self.denoiser, self.device = denoiser, denoiser.device
+        self.seen: list[np.ndarray] = []
+        self.said: list[np.ndarray] = []
+
+    def __call__(self, x: Tensor, alpha_bar: float) -> Tensor:
+        x0 = self.denoiser(x, alpha_bar)
+        self.seen.append(x.numpy())
+        self.said.append(x0.numpy())
+        return x0
 
 
 class Preconditioning(NamedTuple):
@@ -112,5 +136,5 @@ class NetworkDenoiser(Denoiser):
         out = self.network(seen, np.full(len(x), time))
         out, rest = out if isinstance(out, Tensor) else Tensor(array_of(out)), None
         if self.log_variance is not None:
-            out, rest = ops.split(out, 2, axis=-1)
+            out, rest = halves(out, x)
         return ops.linear_step([x, out], [c_skip, c_out], clip=self.clip), rest

@@ -12,7 +12,7 @@ from ..autograd import no_grad
 from ..backend import using
 from ..tensor import Tensor
 from .denoiser import Denoiser
-from .process import like
+from .process import per_sample
 from .samplers import Noise, Progress, denoise, invert
 from .timetable import Timetable, signal_and_noise
 
@@ -66,8 +66,7 @@ def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
     safe = np.where(straight, 1.0, angle)
     to_a = np.where(straight, 1 - share, np.sin((1 - share) * safe) / np.sin(safe))
     to_b = np.where(straight, share, np.sin(share * safe) / np.sin(safe))
-    each = (-1,) + (1,) * (a.ndim - 1)
-    return like(a, to_a.reshape(each)) * a + like(b, to_b.reshape(each)) * b
+    return per_sample(a, to_a) * a + per_sample(b, to_b) * b
 
 
 def _angles(a: Tensor, b: Tensor) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from ..random import Generator, default_generator
 from ..tensor import Tensor
 from .denoiser import Network, Preconditioning
-from .process import TIME_SCALE, Process, like, mix, spread
+from .process import TIME_SCALE, Process, mix, per_sample, spread
 from .timetable import (
     LARGEST_SIGMA,
     SMALLEST_SIGMA,
@@ -62,9 +62,7 @@ class EDM(Process):
         sigma = np.exp([normal.inv_cdf(u) for u in np.clip(spread(len(x0), generator), 1e-6, 1 - 1e-6)])
         deviation = np.hypot(sigma, self.sigma_data)
         x, noise = mix(x0, 1 / deviation, sigma / deviation, generator)
-        each = (-1,) + (1,) * (x0.ndim - 1)
-        of_x0, of_noise = (
-            like(x0, a).reshape(each) for a in (sigma / self.sigma_data / deviation, self.sigma_data / deviation)
-        )
+        of_x0 = per_sample(x0, sigma / self.sigma_data / deviation)
+        of_noise = per_sample(x0, self.sigma_data / deviation)
         error = network(x, TIME_SCALE * np.log(sigma) / 4) - (of_x0 * x0 - of_noise * noise)
         return (error * error).mean()

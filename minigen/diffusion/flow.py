@@ -14,7 +14,7 @@ import numpy as np
 from ..random import Generator, default_generator
 from ..tensor import Tensor
 from .denoiser import Network, Preconditioning, x0_coefficients
-from .process import TIME_SCALE, Process, like, mix, spread
+from .process import TIME_SCALE, Process, mix, per_sample, spread
 from .timetable import signal_and_noise
 
 
@@ -50,6 +50,6 @@ class RectifiedFlow(Process):
     def reflow_loss(self, network: Network, x0: Any, noise: Any, generator: Generator | None = None) -> Tensor:
         """The same for given pairs: x0 (N, ...) is what an earlier model made of noise (N, ...). Section 2.2."""
         t = spread(len(x0), generator or default_generator)
-        each = like(x0, t).reshape(-1, *[1] * (x0.ndim - 1))
+        each = per_sample(x0, t)
         error = network((1 - each) * x0 + each * noise, TIME_SCALE * t) - (noise - x0)
         return (error * error).mean()

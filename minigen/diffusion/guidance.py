@@ -1,24 +1,27 @@
 """Denoisers made of others: pushed towards a condition, or kept within the range of the data.
 
-    asked = diffusion.denoiser(lambda x, t: network(x, t, labels), clip=None)
-    free = diffusion.denoiser(lambda x, t: network(x, t, none), clip=None)
-    guided = Thresholded(ClassifierFree(asked, free, scale=3.0))
-    x = sample(guided, shape, diffusion.timetable(20))
+    loss = diffusion.loss(partial(network, labels=drop_labels(labels, network.null_class, 0.1)), x0)
+    x = sample(guided(diffusion, network, labels, scale=3.0), shape, diffusion.timetable(20))
 
 All of them work on estimates of x0. The other predictions are linear in it, so guiding eps, v or the score is the same.
-Bound the estimates last: hence clip=None above.
+Bound the estimates last: the denoisers that are guided should not clip theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from .. import ops
 from ..autograd import enable_grad, grad
+from ..backend import Array, device_of
+from ..random import Generator, rand
 from ..tensor import Tensor
 from .denoiser import Denoiser
+from .process import Process
 from .timetable import signal_and_noise
 
 
@@ -88,3 +91,19 @@ class Thresholded(Denoiser):
         largest = np.percentile(np.abs(x0.data), self.percentile, axis=axes, keepdims=True).astype(x0.dtype)
         s = Tensor(np.maximum(largest, self.bound))
         return ops.minimum(ops.maximum(x0, -s), s) * (self.bound / s)
+
+
+def drop_labels(labels: Any, null_class: int, share: float, generator: Generator | None = None) -> Array:
+    """Labels (N,), each with that chance replaced by `null_class`: so a network learns to do with and without them, as
+    classifier-free guidance needs (Ho & Salimans 2022, algorithm 1)."""
+    kept = rand(len(labels), generator=generator, device=device_of(labels)).data >= share
+    return np.where(kept, labels, null_class)
+
+
+def guided(process: Process, network: Any, labels: np.ndarray, scale: float) -> Denoiser:
+    """The denoiser of a network(x, t, labels) that has a `null_class`, guided towards labels (N,), and thresholded."""
+    none = np.full_like(labels, network.null_class)
+    cond, uncond = (process.denoiser(partial(network, labels=y), clip=None) for y in (labels, none))
+    denoiser = Thresholded(ClassifierFree(cond, uncond, scale))
+    denoiser.device = next((p.device for p in network.parameters()), "cpu")  # which a partial function does not tell
+    return denoiser

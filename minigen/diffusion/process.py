@@ -118,7 +118,12 @@ def mix(x0: Any, signal: np.ndarray, noise: np.ndarray, generator: Generator | N
 
 def weighted(x: Tensor, weights: np.ndarray) -> Tensor:
     """Each sample of x (N, ...) times its number of weights (N,)."""
-    return x * like(x, weights.reshape(-1, *[1] * (x.ndim - 1)))
+    return x * per_sample(x, weights)
+
+
+def per_sample(x: Any, values: np.ndarray) -> Array:
+    """A number for each sample of x (N, ...): (N,) -> (N, 1, ..., 1), as `like` gives them."""
+    return like(x, values).reshape(-1, *[1] * (x.ndim - 1))
 
 
 def like(x: Any, values: np.ndarray) -> Array:

@@ -22,12 +22,14 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from kernels.denoising import ddpm_levels
+
 from .. import ops
 from ..autograd import no_grad
 from ..backend import kernels_on, using
 from ..tensor import Tensor
 from .denoiser import Denoiser
-from .timetable import Timetable, signal_and_noise
+from .timetable import Timetable, log_ratio, signal_and_noise
 
 PURE_NOISE = 1e-6  # at an alpha_bar of so little, eps says nothing of x0: a step is taken by the estimate of x0 alone
 SAMPLING_DRAW = 2**62  # sampling counts its draws from here on, training from 0: they never share noise
@@ -227,14 +229,8 @@ def _move_by(x: Tensor, eps: Sequence[Tensor], weights: Sequence[float], now: fl
 
 def posterior_mean(now: float, then: float) -> tuple[float, float]:
     """The coefficients of x and x0 in the mean of q(x_then | x, x0): Ho et al. 2020, eq. 7."""
-    beta = 1 - now / then
-    return math.sqrt(1 - beta) * (1 - then) / (1 - now), math.sqrt(then) * beta / (1 - now)
-
-
-def log_ratio(alpha_bar: float) -> float:
-    """lambda = log(alpha / beta)."""
-    alpha, beta = signal_and_noise(alpha_bar)
-    return math.log(alpha / beta) if alpha and beta else math.inf if alpha else -math.inf
+    levels = ddpm_levels(now, then, "x0")
+    return levels.from_x, levels.from_x0
 
 
 def invert(denoiser: Denoiser, x0: Tensor, timetable: Timetable, progress: Progress = iter) -> Tensor:

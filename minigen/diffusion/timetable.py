@@ -34,6 +34,12 @@ def sigma_of_alpha_bar(alpha_bar: float) -> float:
     return beta / alpha if alpha else math.inf
 
 
+def log_ratio(alpha_bar: float) -> float:
+    """lambda = log(alpha / beta), half the logarithm of the signal-to-noise ratio."""
+    alpha, beta = signal_and_noise(alpha_bar)
+    return math.log(alpha / beta) if alpha and beta else math.inf if alpha else -math.inf
+
+
 def karras_sigmas(steps: int, smallest: float, largest: float, rho: float = 7.0) -> np.ndarray:
     """`steps` values of sigma from the largest to the smallest, evenly spread in sigma^(1/rho).
 
@@ -84,8 +90,7 @@ class Timetable:
     def __str__(self) -> str:
         lines = [f"{'step':>5} {'time':>9} {'alpha_bar':>12} {'sigma':>11} {'log SNR':>9}"]
         for i, level in enumerate(self.alpha_bars.tolist()):
-            sigma = sigma_of_alpha_bar(level)
-            snr = -2 * math.log(sigma) if 0 < sigma < math.inf else math.copysign(math.inf, 1 - sigma)
+            sigma, snr = sigma_of_alpha_bar(level), 2 * log_ratio(level)
             time = "" if self.time_of is None or level == 1 else f"{self.time_of(level):.6g}"
             lines.append(f"{i:>5} {time:>9} {level:>12.7g} {sigma:>11.5g} {snr:>9.4g}")
         return "\n".join(lines)

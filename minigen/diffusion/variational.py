@@ -22,25 +22,14 @@ from .. import ops
 from ..autograd import no_grad
 from ..random import Generator, default_generator
 from ..tensor import Tensor
-from .denoiser import Network, x0_coefficients
-from .process import like, spread
+from .denoiser import Network, halves, x0_coefficients
+from .process import per_sample, spread
 from .samplers import posterior_mean
 
 if TYPE_CHECKING:
     from .ddpm import Diffusion
 
 BIN = 1 / 255  # half of the width of an 8-bit value's bin in [-1, 1]
-
-
-def halves(out: Tensor, x0: Any) -> tuple[Tensor, Tensor]:
-    """A network's answer (N, ..., 2C) as the prediction and what it says of the variance, like x0 (N, ..., C)."""
-    if out.shape != (*x0.shape[:-1], 2 * x0.shape[-1]):
-        raise ValueError(
-            f"Diffusion: for a learned variance the network must give {(*x0.shape[:-1], 2 * x0.shape[-1])}, twice the "
-            f"channels of x0, got {out.shape}"
-        )
-    prediction, rest = ops.split(out, 2, axis=-1)
-    return prediction, rest
 
 
 def variances(alpha_bar: float, alpha_bar_prev: float) -> tuple[float, float]:
@@ -52,7 +41,10 @@ def variances(alpha_bar: float, alpha_bar_prev: float) -> tuple[float, float]:
 
 def log_variance(rest: Tensor, alpha_bar: float, alpha_bar_prev: float) -> Tensor:
     """Of p(x_prev | x), from what the network says, about -1 to 1, like x."""
-    largest, smallest = variances(alpha_bar, alpha_bar_prev)
+    return _between(*variances(alpha_bar, alpha_bar_prev), rest)
+
+
+def _between(largest: Any, smallest: Any, rest: Tensor) -> Tensor:
     return smallest + (largest - smallest) * 0.5 * (rest + 1.0)
 
 
@@ -64,10 +56,9 @@ def bound_terms(diffusion: Diffusion, x_t: Tensor, out: Tensor, rest: Tensor | N
     abar = diffusion.alphas_cumprod
     now, then = abar[t], np.where(t > 0, abar[t - 1], 1.0)
     rows = list(zip(now.tolist(), then.tolist(), strict=True))
-    each = (-1,) + (1,) * (x0.ndim - 1)
 
     def column(values: Any) -> Any:
-        return like(x0, np.array(values)).reshape(each)
+        return per_sample(x0, np.array(values))
 
     c_x, c_out = (
         column(c) for c in zip(*(x0_coefficients(diffusion.prediction, a) for a in now.tolist()), strict=True)
@@ -75,13 +66,13 @@ def bound_terms(diffusion: Diffusion, x_t: Tensor, out: Tensor, rest: Tensor | N
     mean_x, mean_x0 = (column(c) for c in zip(*(posterior_mean(*row) for row in rows), strict=True))
     largest, smallest = (column(c) for c in zip(*(variances(*row) for row in rows), strict=True))
     estimate = c_x * x_t + c_out * out
-    spread = smallest if rest is None else smallest + (largest - smallest) * 0.5 * (rest + 1.0)
+    log_var = smallest if rest is None else _between(largest, smallest, rest)
     off = mean_x0 * (estimate - x0)  # of the mean of p from that of q
-    kl = 0.5 * (spread - smallest + ops.exp(smallest - spread) + off * off * ops.exp(-spread) - 1.0)
+    kl = 0.5 * (log_var - smallest + ops.exp(smallest - log_var) + off * off * ops.exp(-log_var) - 1.0)
     first = t == 0
     if first.any():
-        decoder = _discretised(x0, mean_x * x_t + mean_x0 * estimate, spread)
-        kl = ops.where(like(x0, first).astype(bool).reshape(each), decoder, kl)
+        decoder = _discretised(x0, mean_x * x_t + mean_x0 * estimate, log_var)
+        kl = ops.where(column(first).astype(bool), decoder, kl)
     return kl.mean(axis=tuple(range(1, x0.ndim)))
 
 

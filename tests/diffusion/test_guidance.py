@@ -5,7 +5,16 @@ import pytest
 
 import minigen
 from minigen import Tensor
-from minigen.diffusion import ClassifierFree, ClassifierGuided, Diffusion, Thresholded, sample
+from minigen.diffusion import (
+    ClassifierFree,
+    ClassifierGuided,
+    Diffusion,
+    Thresholded,
+    Watched,
+    drop_labels,
+    guided,
+    sample,
+)
 from minigen.random import Generator
 
 from .exact import Known, MixtureDenoiser
@@ -65,6 +74,41 @@ def test_guided_samples_are_of_the_class():
     guided = Thresholded(ClassifierFree(SECOND, BOTH, 2.0), 100, bound=3.0)
     x = sample(guided, (50, 40), diffusion.timetable(50), "dpm++2m").data
     assert x.mean() > 0.5 and np.mean(x > 0) > 0.97
+
+
+class Conditional:
+    """A network whose answer is its label everywhere: 2 means no class."""
+
+    null_class = 2
+
+    def __call__(self, x, t, labels):
+        return Tensor(np.broadcast_to(labels.reshape(-1, 1), x.shape).astype(x.dtype))
+
+    def parameters(self):
+        return iter(())
+
+
+def test_a_conditional_network_is_guided_away_from_no_class():
+    """From 2 past 0 and past 1: 2 + 1.5 (0 - 2) = -1, and 2 + 1.5 (1 - 2) = 0.5."""
+    denoiser = guided(Diffusion(100, "cosine", "x0"), Conditional(), np.array([0, 1]), scale=1.5)
+    np.testing.assert_allclose(denoiser(noisy(2, 5), 0.5).data, [[-1] * 5, [0.5] * 5], atol=1e-12)
+
+
+def test_labels_are_dropped_with_their_chance_and_not_otherwise():
+    labels = np.arange(20_000) % 7
+    told = drop_labels(labels, 7, 0.1, Generator(3))
+    dropped = told == 7
+    assert abs(dropped.mean() - 0.1) < 6 * np.sqrt(0.1 * 0.9 / 20_000)
+    np.testing.assert_array_equal(told[~dropped], labels[~dropped])
+    np.testing.assert_array_equal(drop_labels(labels, 7, 0.0, Generator(3)), labels)
+
+
+def test_a_watched_denoiser_says_the_same_and_keeps_it():
+    watched, x = Watched(BOTH), noisy(2, 3)
+    answers = [watched(x, 0.3).data, watched(2 * x, 0.6).data]
+    np.testing.assert_array_equal(answers, [BOTH(x, 0.3).data, BOTH(2 * x, 0.6).data])
+    np.testing.assert_array_equal(watched.said, answers)
+    np.testing.assert_array_equal(watched.seen, [x.data, 2 * x.data])
 
 
 @pytest.mark.parametrize(

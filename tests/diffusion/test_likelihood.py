@@ -180,6 +180,10 @@ def test_samples_of_learned_variance_follow_the_data():
             lambda: Diffusion(10, variance="learned").loss(lambda x, t: x, minigen.randn(2, 3)),
             r"must give \(2, 6\), twice the channels of x0, got \(2, 3\)",
         ),
+        (
+            lambda: Diffusion(10, variance="learned").sample(lambda x, t: x, (2, 3), steps=2),
+            r"must give \(2, 6\), twice the channels of x0, got \(2, 3\)",
+        ),
     ],
 )
 def test_bad_arguments_are_named(call, words):
