@@ -19,22 +19,16 @@ import numpy as np
 
 import minigen
 from minigen import Tensor, optim
-from minigen.data import Dataset, held_out, load
+from minigen.data import Dataset, held_out, load, to_uint8
 from minigen.metrics import frechet_distance, kernel_distance
+from minigen.nn import Module
 from minigen.serialization import CheckpointError
 from minigen.viz import save_curves, save_images, save_rows
 
 SAVE_EVERY_SECONDS = 30
 FOR_FIGURES = 2**63  # added to a seed for what is measured and drawn: numbers that no training has seen
-FREE_TO_CHANGE = (
-    "out",
-    "device",
-    "samples",
-    "resume",
-    "check",
-    "trained",
-    "autoencoder",
-)  # between a run and its continuation
+# between a run and its continuation
+FREE_TO_CHANGE = ("out", "device", "samples", "resume", "check", "trained", "autoencoder")
 
 
 def at_least(smallest: int) -> Callable[[str], int]:
@@ -136,6 +130,46 @@ def descend(optimizer: optim.Optimizer, loss: Tensor) -> float:
     loss.backward()
     optimizer.step()
     return loss.item()
+
+
+class Learner:
+    """A network, and what trains it in so many steps: Adam, a rate that falls as a cosine, and a moving average."""
+
+    def __init__(self, args: argparse.Namespace, network: Module, steps: int, lr: float = 2e-3, decay: float = 0.998):
+        self.network = network
+        network.to(args.device)
+        self.ema = optim.EMA(network, decay)
+        self.optimizer = optim.Adam(network.parameters(), lr, betas=(0.9, 0.99), max_norm=1.0, ema=self.ema)
+        self.schedule = optim.CosineLR(self.optimizer, max(steps, 1), warmup_steps=min(100, steps // 10))
+
+    def parts(self, name: str = "") -> dict[str, Any]:
+        """For a `Run`; the name tells several learners apart."""
+        own = ("network", "ema", "optimizer", "schedule")
+        return {f"{name} {part}".strip(): getattr(self, part) for part in own}
+
+    def descend(self, loss: Tensor) -> float:
+        value = descend(self.optimizer, loss)
+        self.schedule.step()
+        return value
+
+
+def draw_in_batches(
+    draw: Callable[[int, int], Tensor], n: int, size: int = 100, unit: str = "image", show: bool = True
+) -> np.ndarray:
+    """n samples, uint8: draw(first, count) gives `count` of them in [-1, 1], from number `first` on."""
+    from tqdm import tqdm
+
+    made = []
+    with tqdm(total=n, unit=unit, desc="sampling", disable=None if show else True) as bar:
+        for first in range(0, n, size):
+            made.append(to_uint8(draw(first, min(size, n - first)).numpy()))
+            bar.update(len(made[-1]))
+    return np.concatenate(made)
+
+
+def has_classes(data: Dataset) -> bool:
+    """Whether there are labels of two kinds or more."""
+    return data.labels is not None and len(np.unique(data.labels)) > 1
 
 
 def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str = "cpu", size: int = 250) -> np.ndarray:

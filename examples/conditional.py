@@ -20,13 +20,23 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, descend, frechet, load_data, report, run_main, split_for_distances
-from tqdm import tqdm
+from common import (
+    Learner,
+    Run,
+    arguments,
+    draw_in_batches,
+    frechet,
+    has_classes,
+    load_data,
+    report,
+    run_main,
+    split_for_distances,
+)
 
 import minigen
 from minigen import Tensor, optim
-from minigen.data import DataLoader, to_float, to_uint8
-from minigen.diffusion import ClassifierFree, Diffusion, Thresholded, UNet, sample
+from minigen.data import DataLoader, to_float
+from minigen.diffusion import Diffusion, UNet, drop_labels, guided, sample
 from minigen.metrics import Features, Reader, vendi_score
 from minigen.viz import save_curves
 
@@ -42,45 +52,34 @@ def train(
 ) -> tuple[Run, UNet, Diffusion, optim.EMA]:
     generator = minigen.manual_seed(args.seed)
     diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
-    network = UNet(images.shape[-1], **NETWORK, num_classes=classes)
-    network.to(args.device)
-    ema = optim.EMA(network, decay=0.998)
-    optimizer = optim.Adam(network.parameters(), lr=2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
-    schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
+    learner = Learner(args, UNet(images.shape[-1], **NETWORK, num_classes=classes), args.steps)
     batches = DataLoader(images, labels, batch_size=args.batch, seed=args.seed, device=args.device)
-    parts: Any = {"network": network, "ema": ema, "optimizer": optimizer, "schedule": schedule, "batches": batches}
-    run = Run(args, ("guidance.png",), generator=generator, **parts)
+    network: Any = learner.network
+    run = Run(args, ("guidance.png",), generator=generator, batches=batches, **learner.parts())
     for _ in run.steps():
         x, y = next(batches)
-        kept = minigen.rand(len(y), generator=generator, device=args.device).data >= WITHOUT_CLASS
-        told = np.where(kept, y, network.null_class)
-        loss = diffusion.loss(partial(network, labels=told), Tensor(to_float(x)), generator)
-        run.log(loss=descend(optimizer, loss))
-        schedule.step()
-    return run, network, diffusion, ema
+        told = drop_labels(y, network.null_class, WITHOUT_CLASS, generator)
+        run.log(loss=learner.descend(diffusion.loss(partial(network, labels=told), Tensor(to_float(x)), generator)))
+    return run, network, diffusion, learner.ema
 
 
 def draw(
-    diffusion: Diffusion, network: UNet, labels: np.ndarray, shape: tuple[int, ...], scale: float, seed: int, bar: Any
+    diffusion: Diffusion, network: UNet, labels: np.ndarray, shape: tuple[int, ...], scale: float, seed: int
 ) -> np.ndarray:
     """An image of each of the classes `labels` (N,), uint8 (N, H, W, C)."""
-    images, timetable = [], diffusion.timetable(SAMPLING_STEPS, "karras")
-    for first in range(0, len(labels), BATCH):
-        asked = labels[first : first + BATCH]
-        none = np.full_like(asked, network.null_class)
-        cond, uncond = (diffusion.denoiser(partial(network, labels=y), clip=None) for y in (asked, none))
-        guided = Thresholded(ClassifierFree(cond, uncond, scale))
-        device = str(next(network.parameters()).device)
-        x = sample(guided, (len(asked), *shape), timetable, METHOD, seed, first_sample=first, device=device)
-        images.append(to_uint8(x.numpy()))
-        bar.update(len(asked))
-    return np.concatenate(images)
+    timetable = diffusion.timetable(SAMPLING_STEPS, "karras")
+
+    def some(first: int, count: int) -> Tensor:
+        denoiser = guided(diffusion, network, labels[first : first + count], scale)
+        return sample(denoiser, (count, *shape), timetable, METHOD, seed, first_sample=first)
+
+    return draw_in_batches(some, len(labels), BATCH)
 
 
 def main() -> None:
     args = arguments("conditional", __doc__.split("\n")[0], steps=4500, batch=32, samples=500).parse_args()
     data = load_data(args, multiple_of=4)
-    if data.labels is None or len(np.unique(data.labels)) < 2:
+    if data.labels is None or not has_classes(data):
         raise SystemExit(f"--data: needs images of two classes or more, labelled; {args.data} has none")
     training, test = split_for_distances(args, data)
     names = np.unique(data.labels)
@@ -88,10 +87,9 @@ def main() -> None:
     run, network, diffusion, ema = train(args, training.images, labels, len(names))
 
     asked = np.arange(args.samples) % len(names)
-    features, reader, made = Features(data), Reader(data.images, data.labels), {}
-    with ema.applied(), tqdm(total=len(SCALES) * len(asked), unit="image", desc="sampling") as bar:
-        for scale in SCALES:
-            made[scale] = draw(diffusion, network, asked, data.images.shape[1:], scale, args.seed, bar)
+    features, reader, shape = Features(data), Reader(data.images, data.labels), data.images.shape[1:]
+    with ema.applied():
+        made = {scale: draw(diffusion, network, asked, shape, scale, args.seed) for scale in SCALES}
     real = features(training.images)
     found = {}
     for scale, images in made.items():

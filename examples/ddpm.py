@@ -20,13 +20,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, load_data, report, run_main, split_for_distances
-from tqdm import tqdm
+from common import (
+    FOR_FIGURES,
+    Run,
+    arguments,
+    draw_in_batches,
+    has_classes,
+    load_data,
+    report,
+    run_main,
+    split_for_distances,
+)
 
 import minigen
 from minigen import Tensor, optim
-from minigen.data import DataLoader, Dataset, to_float, to_uint8
-from minigen.diffusion import Denoiser, Diffusion, UNet, Wiener, sample
+from minigen.data import DataLoader, Dataset, to_float
+from minigen.diffusion import Denoiser, Diffusion, UNet, Watched, Wiener, sample
 from minigen.metrics import Features, Reader, compare, comparison_table
 from minigen.random import Generator
 from minigen.viz import save_curves, save_rows
@@ -37,6 +46,13 @@ METHOD, SAMPLING_STEPS = "dpm++2m", 25
 SAMPLING_BATCH = 100
 PROBES, PROBED_IMAGES = 10, 500  # timesteps and images for the error of the network's guess
 STAGES = 10  # in the pictures
+
+
+def arguments_with_network(name: str, description: str, samples: int) -> Any:
+    """The command line of an example that begins with the network trained here, as an argparse parser."""
+    parser = arguments(name, description, STEPS, IMAGES, samples)
+    parser.add_argument("--trained", type=Path, default=Path("runs/ddpm"), help="a run of ddpm.py to take over")
+    return parser
 
 
 def train(
@@ -65,14 +81,12 @@ def train(
 
 def draw(args: argparse.Namespace, network: UNet, diffusion: Diffusion, shape: tuple[int, ...], n: int) -> np.ndarray:
     """n images, uint8, in batches."""
-    images = []
-    with tqdm(total=n, unit="image", desc="sampling") as bar:
-        for first in range(0, n, SAMPLING_BATCH):
-            size = (min(SAMPLING_BATCH, n - first), *shape)
-            x = diffusion.sample(network, size, args.seed, SAMPLING_STEPS, METHOD, first_sample=first)
-            images.append(to_uint8(x.numpy()))
-            bar.update(size[0])
-    return np.concatenate(images)
+
+    def some(first: int, count: int) -> Tensor:
+        size = (count, *shape)
+        return diffusion.sample(network, size, args.seed, SAMPLING_STEPS, METHOD, first_sample=first)
+
+    return draw_in_batches(some, n, SAMPLING_BATCH)
 
 
 def errors(diffusion: Diffusion, denoisers: dict[str, Denoiser], x0: Tensor, seed: int) -> dict[str, list[float]]:
@@ -100,21 +114,6 @@ def draw_forward(diffusion: Diffusion, x0: Tensor, path: Path) -> None:
     save_rows({name: np.stack([x.numpy()[i] for x in stages]) for i, name in enumerate(names)}, path, STAGES + 1)
 
 
-class Watched(Denoiser):
-    """A denoiser that keeps what it sees and what it says."""
-
-    def __init__(self, denoiser: Denoiser):
-        self.denoiser, self.device = denoiser, denoiser.device
-        self.seen: list[np.ndarray] = []
-        self.said: list[np.ndarray] = []
-
-    def __call__(self, x: Tensor, alpha_bar: float) -> Tensor:
-        x0 = self.denoiser(x, alpha_bar)
-        self.seen.append(x.numpy())
-        self.said.append(x0.numpy())
-        return x0
-
-
 def draw_reverse(denoiser: Denoiser, diffusion: Diffusion, shape: tuple[int, ...], seed: int, path: Path) -> None:
     """Noise that turns into digits, and the network's guesses on the way."""
     watched = Watched(denoiser)
@@ -134,7 +133,7 @@ def measure(data: Dataset, training: Dataset, test: Dataset, made: np.ndarray) -
     metrics: dict[str, Any] = {"quality": quality}
     floor = quality["floor_frechet"]
     figures = [("Frechet distance", quality["frechet"], "<=", 1.8 * floor, f"real images: {floor:.3g}")]
-    if data.labels is not None and len(np.unique(data.labels)) > 1:
+    if data.labels is not None and has_classes(data):
         reader = Reader(data.images, data.labels)
         histogram, read = reader.histogram(made), reader.share_read(made)
         metrics.update(read=read, read_real=reader.real, class_histogram=histogram)

@@ -24,8 +24,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import arguments, kid, load_data, report, run_main, split_for_distances
-from ddpm import IMAGES, STEPS, train
+from common import kid, load_data, report, run_main, split_for_distances
+from ddpm import arguments_with_network, train
 from tqdm import tqdm
 
 from minigen import Tensor
@@ -118,9 +118,7 @@ def draw(folder: Path, table: dict[str, dict[str, float]], pairs: np.ndarray, ar
 
 
 def main() -> None:
-    parser = arguments("editing", __doc__.split("\n")[0], STEPS, IMAGES, samples=300)
-    parser.add_argument("--trained", type=Path, default=Path("runs/ddpm"), help="a run of ddpm.py to take over")
-    args = parser.parse_args()
+    args = arguments_with_network("editing", __doc__.split("\n")[0], samples=300).parse_args()
     data = load_data(args, multiple_of=BLOCK)
     training, test = split_for_distances(args, data)
     run, network, diffusion, ema = train(args, training.images, ("curve.png", "interpolation.png"), args.trained)

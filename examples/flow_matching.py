@@ -17,13 +17,24 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, descend, frechet, load_data, report, run_main, split_for_distances
+from common import (
+    FOR_FIGURES,
+    Learner,
+    Run,
+    arguments,
+    frechet,
+    has_classes,
+    load_data,
+    report,
+    run_main,
+    split_for_distances,
+)
 from tqdm import tqdm
 
 import minigen
-from minigen import Tensor, optim
+from minigen import Tensor
 from minigen.data import DataLoader, to_float, to_uint8
-from minigen.diffusion import Denoiser, RectifiedFlow, UNet, convert, denoise
+from minigen.diffusion import Denoiser, RectifiedFlow, UNet, Watched, convert, denoise
 from minigen.metrics import Features, Reader
 from minigen.random import Generator
 from minigen.viz import save_curves
@@ -33,25 +44,6 @@ FLOW_SHARE = 0.75  # of the steps; the rest is reflow
 PAIRS, PAIR_STEPS = 4000, 16  # of noise and image for reflow, and the steps of DPM-Solver++ that make one
 FEW, MANY = 4, 32  # steps that are compared
 BATCH = 100
-
-
-class Flow:
-    """A network that learns directions, with what trains it for so many steps."""
-
-    def __init__(self, args: argparse.Namespace, channels: int, steps: int, lr: float):
-        self.network = UNet(channels, **NETWORK)
-        self.network.to(args.device)
-        self.ema = optim.EMA(self.network, decay=0.998)
-        self.optimizer = optim.Adam(self.network.parameters(), lr=lr, betas=(0.9, 0.99), max_norm=1.0, ema=self.ema)
-        self.schedule = optim.CosineLR(self.optimizer, max(1, steps), warmup_steps=min(100, steps // 10))
-
-    def parts(self, name: str) -> dict[str, Any]:
-        return {f"{name} {part}": getattr(self, part) for part in ("network", "ema", "optimizer", "schedule")}
-
-    def descend(self, loss: Tensor) -> float:
-        descend(self.optimizer, loss)
-        self.schedule.step()
-        return loss.item()
 
 
 def noise_of(args: argparse.Namespace, shape: tuple[int, ...], draw: int) -> Tensor:
@@ -69,11 +61,11 @@ def carry(denoiser: Denoiser, noise: Tensor, steps: int, method: str = "euler", 
     return np.concatenate(made)
 
 
-def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Flow, Flow]:
+def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Learner, Learner]:
     generator, process = minigen.manual_seed(args.seed), RectifiedFlow()
     begin = max(1, round(FLOW_SHARE * args.steps))
-    first = Flow(args, images.shape[-1], begin, 2e-3)
-    second = Flow(args, images.shape[-1], args.steps - begin, 1e-3)
+    first = Learner(args, UNet(images.shape[-1], **NETWORK), begin)
+    second = Learner(args, UNet(images.shape[-1], **NETWORK), args.steps - begin, lr=1e-3)
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed, device=args.device)
     pairs = DataLoader(np.arange(PAIRS), batch_size=args.batch, seed=args.seed)
     parts = {**first.parts("flow"), **second.parts("reflow"), "batches": batches, "pairs": pairs}
@@ -98,28 +90,18 @@ def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Flow, Flow
     return run, first, second
 
 
-class Directions(Denoiser):
-    """A denoiser that keeps the direction at each level that it was asked about."""
-
-    def __init__(self, denoiser: Denoiser):
-        self.denoiser, self.device = denoiser, denoiser.device
-        self.said: list[np.ndarray] = []
-
-    def __call__(self, x: Tensor, alpha_bar: float) -> Tensor:
-        x0 = self.denoiser(x, alpha_bar)
-        self.said.append(convert(x0, x, alpha_bar, "x0", "flow").numpy())
-        return x0
-
-
 def bends(denoiser: Denoiser, noise: Tensor) -> list[float]:
     """How far the direction at each of MANY steps is from that of the whole way: a mean square, over the latter's.
 
     0 for straight ways. The mean over t is the straightness of Liu et al. 2023, eq. 5.
     """
-    watched = Directions(denoiser)
-    made = denoise(watched, noise, RectifiedFlow().timetable(MANY), "euler").numpy()
-    whole = noise.numpy() - made
-    return [float(((way - whole) ** 2).mean() / (whole**2).mean()) for way in watched.said]
+    watched, timetable = Watched(denoiser), RectifiedFlow().timetable(MANY)
+    made = denoise(watched, noise, timetable, "euler").numpy()
+    whole, found = noise.numpy() - made, []
+    for (level, _), x, x0 in zip(timetable, watched.seen, watched.said, strict=True):
+        way = convert(x0, x, level, "x0", "flow").numpy()
+        found.append(float(((way - whole) ** 2).mean() / (whole**2).mean()))
+    return found
 
 
 def main() -> None:
@@ -141,7 +123,7 @@ def main() -> None:
     distances = {name: frechet(real, features(images)) for name, images in made.items()}
     floor_distance = frechet(real, floor)
     read, read_real = {}, float("nan")
-    if data.labels is not None and len(np.unique(data.labels)) > 1:
+    if data.labels is not None and has_classes(data):
         reader = Reader(data.images, data.labels)
         read, read_real = {name: reader.share_read(images) for name, images in made.items()}, reader.real
     for name, distance in distances.items():

@@ -21,12 +21,11 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, load_data, report, run_main, split
-from ddpm import IMAGES, STEPS, train
+from common import has_classes, load_data, report, run_main, split
+from ddpm import arguments_with_network, train
 from tqdm import tqdm
 
 from minigen import Tensor
@@ -103,7 +102,7 @@ def measure(
         ("seam gradient of RePaint", seams[repaint], "<=", min(seams[name] for name in others), beside),
     ]
     metrics: dict[str, Any] = {"kept": kept, "seam_gradient": seams}
-    if training.labels is not None and test.labels is not None and len(np.unique(training.labels)) > 1:
+    if training.labels is not None and test.labels is not None and has_classes(training):
         reader = Reader(training.images, training.labels)
         recovered = {
             name: float(np.mean(reader.read(x) == test.labels)) for name, x in {"real": images, **made}.items()
@@ -121,9 +120,7 @@ def measure(
 
 
 def main() -> None:
-    parser = arguments("inpainting", __doc__.split("\n")[0], STEPS, IMAGES, samples=200)
-    parser.add_argument("--trained", type=Path, default=Path("runs/ddpm"), help="a run of ddpm.py to take over")
-    args = parser.parse_args()
+    args = arguments_with_network("inpainting", __doc__.split("\n")[0], samples=200).parse_args()
     data = load_data(args, multiple_of=4)
     training, test = split(args, data)
     run, network, diffusion, ema = train(args, training.images, ("outpaint.png",), args.trained)

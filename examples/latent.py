@@ -18,7 +18,6 @@ denoising.png shows what the model in latents takes a sample for on its way from
 from __future__ import annotations
 
 import argparse
-import math
 import subprocess
 import sys
 import time
@@ -28,16 +27,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, descend, in_batches, load_data, report, run_main, split_for_distances
-from ddpm import Watched
+from common import (
+    Learner,
+    Run,
+    arguments,
+    draw_in_batches,
+    frechet,
+    in_batches,
+    load_data,
+    report,
+    run_main,
+    split_for_distances,
+)
 from tqdm import tqdm
 
 import minigen
-from minigen import Tensor, ops, optim
+from minigen import Tensor, ops
 from minigen.autoencoders import DiagonalGaussian, KLAutoencoder
-from minigen.data import DataLoader, to_float, to_uint8
-from minigen.diffusion import Diffusion, UNet, sample
-from minigen.metrics import Features, compare, comparison_table, frechet_distance
+from minigen.data import DataLoader, to_float
+from minigen.diffusion import Diffusion, UNet, Watched, sample
+from minigen.metrics import Features, compare, comparison_table
 from minigen.random import Generator
 from minigen.viz import save_rows
 
@@ -54,7 +63,7 @@ SHOWN = 40  # images of each kind in the picture
 STAGES = 10  # in the picture of the denoising
 
 Decode = Callable[[Tensor], Tensor]
-Setting = dict[str, Any]  # "steps" of the sampler, the "frechet" distance of its images, the "seconds" that they took
+Setting = dict[str, Any]  # "steps" of the sampler, its "images", their "frechet" distance, the "seconds" they took
 
 
 def load_autoencoder(args: argparse.Namespace, images: np.ndarray) -> KLAutoencoder:
@@ -74,41 +83,34 @@ def load_autoencoder(args: argparse.Namespace, images: np.ndarray) -> KLAutoenco
     return autoencoder
 
 
-class Model:
+class Model(Learner):
     """A diffusion model of arrays of a shape, which `decode` turns into images."""
 
     def __init__(
         self, args: argparse.Namespace, network: UNet, shape: tuple[int, ...], decode: Decode, clip: float, steps: int
     ):
-        self.network, self.shape, self.decode, self.clip, self.seed = network, shape, decode, clip, args.seed
-        network.to(args.device)
+        super().__init__(args, network, steps, LEARNING_RATE)
+        self.shape, self.decode, self.clip, self.seed = shape, decode, clip, args.seed
         self.diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
-        self.ema = optim.EMA(network, decay=0.998)
-        settings: dict[str, Any] = dict(betas=(0.9, 0.99), max_norm=1.0, ema=self.ema)
-        self.optimizer = optim.Adam(network.parameters(), LEARNING_RATE, **settings)
-        self.schedule = optim.CosineLR(self.optimizer, steps, warmup_steps=min(100, steps // 10))
         self.seconds = 0.0  # of training, in this session
-
-    def parts(self, name: str) -> dict[str, Any]:
-        return {f"{name} {part}": getattr(self, part) for part in ("network", "ema", "optimizer", "schedule")}
 
     def learn(self, x0: Tensor, generator: Generator) -> float:
         started = time.monotonic()
-        loss = descend(self.optimizer, self.diffusion.loss(self.network, x0, generator))
-        self.schedule.step()
+        loss = self.descend(self.diffusion.loss(self.network, x0, generator))
         self.seconds += time.monotonic() - started
         return loss
 
     def draw(self, n: int, steps: int) -> np.ndarray:
         """n images, uint8, in batches, by the moving average of the weights."""
-        images = []
+
+        def some(first: int, count: int) -> Tensor:
+            settings: dict[str, Any] = dict(first_sample=first, clip=self.clip)
+            return self.decode(
+                self.diffusion.sample(self.network, (count, *self.shape), self.seed, steps, METHOD, **settings)
+            )
+
         with self.ema.applied(), minigen.no_grad():
-            for first in range(0, n, SAMPLING_BATCH):
-                size = (min(SAMPLING_BATCH, n - first), *self.shape)
-                settings: dict[str, Any] = dict(first_sample=first, clip=self.clip)
-                x = self.diffusion.sample(self.network, size, self.seed, steps, METHOD, **settings)
-                images.append(to_uint8(self.decode(x).numpy()))
-        return np.concatenate(images)
+            return draw_in_batches(some, n, SAMPLING_BATCH, show=False)
 
 
 def parameters_of(autoencoder: KLAutoencoder) -> Callable[[Tensor], Tensor]:
@@ -167,7 +169,7 @@ def try_settings(models: dict[str, Model], n: int, distance: Callable[[np.ndarra
             started = time.monotonic()
             images = model.draw(n, steps)
             seconds = time.monotonic() - started
-            found[name].append({"steps": steps, "frechet": distance(images), "seconds": seconds})
+            found[name].append({"steps": steps, "images": images, "frechet": distance(images), "seconds": seconds})
     return found
 
 
@@ -194,13 +196,10 @@ def main() -> None:
     features, n = Features(data), min(args.samples, len(test))
     real, floor = features(training.images), features(test.images[:n])
 
-    def distance(images: np.ndarray) -> float:
-        return frechet_distance(real, features(images)) if n >= real.shape[1] else math.nan
-
-    found = try_settings(models, n, distance)
+    found = try_settings(models, n, lambda images: frechet(real, features(images)))
     print(table(found, n))
     chosen = choose(found)
-    drawn = {name: model.draw(n, chosen[name]["steps"]) for name, model in models.items()}
+    drawn = {name: setting["images"] for name, setting in chosen.items()}
     quality = {name: compare(real, features(images), floor) for name, images in drawn.items()}
     for name, values in quality.items():
         print(f"{name}, {chosen[name]['steps']} steps\n{comparison_table(values)}")
@@ -212,7 +211,10 @@ def main() -> None:
     taken = {f"{name}_training_seconds": round(model.seconds, 1) for name, model in models.items()}
     run.write_metrics(
         {
-            "settings": {name: {str(s["steps"]): s for s in settings} for name, settings in found.items()},
+            "settings": {
+                name: {str(s["steps"]): {key: s[key] for key in ("steps", "frechet", "seconds")} for s in settings}
+                for name, settings in found.items()
+            },
             "images": n,
             "chosen_steps": {name: setting["steps"] for name, setting in chosen.items()},
             **{f"{name}_per_seconds": speed for name, speed in speeds.items()},

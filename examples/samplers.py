@@ -14,12 +14,11 @@ At the end unseen digits are turned into noise by DDIM backwards, and made again
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import arguments, frechet, load_data, report, run_main, split_for_distances
-from ddpm import IMAGES, STEPS, train
+from common import draw_in_batches, frechet, load_data, report, run_main, split_for_distances
+from ddpm import arguments_with_network, train
 from tqdm import tqdm
 
 from minigen import Tensor
@@ -53,11 +52,12 @@ def make(
 ) -> np.ndarray:
     """Samples 0 to N of the seed, uint8 in shape (N, H, W, C)."""
     method, spacing = way
-    timetable, images = diffusion.timetable(steps, spacing), []
-    for first in range(0, shape[0], BATCH):
-        size = (min(BATCH, shape[0] - first), *shape[1:])
-        images.append(to_uint8(sample(denoiser, size, timetable, method, seed, first_sample=first).numpy()))
-    return np.concatenate(images)
+    timetable = diffusion.timetable(steps, spacing)
+
+    def some(first: int, count: int) -> Tensor:
+        return sample(denoiser, (count, *shape[1:]), timetable, method, seed, first_sample=first)
+
+    return draw_in_batches(some, shape[0], BATCH, show=False)
 
 
 def compare_samplers(
@@ -88,9 +88,7 @@ def table(found: dict[str, dict[int, float]], floor: float) -> str:
 
 
 def main() -> None:
-    parser = arguments("samplers", __doc__.split("\n")[0], STEPS, IMAGES, samples=500)
-    parser.add_argument("--trained", type=Path, default=Path("runs/ddpm"), help="a run of ddpm.py to take over")
-    args = parser.parse_args()
+    args = arguments_with_network("samplers", __doc__.split("\n")[0], samples=500).parse_args()
     data = load_data(args, multiple_of=4)
     training, test = split_for_distances(args, data)
     run, network, diffusion, ema = train(args, training.images, ("samplers.png",), args.trained)

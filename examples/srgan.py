@@ -27,7 +27,7 @@ import sys
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, descend, in_batches, load_data, report, run_main, split
+from common import Learner, Run, arguments, descend, in_batches, load_data, report, run_main, split
 
 import minigen
 from minigen import F, Tensor, optim
@@ -62,24 +62,12 @@ Figure = tuple[str, float, str, float, str]
 Evaluation = tuple[dict[str, np.ndarray], dict[str, Any], list[Figure]]  # images in rows, metrics, figures
 
 
-class Learner:
+class Enlarger(Learner):
     """A super-resolver, and what trains it in so many steps."""
 
     def __init__(self, args: argparse.Namespace, channels: int, steps: int):
-        self.device, self.network = args.device, SuperResolver(channels, **NETWORK, factor=FACTOR)
-        self.network.to(args.device)
-        self.ema = optim.EMA(self.network, decay=0.998)
-        settings: dict[str, Any] = dict(betas=(0.9, 0.99), max_norm=1.0, ema=self.ema)
-        self.optimizer = optim.Adam(self.network.parameters(), LEARNING_RATE, **settings)
-        self.schedule = optim.CosineLR(self.optimizer, max(steps, 1), warmup_steps=min(100, steps // 10))
-
-    def parts(self, name: str) -> dict[str, Any]:
-        return {f"{name} {part}": getattr(self, part) for part in ("network", "ema", "optimizer", "schedule")}
-
-    def descend(self, loss: Tensor) -> float:
-        descend(self.optimizer, loss)
-        self.schedule.step()
-        return loss.item()
+        super().__init__(args, SuperResolver(channels, **NETWORK, factor=FACTOR), steps, LEARNING_RATE)
+        self.device = args.device
 
     def enlarge(self, small: np.ndarray, symmetries: bool = False) -> np.ndarray:
         """By the moving average of the weights: uint8 (N, H, W, C) -> uint8 (N, 4H, 4W, C)."""
@@ -104,8 +92,8 @@ class Pictures:
     def __init__(self, args: argparse.Namespace, data: Dataset):
         self.device, self.data, (self.training, self.test) = args.device, data, split(args, data)
         channels, self.begin = data.images.shape[-1], (args.steps + 1) // 2
-        self.l1 = Learner(args, channels, self.begin)
-        self.gan = Learner(args, channels, args.steps - self.begin)
+        self.l1 = Enlarger(args, channels, self.begin)
+        self.gan = Enlarger(args, channels, args.steps - self.begin)
         self.D = PatchDiscriminator(channels, 32, HALVINGS, norm=True)
         self.D.to(args.device)
         self.critic = optim.Adam(self.D.parameters(), CRITIC_RATE, betas=(0.5, 0.99))
@@ -164,7 +152,7 @@ class Photographs:
     """Photographs: the absolute error alone, in pieces of them that are turned and mirrored at random."""
 
     def __init__(self, args: argparse.Namespace, stream: Generator):
-        self.device, self.stream, self.l1 = args.device, stream, Learner(args, 3, args.steps)
+        self.device, self.stream, self.l1 = args.device, stream, Enlarger(args, 3, args.steps)
         pieces = []
         for whole in map(photograph, TRAINING):
             for scale in SCALES:

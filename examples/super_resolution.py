@@ -23,18 +23,17 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, descend, in_batches, load_data, report, run_main, split_for_distances
+from common import Learner, Run, arguments, in_batches, load_data, report, run_main, split_for_distances
 from tqdm import tqdm
 
 import minigen
-from minigen import F, Tensor, ops, optim
+from minigen import F, Tensor, ops
 from minigen.data import DataLoader, Dataset, to_float, to_uint8
 from minigen.diffusion import Consistent, Diffusion, UNet, sample
 from minigen.diffusion.denoiser import Network
 from minigen.gans import SuperResolver, resize, shrink
 from minigen.gans.super_resolution import bicubic, bicubic_weights
 from minigen.metrics import Features, compare, comparison_table, fidelity, psnr
-from minigen.nn import Module
 
 FACTOR = 4
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
@@ -45,26 +44,6 @@ SAMPLING_BATCH = 100
 ANSWERS, ANSWERED = 3, 200  # to each of so many small images
 NUMBERS = 10**6  # of samples that one answer may use
 SHOWN = 20  # of those images
-
-
-class Learner:
-    """A network, and what trains it."""
-
-    def __init__(self, args: argparse.Namespace, network: Module):
-        self.network = network
-        network.to(args.device)
-        self.ema = optim.EMA(network, decay=0.998)
-        settings: dict[str, Any] = dict(betas=(0.9, 0.99), max_norm=1.0, ema=self.ema)
-        self.optimizer = optim.Adam(network.parameters(), LEARNING_RATE, **settings)
-        self.schedule = optim.CosineLR(self.optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
-
-    def parts(self, name: str) -> dict[str, Any]:
-        return {f"{name} {part}": getattr(self, part) for part in ("network", "ema", "optimizer", "schedule")}
-
-    def descend(self, loss: Tensor) -> float:
-        value = descend(self.optimizer, loss)
-        self.schedule.step()
-        return value
 
 
 def enlarge(small: Tensor) -> Tensor:
@@ -82,12 +61,11 @@ def spread_of(images: np.ndarray) -> float:
     return float((to_float(images) - to_float(resize(shrink(images, FACTOR), *images.shape[1:3]))).std())
 
 
-def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Diffusion, Learner, Learner]:
-    generator = minigen.manual_seed(args.seed)
-    channels, spread = images.shape[-1], spread_of(images)
+def train(args: argparse.Namespace, images: np.ndarray, spread: float) -> tuple[Run, Diffusion, Learner, Learner]:
+    generator, channels = minigen.manual_seed(args.seed), images.shape[-1]
     diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
-    ours = Learner(args, UNet(2 * channels, channels, **NETWORK))
-    theirs = Learner(args, SuperResolver(channels, **L1_NETWORK, factor=FACTOR))
+    ours = Learner(args, UNet(2 * channels, channels, **NETWORK), args.steps, LEARNING_RATE)
+    theirs = Learner(args, SuperResolver(channels, **L1_NETWORK, factor=FACTOR), args.steps, LEARNING_RATE)
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed)
     parts = {**ours.parts("diffusion"), **theirs.parts("L1")}
     run = Run(args, batches=batches, generator=generator, **parts)
@@ -151,10 +129,11 @@ def main() -> None:
     args = arguments("super_resolution", __doc__.split("\n")[0], 3600, 16, samples=1000, data="shapes").parse_args()
     data = load_data(args, multiple_of=FACTOR)
     training, test = split_for_distances(args, data)
-    run, diffusion, ours, theirs = train(args, training.images)
+    spread = spread_of(training.images)
+    run, diffusion, ours, theirs = train(args, training.images, spread)
     originals = test.images[: args.samples]
     small = shrink(originals, FACTOR)
-    sampler = Sampler(args, diffusion, ours.network, spread_of(training.images))
+    sampler = Sampler(args, diffusion, ours.network, spread)
     few = small[:ANSWERED]
     with ours.ema.applied(), theirs.ema.applied():
         l1 = to_uint8(in_batches(theirs.network, to_float(small), args.device))

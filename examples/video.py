@@ -21,13 +21,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, descend, report, run_main, use_device
-from tqdm import tqdm
+from common import Learner, Run, arguments, draw_in_batches, report, run_main, use_device
 
 import minigen
-from minigen import Tensor, optim
-from minigen.data import DIRECTIONS, DataLoader, captioned_shapes, to_float, to_uint8
-from minigen.diffusion import ClassifierFree, Diffusion, Thresholded, VideoUNet, sample
+from minigen import Tensor
+from minigen.data import DIRECTIONS, DataLoader, captioned_shapes, to_float
+from minigen.diffusion import Diffusion, VideoUNet, drop_labels, guided, sample
 from minigen.metrics import directions, linear_motion
 from minigen.viz import image_grid, save_gif, save_rows
 
@@ -42,38 +41,26 @@ BATCH = 40
 def train(args: argparse.Namespace, videos: np.ndarray, labels: np.ndarray) -> tuple[Run, VideoUNet, Diffusion, Any]:
     generator = minigen.manual_seed(args.seed)
     diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
-    network = VideoUNet(1, **NETWORK, num_classes=len(DIRECTIONS))
-    network.to(args.device)
-    ema = optim.EMA(network, decay=0.995)
-    optimizer = optim.Adam(network.parameters(), lr=2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
-    schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
+    learner = Learner(args, VideoUNet(1, **NETWORK, num_classes=len(DIRECTIONS)), args.steps, decay=0.995)
     batches = DataLoader(videos, labels, batch_size=args.batch, seed=args.seed, device=args.device)
-    parts: Any = {"network": network, "ema": ema, "optimizer": optimizer, "schedule": schedule, "batches": batches}
-    run = Run(args, ("samples.gif",), generator=generator, **parts)
+    network: Any = learner.network
+    run = Run(args, ("samples.gif",), generator=generator, batches=batches, **learner.parts())
     for _ in run.steps():
         x, y = next(batches)
-        kept = minigen.rand(len(y), generator=generator, device=args.device).data >= WITHOUT_CLASS
-        told = np.where(kept, y, network.null_class)
-        loss = diffusion.loss(partial(network, labels=told), Tensor(to_float(x)), generator)
-        run.log(loss=descend(optimizer, loss))
-        schedule.step()
-    return run, network, diffusion, ema
+        told = drop_labels(y, network.null_class, WITHOUT_CLASS, generator)
+        run.log(loss=learner.descend(diffusion.loss(partial(network, labels=told), Tensor(to_float(x)), generator)))
+    return run, network, diffusion, learner.ema
 
 
 def draw(args: argparse.Namespace, diffusion: Diffusion, network: VideoUNet, asked: np.ndarray) -> np.ndarray:
     """A video that moves in each of the directions asked for (N,): uint8 (N, T, H, W, 1)."""
-    videos, timetable = [], diffusion.timetable(SAMPLING_STEPS, "karras")
-    with tqdm(total=len(asked), unit="video", desc="sampling") as bar:
-        for first in range(0, len(asked), BATCH):
-            y = asked[first : first + BATCH]
-            none = np.full_like(y, len(DIRECTIONS))
-            cond, uncond = (diffusion.denoiser(partial(network, labels=told), clip=None) for told in (y, none))
-            guided = Thresholded(ClassifierFree(cond, uncond, SCALE))
-            size = (len(y), FRAMES, SIDE, SIDE, 1)
-            x = sample(guided, size, timetable, METHOD, args.seed, first_sample=first, device=args.device)
-            videos.append(to_uint8(x.numpy()))
-            bar.update(len(y))
-    return np.concatenate(videos)
+    timetable = diffusion.timetable(SAMPLING_STEPS, "karras")
+
+    def some(first: int, count: int) -> Tensor:
+        denoiser = guided(diffusion, network, asked[first : first + count], SCALE)
+        return sample(denoiser, (count, FRAMES, SIDE, SIDE, 1), timetable, METHOD, args.seed, first_sample=first)
+
+    return draw_in_batches(some, len(asked), BATCH, "video")
 
 
 def frames_independent(videos: np.ndarray) -> np.ndarray:

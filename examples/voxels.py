@@ -22,14 +22,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, report, run_main, use_device
-from ddpm import Watched
-from tqdm import tqdm
+from common import Learner, Run, arguments, draw_in_batches, report, run_main, use_device
 
 import minigen
 from minigen import Tensor, optim
-from minigen.data import SOLIDS, DataLoader, solids, to_float, to_uint8
-from minigen.diffusion import Diffusion, UNet, sample
+from minigen.data import SOLIDS, DataLoader, solids, to_float
+from minigen.diffusion import Diffusion, UNet, Watched, sample
 from minigen.metrics import Features, nearest_neighbour_accuracy, share_read
 from minigen.render import render
 from minigen.viz import save_rows
@@ -44,32 +42,23 @@ PICTURED, STAGES = 40, 10  # solids in a picture, and stages of their way
 def train(args: argparse.Namespace, grids: np.ndarray) -> tuple[Run, UNet, Diffusion, optim.EMA]:
     generator = minigen.manual_seed(args.seed)
     diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
-    network = UNet(grids.shape[-1], dims=3, **NETWORK).to(args.device)
-    ema = optim.EMA(network, decay=0.995)
-    optimizer = optim.Adam(network.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
-    schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
+    learner = Learner(args, UNet(grids.shape[-1], dims=3, **NETWORK), args.steps, LEARNING_RATE, decay=0.995)
     batches = DataLoader(grids, batch_size=args.batch, seed=args.seed, device=args.device)
-    parts: Any = {"network": network, "ema": ema, "optimizer": optimizer, "schedule": schedule, "batches": batches}
-    run = Run(args, ("denoising.png",), generator=generator, **parts)
+    network: Any = learner.network
+    run = Run(args, ("denoising.png",), generator=generator, batches=batches, **learner.parts())
     for _ in run.steps():
         x0 = Tensor(to_float(next(batches)))
-        loss = diffusion.loss(network, x0, generator)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        run.log(loss=loss.item())
-    return run, network, diffusion, ema
+        run.log(loss=learner.descend(diffusion.loss(network, x0, generator)))
+    return run, network, diffusion, learner.ema
 
 
 def draw(args: argparse.Namespace, network: UNet, diffusion: Diffusion, shape: tuple[int, ...]) -> np.ndarray:
     """`args.samples` grids, uint8, in batches."""
-    grids = []
-    for first in tqdm(range(0, args.samples, SAMPLING_BATCH), unit="batch", desc="sampling"):
-        n = min(SAMPLING_BATCH, args.samples - first)
-        x = diffusion.sample(network, (n, *shape), args.seed, SAMPLING_STEPS, METHOD, first_sample=first)
-        grids.append(to_uint8(x.numpy()))
-    return np.concatenate(grids)
+
+    def some(first: int, count: int) -> Tensor:
+        return diffusion.sample(network, (count, *shape), args.seed, SAMPLING_STEPS, METHOD, first_sample=first)
+
+    return draw_in_batches(some, args.samples, SAMPLING_BATCH, "solid")
 
 
 def draw_denoising(network: UNet, diffusion: Diffusion, shape: tuple[int, ...], seed: int, path: Path) -> None:
