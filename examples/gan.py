@@ -239,7 +239,7 @@ def report_lines(name: str, found: dict[str, Any], naive: bool) -> list[tuple]:
 
 def main() -> None:
     parser = arguments(
-        "gan", __doc__.split("\n")[0], 5000, 256, samples=10000, data="both", choices=("ring", "grid", "both")
+        "gan", __doc__.split("\n")[0], 7000, 256, samples=10000, data="both", choices=("ring", "grid", "both")
     )
     parser.add_argument("--loss", choices=LOSSES, default="non-saturating", help="what G descends on")
     parser.add_argument("--naive", action="store_true", help="most cures off; --check then asks for the collapse")
