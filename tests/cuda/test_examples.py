@@ -11,6 +11,8 @@ from tests.examples.small import EXAMPLES, run_script, side_by_side, write_data
 for module in ("tqdm", "matplotlib", "PIL", "sklearn", "skimage", "constriction"):
     pytest.importorskip(module)
 
+pytestmark = pytest.mark.slow
+
 EMULATE = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[2])!r})

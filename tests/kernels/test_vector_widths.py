@@ -47,6 +47,7 @@ print("agree")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86 processors")
 @pytest.mark.parametrize("processor", PROCESSORS)
 def test_kernels_for_other_processors_agree(processor, tmp_path):
