@@ -32,7 +32,7 @@ from minigen.viz import image_grid, save_gif, save_rows
 
 VIDEOS, HELD_OUT = 3000, 400
 FRAMES, SIDE = 16, 16
-NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
+NETWORK: dict[str, Any] = dict(channels=16, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
 WITHOUT_CLASS = 0.1  # the share of videos whose direction is kept from the network
 SCALE, METHOD, SAMPLING_STEPS = 2.0, "dpm++2m", 15
 BATCH = 40
@@ -72,7 +72,7 @@ def frames_independent(videos: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     args = arguments(
-        "video", __doc__.split("\n")[0], 1800, 16, samples=200, data="moving-shapes", choices=("moving-shapes",)
+        "video", __doc__.split("\n")[0], 1600, 32, samples=200, data="moving-shapes", choices=("moving-shapes",)
     ).parse_args()
     use_device(args)
     if args.batch > VIDEOS:
