@@ -41,7 +41,7 @@ from minigen.random import Generator
 from minigen.viz import save_curves, save_rows
 
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
-STEPS, IMAGES = 4500, 32  # of the training, and images in a step
+STEPS, IMAGES = 8000, 32  # of the training, and images in a step
 METHOD, SAMPLING_STEPS = "dpm++2m", 25
 SAMPLING_BATCH = 100
 PROBES, PROBED_IMAGES = 10, 500  # timesteps and images for the error of the network's guess
@@ -63,7 +63,7 @@ def train(
     network = UNet(images.shape[-1], **NETWORK)
     network.to(args.device)
     ema = optim.EMA(network, decay=0.998)
-    optimizer = optim.Adam(network.parameters(), lr=2e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
+    optimizer = optim.Adam(network.parameters(), lr=4e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed, device=args.device)
     parts: Any = {"network": network, "ema": ema, "optimizer": optimizer, "schedule": schedule, "batches": batches}

@@ -4,7 +4,7 @@
     x = sample(guided(diffusion, network, labels, scale=3.0), shape, diffusion.timetable(20))
 
 All of them work on estimates of x0. The other predictions are linear in it, so guiding eps, v or the score is the same.
-Bound the estimates last: the denoisers that are guided should not clip theirs.
+Bound the estimates last: the denoisers that are guided should not clip theirs. Two ways: `clip`, and `Thresholded`.
 """
 
 from __future__ import annotations
@@ -32,21 +32,27 @@ class ClassifierFree(Denoiser):
     scale:        1 is `cond` itself, 0 is `uncond`, more than 1 exaggerates the condition, at the cost of variety
     rescale:      how far, from 0 to 1, each estimate's standard deviation is brought back to that of `cond`: large
                   scales give too much contrast (Lin et al. 2024, arXiv:2305.08891, eq. 15 and 16; 0.7 there)
+    clip:         estimates are bounded to [-clip, clip]
     """
 
-    def __init__(self, cond: Denoiser, uncond: Denoiser, scale: float, rescale: float = 0.0):
+    def __init__(
+        self, cond: Denoiser, uncond: Denoiser, scale: float, rescale: float = 0.0, clip: float | None = None
+    ):
         if not 0 <= rescale <= 1:
             raise ValueError(f"ClassifierFree: rescale must be from 0 to 1, got {rescale}")
         self.cond, self.uncond, self.scale, self.rescale, self.device = cond, uncond, scale, rescale, cond.device
+        self.clip = clip
 
     def __call__(self, x: Tensor, alpha_bar: float) -> Tensor:
-        if self.scale == 1:
-            return self.cond(x, alpha_bar)
         cond = self.cond(x, alpha_bar)
-        guided = ops.linear_step([cond, self.uncond(x, alpha_bar)], [self.scale, 1 - self.scale])
+        guided = cond if self.scale == 1 else self._past(cond, self.uncond(x, alpha_bar))
+        return guided if self.clip is None else ops.clip(guided, -self.clip, self.clip)
+
+    def _past(self, cond: Tensor, uncond: Tensor) -> Tensor:
+        guided = ops.linear_step([cond, uncond], [self.scale, 1 - self.scale])
         if self.rescale == 0:
             return guided
-        axes = tuple(range(1, x.ndim))
+        axes = tuple(range(1, cond.ndim))
         wanted, got = (ops.sqrt(y.var(axis=axes, keepdims=True)) for y in (cond, guided))
         return guided * (self.rescale * wanted / ops.maximum(got, 1e-8) + (1 - self.rescale))
 
@@ -75,7 +81,8 @@ class Thresholded(Denoiser):
     and divided by s, where s is the `percentile` of its absolute values, and at least `bound`, the data's largest.
 
     Where guidance makes estimates too large, this keeps them from being saturated everywhere, as clipping would make
-    them. percentile = 100 only divides.
+    them. percentile = 100 only divides. For natural images; what lies at an end of the range on purpose, such as the
+    black around a digit, is divided too, and turns grey: there, clip.
     """
 
     def __init__(self, denoiser: Denoiser, percentile: float = 99.5, bound: float = 1.0):
@@ -101,9 +108,9 @@ def drop_labels(labels: Any, null_class: int, share: float, generator: Generator
 
 
 def guided(process: Process, network: Any, labels: np.ndarray, scale: float) -> Denoiser:
-    """The denoiser of a network(x, t, labels) that has a `null_class`, guided towards labels (N,), and thresholded."""
+    """The denoiser of a network(x, t, labels) that has a `null_class`, guided towards labels (N,); it clips at 1."""
     none = np.full_like(labels, network.null_class)
     cond, uncond = (process.denoiser(partial(network, labels=y), clip=None) for y in (labels, none))
-    denoiser = Thresholded(ClassifierFree(cond, uncond, scale))
+    denoiser = ClassifierFree(cond, uncond, scale, clip=1.0)
     denoiser.device = next((p.device for p in network.parameters()), "cpu")  # which a partial function does not tell
     return denoiser

@@ -88,10 +88,11 @@ class Conditional:
         return iter(())
 
 
-def test_a_conditional_network_is_guided_away_from_no_class():
-    """From 2 past 0 and past 1: 2 + 1.5 (0 - 2) = -1, and 2 + 1.5 (1 - 2) = 0.5."""
-    denoiser = guided(Diffusion(100, "cosine", "x0"), Conditional(), np.array([0, 1]), scale=1.5)
-    np.testing.assert_allclose(denoiser(noisy(2, 5), 0.5).data, [[-1] * 5, [0.5] * 5], atol=1e-12)
+@pytest.mark.parametrize(("scale", "expected"), [(1.25, (-0.5, 0.75)), (1.75, (-1, 0.25)), (1, (0, 1)), (0, (1, 1))])
+def test_a_conditional_network_is_guided_away_from_no_class_and_clipped(scale, expected):
+    """From 2 past 0 and past 1: 2 + 1.25 (0 - 2) = -0.5, and 2 + 1.25 (1 - 2) = 0.75."""
+    denoiser = guided(Diffusion(100, "cosine", "x0"), Conditional(), np.array([0, 1]), scale)
+    np.testing.assert_allclose(denoiser(noisy(2, 5), 0.5).data, np.repeat([expected], 5, axis=0).T, atol=1e-12)
 
 
 def test_labels_are_dropped_with_their_chance_and_not_otherwise():
