@@ -35,9 +35,7 @@ class ClassifierFree(Denoiser):
     clip:         estimates are bounded to [-clip, clip]
     """
 
-    def __init__(
-        self, cond: Denoiser, uncond: Denoiser, scale: float, rescale: float = 0.0, clip: float | None = None
-    ):
+    def __init__(self, cond: Denoiser, uncond: Denoiser, scale: float, rescale: float = 0.0, clip: float | None = None):
         if not 0 <= rescale <= 1:
             raise ValueError(f"ClassifierFree: rescale must be from 0 to 1, got {rescale}")
         self.cond, self.uncond, self.scale, self.rescale, self.device = cond, uncond, scale, rescale, cond.device
