@@ -7,6 +7,7 @@ The network sees x_t and t, and predicts eps, x0, v or the flow (see `denoiser`)
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ class Diffusion(Process):
     variance:   'fixed', that of the posterior q(x_prev | x, x0), or 'learned': the network then gives twice the
                 channels, the second half for the variance (Nichol & Dhariwal 2021)
     weighting:  'simple' or 'min_snr', see `loss`
+    logit_normal: the timesteps of training: None for evenly spread ones, or (mean, std) for T / (1 + exp(-z)) with z
+                normal (Esser et al. 2024, arXiv:2403.03206, section 3.1). A mean above 0 prefers noisier ones, where
+                it is decided what the image will be of
 
     Images may be on any device; timesteps and the schedule are few numbers, and stay on the CPU.
     """
@@ -44,6 +48,7 @@ class Diffusion(Process):
         prediction: str = "eps",
         variance: str = "fixed",
         weighting: str = "simple",
+        logit_normal: tuple[float, float] | None = None,
     ):
         if isinstance(schedule, str) and schedule not in SCHEDULES:
             raise ValueError(f"Diffusion: schedule {schedule!r} is unknown: choose one of {sorted(SCHEDULES)}")
@@ -56,6 +61,14 @@ class Diffusion(Process):
                 raise ValueError(f"Diffusion: {name} {value!r} is unknown: choose one of {choices}")
         if not isinstance(timesteps, (int, np.integer)) or timesteps < 1:
             raise ValueError(f"Diffusion: timesteps must be a whole number of at least 1, got {timesteps}")
+        if logit_normal is not None and not logit_normal[1] > 0:
+            raise ValueError(f"Diffusion: logit_normal must be (mean, std) with std above 0, got {logit_normal}")
+        if logit_normal is not None and variance == "learned":
+            raise ValueError(
+                "Diffusion: the bound of variance='learned' needs timesteps that are evenly spread: leave out "
+                f"logit_normal={logit_normal}"
+            )
+        self.logit_normal = logit_normal
         self.timesteps, self.prediction, self.variance, self.weighting = timesteps, prediction, variance, weighting
         table = SCHEDULES[schedule](timesteps) if isinstance(schedule, str) else np.asarray(schedule, np.float64)
         if table.shape != (timesteps,) or np.any(np.diff(table) >= 0) or not 0 <= table[-1] <= table[0] < 1:
@@ -168,5 +181,9 @@ class Diffusion(Process):
         return of_x0 * c_out**2
 
     def random_timesteps(self, n: int, generator: Generator) -> np.ndarray:
-        """One timestep for each of n samples, evenly spread (see `spread`)."""
-        return (spread(n, generator) * self.timesteps).astype(np.int64)
+        """One timestep for each of n samples, spread (see `spread`) evenly or as `logit_normal` says."""
+        u = spread(n, generator)
+        if self.logit_normal is not None:
+            normal = NormalDist(*self.logit_normal)
+            u = np.array([1 / (1 + math.exp(-normal.inv_cdf(x))) for x in np.clip(u, 1e-6, 1 - 1e-6)])
+        return (u * self.timesteps).astype(np.int64)

@@ -76,6 +76,14 @@ def test_random_timesteps_cover_the_range_evenly():
         np.testing.assert_array_equal(np.sort(batch) // 100, np.arange(10))
 
 
+def test_logit_normal_timesteps_have_their_quantiles():
+    diffusion = Diffusion(1000, logit_normal=(0.5, 1.1))
+    t = np.concatenate([diffusion.random_timesteps(50, g) for g in [Generator(s) for s in range(200)]])
+    z = np.log((t + 0.5) / (999.5 - t))
+    assert abs(z.mean() - 0.5) < 0.01 and abs(z.std() - 1.1) < 0.01
+    np.testing.assert_allclose(np.quantile(z, [0.1, 0.5, 0.9]), 0.5 + 1.1 * np.array([-1.2816, 0, 1.2816]), atol=0.03)
+
+
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("method, eta", [("ddpm", 0.0), ("ddim", 0.0), ("ddim", 0.7), ("ddim", 1.0)])
 def test_samples_follow_the_distribution_of_the_data(prediction, method, eta):
@@ -128,6 +136,11 @@ def test_sampling_and_training_never_share_noise():
         (lambda: Diffusion(schedule="square"), r"schedule 'square' is unknown.*cosine"),
         (lambda: Diffusion(prediction="noise"), r"prediction 'noise' is unknown.*'eps', 'x0', 'v'"),
         (lambda: Diffusion(timesteps=0), "at least 1, got 0"),
+        (lambda: Diffusion(logit_normal=(1.0, 0.0)), r"std above 0, got \(1.0, 0.0\)"),
+        (
+            lambda: Diffusion(variance="learned", logit_normal=(0.0, 1.0)),
+            r"evenly spread: leave out logit_normal=\(0.0,",
+        ),
         (lambda: Diffusion(schedule=np.ones(10), timesteps=10), r"10 numbers in \[0, 1\) that fall, got"),
         (
             lambda: Diffusion(10, zero_terminal_snr(linear_schedule(10)), "eps"),
