@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, at_least, descend, in_batches, load_data, report, run_main, split
+from common import Run, arguments, at_least, descend, has_classes, in_batches, load_data, report, run_main, split
 from tqdm import tqdm
 
 import minigen
@@ -211,11 +211,11 @@ def labelled_images(args: argparse.Namespace) -> tuple[Dataset, Images, Images, 
     """
     data = load_data(args, multiple_of=4)
     training, test = split(args, data)
-    if training.labels is None or test.labels is None or len(np.unique(training.labels)) < 2:
+    if not has_classes(training.labels) or test.labels is None:
         sys.exit(f"--data: needs images with labels of two classes or more, and {args.data} has none")
     names, labels = np.unique(training.labels, return_inverse=True)
     known = np.isin(test.labels, names)
-    if len(np.unique(test.labels[known])) < 2:
+    if not has_classes(test.labels[known]):
         sys.exit(f"--data: needs held-out images of two classes or more; of {args.data}, {len(test)} are held out")
     if args.batch < 2:
         sys.exit("--batch: needs at least 2, since G is shown pairs")

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -167,9 +167,9 @@ def draw_in_batches(
     return np.concatenate(made)
 
 
-def has_classes(data: Dataset) -> bool:
-    """Whether there are labels of two kinds or more."""
-    return data.labels is not None and len(np.unique(data.labels)) > 1
+def has_classes(labels: np.ndarray | None) -> TypeGuard[np.ndarray]:
+    """Whether there are labels, of two kinds or more."""
+    return labels is not None and len(np.unique(labels)) > 1
 
 
 def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str = "cpu", size: int = 250) -> np.ndarray:

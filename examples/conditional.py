@@ -79,7 +79,7 @@ def draw(
 def main() -> None:
     args = arguments("conditional", __doc__.split("\n")[0], steps=4500, batch=32, samples=500).parse_args()
     data = load_data(args, multiple_of=4)
-    if data.labels is None or not has_classes(data):
+    if not has_classes(data.labels):
         raise SystemExit(f"--data: needs images of two classes or more, labelled; {args.data} has none")
     training, test = split_for_distances(args, data)
     names = np.unique(data.labels)

@@ -133,7 +133,7 @@ def measure(data: Dataset, training: Dataset, test: Dataset, made: np.ndarray) -
     metrics: dict[str, Any] = {"quality": quality}
     floor = quality["floor_frechet"]
     figures = [("Frechet distance", quality["frechet"], "<=", 1.8 * floor, f"real images: {floor:.3g}")]
-    if data.labels is not None and has_classes(data):
+    if has_classes(data.labels):
         reader = Reader(data.images, data.labels)
         histogram, read = reader.histogram(made), reader.share_read(made)
         metrics.update(read=read, read_real=reader.real, class_histogram=histogram)

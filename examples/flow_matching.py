@@ -123,7 +123,7 @@ def main() -> None:
     distances = {name: frechet(real, features(images)) for name, images in made.items()}
     floor_distance = frechet(real, floor)
     read, read_real = {}, float("nan")
-    if data.labels is not None and has_classes(data):
+    if has_classes(data.labels):
         reader = Reader(data.images, data.labels)
         read, read_real = {name: reader.share_read(images) for name, images in made.items()}, reader.real
     for name, distance in distances.items():

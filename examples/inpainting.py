@@ -102,7 +102,7 @@ def measure(
         ("seam gradient of RePaint", seams[repaint], "<=", min(seams[name] for name in others), beside),
     ]
     metrics: dict[str, Any] = {"kept": kept, "seam_gradient": seams}
-    if training.labels is not None and test.labels is not None and has_classes(training):
+    if has_classes(training.labels) and test.labels is not None:
         reader = Reader(training.images, training.labels)
         recovered = {
             name: float(np.mean(reader.read(x) == test.labels)) for name, x in {"real": images, **made}.items()

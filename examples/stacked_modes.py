@@ -23,7 +23,7 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, descend, in_batches, load_data, report, run_main, split
+from common import FOR_FIGURES, Run, arguments, descend, has_classes, in_batches, load_data, report, run_main, split
 
 import minigen
 from minigen import Tensor, optim
@@ -118,7 +118,7 @@ def main() -> None:
     if args.batch % 2:
         raise SystemExit(f"--batch must be an even number, since PacGAN judges two images at a time, not {args.batch}")
     data = load_data(args, multiple_of=2)
-    if data.images.shape[-1] != 1 or data.labels is None or len(np.unique(data.labels)) < 2:
+    if data.images.shape[-1] != 1 or not has_classes(data.labels):
         raise SystemExit("--data: needs images of one channel, to be stacked, with labels of two kinds or more")
     data = halved(data)
     training, test = split(args, data)

@@ -23,8 +23,17 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import Learner, Run, arguments, in_batches, load_data, report, run_main, split_for_distances
-from tqdm import tqdm
+from common import (
+    Learner,
+    Run,
+    arguments,
+    draw_in_batches,
+    in_batches,
+    load_data,
+    report,
+    run_main,
+    split_for_distances,
+)
 
 import minigen
 from minigen import F, Tensor, ops
@@ -89,15 +98,14 @@ class Sampler:
 
     def __call__(self, small: np.ndarray, answer: int = 0, consistent: bool = True) -> np.ndarray:
         """(N, h, w, C) -> (N, 4h, 4w, C); each number `answer` gives another one."""
-        large = []
-        with tqdm(total=len(small), unit="image", desc="sampling") as bar:
-            for first in range(0, len(small), SAMPLING_BATCH):
-                batch = Tensor(to_float(small[first : first + SAMPLING_BATCH])).to(self.args.device)
-                large.append(self._draw(batch, answer * NUMBERS + first, consistent))
-                bar.update(len(batch))
-        return np.concatenate(large)
 
-    def _draw(self, small: Tensor, first_sample: int, consistent: bool) -> np.ndarray:
+        def some(first: int, count: int) -> Tensor:
+            batch = Tensor(to_float(small[first : first + count])).to(self.args.device)
+            return self._draw(batch, answer * NUMBERS + first, consistent)
+
+        return draw_in_batches(some, len(small), SAMPLING_BATCH)
+
+    def _draw(self, small: Tensor, first_sample: int, consistent: bool) -> Tensor:
         enlarged = enlarge(small)
         denoiser: Any = self.diffusion.denoiser(beside(self.network, enlarged), clip=None)
         if consistent:
@@ -108,7 +116,7 @@ class Sampler:
         timetable = self.diffusion.timetable(SAMPLING_STEPS)
         settings: dict[str, Any] = dict(seed=self.args.seed, first_sample=first_sample, device=self.args.device)
         residual = sample(denoiser, enlarged.shape, timetable, METHOD, **settings)
-        return to_uint8((enlarged + self.spread * residual).numpy())
+        return enlarged + self.spread * residual
 
 
 def measure(data: Dataset, training: np.ndarray, originals: np.ndarray, sets: dict[str, np.ndarray]) -> dict[str, Any]:

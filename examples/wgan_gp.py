@@ -21,7 +21,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, descend, in_batches, load_data, report, run_main, split_for_distances
+from common import (
+    FOR_FIGURES,
+    Run,
+    arguments,
+    descend,
+    has_classes,
+    in_batches,
+    load_data,
+    report,
+    run_main,
+    split_for_distances,
+)
 
 import minigen
 from minigen import Tensor, optim
@@ -188,7 +199,7 @@ def main() -> None:
     print("\n".join(said))
     ranks = {"rank_correlation": rank, "rank_correlation_of_later_half": later}
     metrics: dict[str, Any] = {**ranks, "slope": slope, "diversity": varied, "diagnosis": said}
-    if data.labels is not None and len(np.unique(data.labels)) > 1:
+    if has_classes(data.labels):
         for name, x in (("", images), ("floor_", test.images)):
             metrics[f"{name}class_histogram_kl"] = class_histogram_kl(features.read(x), training.labels)
             metrics[f"{name}confidently_read"] = share_read(features.probabilities(x))

@@ -7,7 +7,6 @@ The network sees x_t and t, and predicts eps, x0, v or the flow (see `denoiser`)
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..random import Generator, default_generator
 from ..tensor import Tensor, array_of
 from . import variational
 from .denoiser import PREDICTIONS, Network, NetworkDenoiser, Preconditioning, halves, x0_coefficients
-from .process import Process, mix, per_sample, spread, weighted
+from .process import Process, mix, normal_spread, per_sample, spread, weighted
 from .schedules import SCHEDULES
 
 LARGEST_WEIGHT = 5.0  # of an error of x0, see `Diffusion.loss`
@@ -182,8 +181,8 @@ class Diffusion(Process):
 
     def random_timesteps(self, n: int, generator: Generator) -> np.ndarray:
         """One timestep for each of n samples, spread (see `spread`) evenly or as `logit_normal` says."""
-        u = spread(n, generator)
-        if self.logit_normal is not None:
-            normal = NormalDist(*self.logit_normal)
-            u = np.array([1 / (1 + math.exp(-normal.inv_cdf(x))) for x in np.clip(u, 1e-6, 1 - 1e-6)])
-        return (u * self.timesteps).astype(np.int64)
+        if self.logit_normal is None:
+            share = spread(n, generator)
+        else:
+            share = 1 / (1 + np.exp(-normal_spread(n, generator, *self.logit_normal)))
+        return (share * self.timesteps).astype(np.int64)

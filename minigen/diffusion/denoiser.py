@@ -14,6 +14,7 @@ so each is a linear function of x and of each other one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,7 +121,8 @@ class NetworkDenoiser(Denoiser):
     ):
         self.network, self.preconditioning, self.clip = network, preconditioning, clip
         self.log_variance = log_variance
-        parameters = network.parameters() if isinstance(network, Module) else iter(())
+        asked = network.func if isinstance(network, partial) else network  # such as partial(network, labels=labels)
+        parameters = asked.parameters() if isinstance(asked, Module) else iter(())
         self.device = next((p.device for p in parameters), "cpu")
 
     def __call__(self, x: Tensor, alpha_bar: float) -> Tensor:

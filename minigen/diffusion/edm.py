@@ -4,7 +4,6 @@ target have variance 1 at every one of them."""
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from ..random import Generator, default_generator
 from ..tensor import Tensor
 from .denoiser import Network, Preconditioning
-from .process import TIME_SCALE, Process, mix, per_sample, spread
+from .process import TIME_SCALE, Process, mix, normal_spread, per_sample
 from .timetable import (
     LARGEST_SIGMA,
     SMALLEST_SIGMA,
@@ -58,8 +57,7 @@ class EDM(Process):
         (x0 - c_skip y) / c_out = (sigma / sigma_data x0 - sigma_data eps) / s.
         """
         generator = generator or default_generator
-        normal = NormalDist(self.p_mean, self.p_std)
-        sigma = np.exp([normal.inv_cdf(u) for u in np.clip(spread(len(x0), generator), 1e-6, 1 - 1e-6)])
+        sigma = np.exp(normal_spread(len(x0), generator, self.p_mean, self.p_std))
         deviation = np.hypot(sigma, self.sigma_data)
         x, noise = mix(x0, 1 / deviation, sigma / deviation, generator)
         of_x0 = per_sample(x0, sigma / self.sigma_data / deviation)

@@ -109,6 +109,4 @@ def guided(process: Process, network: Any, labels: np.ndarray, scale: float) -> 
     """The denoiser of a network(x, t, labels) that has a `null_class`, guided towards labels (N,); it clips at 1."""
     none = np.full_like(labels, network.null_class)
     cond, uncond = (process.denoiser(partial(network, labels=y), clip=None) for y in (labels, none))
-    denoiser = ClassifierFree(cond, uncond, scale, clip=1.0)
-    denoiser.device = next((p.device for p in network.parameters()), "cpu")  # which a partial function does not tell
-    return denoiser
+    return ClassifierFree(cond, uncond, scale, clip=1.0)

@@ -9,6 +9,7 @@ asked for the way back, and samplers that do not care how it was trained.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,12 @@ def spread(n: int, generator: Generator) -> np.ndarray:
     """
     u = kernels_on("cpu").uniform((1, 1), generator.seed, generator.next_draw(), dtype=np.float64)[0, 0]
     return (np.arange(n) + u) / n
+
+
+def normal_spread(n: int, generator: Generator, mean: float, std: float) -> np.ndarray:
+    """n numbers that are spread as those of `spread`, but over a normal distribution."""
+    normal = NormalDist(mean, std)
+    return np.array([normal.inv_cdf(u) for u in np.clip(spread(n, generator), 1e-6, 1 - 1e-6)])
 
 
 def mix(x0: Any, signal: np.ndarray, noise: np.ndarray, generator: Generator | None) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """Guided denoisers against exact ones: a mixture of two Gaussians, whose parts are its classes."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from minigen.diffusion import (
     ClassifierGuided,
     Diffusion,
     Thresholded,
+    UNet,
     Watched,
     drop_labels,
     guided,
@@ -84,9 +87,6 @@ class Conditional:
     def __call__(self, x, t, labels):
         return Tensor(np.broadcast_to(labels.reshape(-1, 1), x.shape).astype(x.dtype))
 
-    def parameters(self):
-        return iter(())
-
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.25, (-0.5, 0.75)), (1.75, (-1, 0.25)), (1, (0, 1)), (0, (1, 1))])
 def test_a_conditional_network_is_guided_away_from_no_class_and_clipped(scale, expected):
@@ -130,3 +130,11 @@ def test_the_device_of_a_guided_denoiser_is_its_networks():
     inner = Diffusion(10).denoiser(lambda x, t: network(x))
     assert Thresholded(ClassifierFree(inner, inner, 2.0)).device == "cpu"
     assert isinstance(Thresholded(ClassifierFree(inner, inner, 2.0))(Tensor(np.ones((2, 3), np.float32)), 0.5), Tensor)
+
+
+def test_a_network_that_is_told_labels_is_asked_on_its_device(device):
+    network = UNet(1, channels=8, num_classes=2).to(device)
+    diffusion, labels = Diffusion(10), np.array([0, 1])
+    where = next(network.parameters()).device
+    assert diffusion.denoiser(partial(network, labels=labels)).device == where
+    assert guided(diffusion, network, labels, 2.0).device == where
