@@ -76,7 +76,7 @@ def torch_step(n: int, layout: Any) -> Run:
 
 # ---- examples/ddpm.py -------------------------------------------------------------------------------------
 
-# The network of examples/ddpm.py.
+# The network of examples/ddpm.py, with attention in the place of the dense layers over all places in its middle.
 EXAMPLE: Any = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
 
 

@@ -1,13 +1,14 @@
 """The U-Net: the network of a diffusion model (Ronneberger et al. 2015; Ho et al. 2020, appendix B).
 
-Down: residual blocks at each resolution, halving it between levels, each block's output kept. In the middle:
-attention. Up: residual blocks that also see what the way down kept, doubling the resolution.
+Down: residual blocks at each resolution, halving it between levels, each block's output kept. In the middle: attention
+or, for images of one size, dense layers over all places. Up: residual blocks that also see what the way down kept,
+doubling the resolution.
 
     x -> patches -> [blocks] -> keep ----------------> [blocks] -> patches -> y
                        | half                            ^ double
                     [blocks] -> keep -------------> [blocks]
                        |                                 ^
-                       +-> block, attention, block ------+
+                       +-> block, attention, block ------+   (or: dense mixing, block, block)
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from typing import Any
 
 from .. import ops
 from ..nn import GroupNorm, Module, ModuleList
-from ..nn.blocks import CONVS, AttentionBlock, ResidualBlock, depth_to_space, norm_silu, space_to_depth, zeroed
+from ..nn.blocks import (
+    CONVS,
+    AttentionBlock,
+    MixingBlock,
+    ResidualBlock,
+    depth_to_space,
+    norm_silu,
+    space_to_depth,
+    zeroed,
+)
 from ..tensor import Tensor
 from .embedding import ConditionEmbedding, check_conditions
 
@@ -35,6 +45,10 @@ class UNet(Module):
     and attention after each where `attention[i]`; there always is some in the middle. With `patch` p the network works
     on p x p pixels at a time, at 1/p of the resolution and so 1/p^2 of the cost. S must be divisible by p, and by 2
     for each level below the first. `dropout` is that of the residual blocks.
+
+    With `size`, the only S that it then takes, dense layers over all places (`MixingBlock`) stand in the middle instead
+    of attention. They know where everything is, as pictures with their object in the middle ask for: what little can be
+    told from much noise, such as how bright a picture will be and which way it leans, is a weighted sum of all pixels.
     """
 
     def __init__(
@@ -51,6 +65,7 @@ class UNet(Module):
         num_classes: int | None = None,
         dims: int = 2,
         dropout: float = 0.0,
+        size: tuple[int, ...] | None = None,
     ):
         super().__init__()
         if dims not in CONVS:
@@ -59,8 +74,12 @@ class UNet(Module):
             raise ValueError(f"UNet: {len(multipliers)} multipliers but {len(attention)} entries in attention")
         if any(channels * m % heads for m in multipliers):
             raise ValueError(f"UNet: heads={heads} does not divide {[channels * m for m in multipliers]} channels")
+        step = patch * 2 ** (len(multipliers) - 1)
+        if size is not None and (len(size) != dims or any(length % step for length in size)):
+            raise ValueError(f"UNet: size must be {AXES[dims]}, each divisible by {step}, got {size}")
         out_channels = in_channels if out_channels is None else out_channels
         self.in_channels, self.dims, self.patch, self.null_class = in_channels, dims, patch, num_classes
+        self.size, self.step = size if size is None else tuple(size), step
         conv, embedding = CONVS[dims], 4 * channels
         self.embed = ConditionEmbedding(channels, embedding, num_classes)
         self.first = conv(in_channels * patch**dims, channels, 3, padding=1)
@@ -80,7 +99,11 @@ class UNet(Module):
             self.down.append(level)
             if i + 1 < len(multipliers):
                 self.halve.append(conv(c, c, 3, stride=2, padding=1))
-        self.middle = ModuleList([block(c, c, True), block(c, c, False)])
+        self.mixing: MixingBlock | None = None
+        if size is not None:
+            small = tuple(length // self.step for length in size)
+            self.mixing = MixingBlock(c, small, max(1, c // 4), 4 * embedding, num_groups, embedding)
+        self.middle = ModuleList([block(c, c, size is None), block(c, c, False)])
         self.up, self.double = ModuleList(), ModuleList()
         for i, (m, attends) in reversed(list(enumerate(zip(multipliers, attention, strict=True)))):
             level = ModuleList()
@@ -98,15 +121,21 @@ class UNet(Module):
         levels = [*self.down, self.middle, *self.up]
         return [block for level in levels for block in level]
 
+    def check_input(self, x: Tensor) -> None:
+        axes, sizes, channels = AXES[self.dims], tuple(x.shape[1:-1]), x.shape[-1]
+        if self.size is not None:
+            fits, needed = sizes == self.size, f"(N, {', '.join(map(str, self.size))}, {self.in_channels})"
+        else:
+            fits = len(sizes) == self.dims and not any(length % self.step for length in sizes)
+            needed = f"(N, {axes}, {self.in_channels}) with {axes} divisible by {self.step}"
+        if not fits or channels != self.in_channels:
+            raise ValueError(f"UNet: x must be {needed}, got shape {x.shape}")
+
     def forward(
         self, x: Tensor, t: Any, labels: Any = None, after_block: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor:
         """`after_block` is called with what comes out of each block, and gives what goes on in its place."""
-        step, axes = self.patch * 2 ** len(self.halve), AXES[self.dims]
-        sizes, channels = x.shape[1:-1], x.shape[-1]
-        if len(sizes) != self.dims or channels != self.in_channels or any(size % step for size in sizes):
-            needed = f"(N, {axes}, {self.in_channels}) with {axes} divisible by {step}"
-            raise ValueError(f"UNet: x must be {needed}, got shape {x.shape}")
+        self.check_input(x)
         check_conditions("UNet", len(x), t, labels, self.null_class)
         embedding = self.embed(t, labels)
 
@@ -124,6 +153,8 @@ class UNet(Module):
                 kept.append(h)
             if i < len(self.halve):
                 h = self.halve[i](h)
+        if self.mixing is not None:
+            h = self.mixing(h, embedding)
         for block in self.middle:
             h = run(block, h)
         for i, level in enumerate(self.up):

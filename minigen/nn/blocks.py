@@ -1,4 +1,5 @@
-"""Blocks that image networks are built from: residual blocks, attention, and pixels turned into channels and back.
+"""Blocks that image networks are built from: residual blocks, attention, dense mixing of all places, and pixels turned
+into channels and back.
 
 S stands for the spatial axes: L of sequences, H and W of images, D, H and W of volumes.
 """
@@ -45,9 +46,7 @@ class ResidualBlock(Module):
         self.skip = conv(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        if (embedding is None) != (self.embed is None):
-            made, given = ("without" if missing is None else "with" for missing in (self.embed, embedding))
-            raise ValueError(f"ResidualBlock: made {made} an embedding (embedding=E), but called {given} one")
+        check_embedding(self, embedding)
         h = self.conv1(norm_silu(self.norm1, x))
         if self.embed is not None:
             h = h + self.embed(embedding).reshape(len(h), *(1,) * (h.ndim - 2), -1)
@@ -72,6 +71,51 @@ class AttentionBlock(Module):
         qkv = self.qkv(self.norm(x)).reshape(n, math.prod(sizes), 3, self.heads, c // self.heads)
         attended = ops.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
         return x + self.out(attended.reshape(x.shape))
+
+
+class MixingBlock(Module):
+    """(N, *sizes, C) -> the same: every place sees every other through dense layers over all of them; a residual that
+    starts at zero. With `embedding=E` it is told an embedding (N, E).
+
+    Where attention weighs places by what is there, this weighs them by where they are, as the MLP-Mixer does (Tolstikhin
+    et al. 2021, arXiv:2105.01601). Each place is first reduced to `reduced` numbers; all of them together, P for each
+    sample, pass through `hidden` ones:  x + out(W2 silu(W1 reduce(norm(x)) + E embedding)).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        sizes: tuple[int, ...],
+        reduced: int,
+        hidden: int,
+        num_groups: int = 8,
+        embedding: int | None = None,
+    ):
+        super().__init__()
+        self.sizes = tuple(sizes)
+        numbers = math.prod(sizes) * reduced
+        self.norm = GroupNorm(num_groups, channels)
+        self.reduce = Linear(channels, reduced)
+        self.mix1, self.mix2 = Linear(numbers, hidden), Linear(hidden, numbers)
+        self.embed = None if embedding is None else Linear(embedding, hidden)
+        self.out = zeroed(Linear(reduced, channels))
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        n, *sizes, _ = x.shape
+        if tuple(sizes) != self.sizes:
+            raise ValueError(f"MixingBlock: made for places {self.sizes}, got x of shape {x.shape}")
+        check_embedding(self, embedding)
+        h = self.mix1(self.reduce(self.norm(x)).reshape(n, -1))
+        if self.embed is not None:
+            h = h + self.embed(embedding)
+        return x + self.out(self.mix2(ops.silu(h)).reshape(n, *sizes, -1))
+
+
+def check_embedding(block: Any, embedding: Tensor | None) -> None:
+    """A block must be called with an embedding if and only if it was made for one."""
+    if (embedding is None) != (block.embed is None):
+        made, given = ("without" if missing is None else "with" for missing in (block.embed, embedding))
+        raise ValueError(f"{type(block).__name__}: made {made} an embedding (embedding=E), but called {given} one")
 
 
 def zeroed(layer: Module) -> Any:

@@ -24,9 +24,10 @@ def assert_parts_equal_the_whole(network, *inputs):
 
 @pytest.mark.parametrize("patch", [1, 2])
 @pytest.mark.parametrize("attention", [(False, True), (True, False)])
-def test_unet(patch, attention):
+@pytest.mark.parametrize("size", [None, (8, 16)])
+def test_unet(patch, attention, size):
     minigen.manual_seed(0)
-    network = UNet(1, channels=16, multipliers=(1, 3), blocks=1, attention=attention, patch=patch)
+    network = UNet(1, channels=16, multipliers=(1, 3), blocks=1, attention=attention, patch=patch, size=size)
     for p in network.parameters():  # the last layers start at zero: give them something to say
         p.assign_(p.data + 0.05 * minigen.randn(*p.shape).data)
     assert_parts_equal_the_whole(network, minigen.randn(40, 8, 16, 1), np.arange(40) * 20)

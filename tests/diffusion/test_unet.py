@@ -29,15 +29,27 @@ def test_output_has_the_shape_of_the_input_and_starts_at_zero(patch, multipliers
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_every_parameter_gets_a_gradient_once_the_zeros_are_gone(dims):
-    network = filled(small_unet(dims=dims, num_classes=2))
+@pytest.mark.parametrize("one_size", [False, True])
+def test_every_parameter_gets_a_gradient_once_the_zeros_are_gone(dims, one_size):
+    network = filled(small_unet(dims=dims, num_classes=2, size=(8,) * dims if one_size else None))
     inputs = minigen.randn(3, *(8,) * dims, 3), np.array([3, 700, 42]), np.arange(3)
     assert silent_parameters(network, *inputs) == []
 
 
-def test_gradients_of_parameters_are_right():
-    network = filled(small_unet(blocks=1, num_classes=2, channels=4, dims=3, patch=2)).astype(np.float64)
+@pytest.mark.parametrize("size", [None, (4, 4, 4)])
+def test_gradients_of_parameters_are_right(size):
+    settings = dict(blocks=1, num_classes=2, channels=4, dims=3, patch=2, size=size)
+    network = filled(small_unet(**settings)).astype(np.float64)
     check_parameter_gradients(network, minigen.randn(1, 4, 4, 4, 3, dtype=np.float64), np.array([3.5]), np.array([1]))
+
+
+def test_with_a_size_the_middle_mixes_all_places_instead_of_attending():
+    network, x, t = filled(small_unet(size=(8, 16), blocks=1)), minigen.randn(1, 8, 16, 3), np.array([5])
+    assert network.mixing.sizes == (4, 8) and len(network.middle[0]) == 1
+    assert small_unet().mixing is None and len(small_unet().middle[0]) == 2
+    for p in network.mixing.out.parameters():
+        p.assign_(0 * p.data)
+    assert np.abs(network(x, t).data - filled(small_unet(size=(8, 16), blocks=1))(x, t).data).max() > 1e-3
 
 
 def test_time_matters_and_may_lie_between_steps():
@@ -83,6 +95,11 @@ def test_bad_input_is_named():
         small_unet(dims=3)(zeros(1, 8, 8, 3), np.array([0]))
     with pytest.raises(ValueError, match=r"x must be \(N, H, W, 3\) .*, got shape \(1, 8, 8, 6\)"):
         small_unet()(zeros(1, 8, 8, 6), np.array([0]))
+    with pytest.raises(ValueError, match=r"UNet: x must be \(N, 8, 16, 3\), got shape \(1, 16, 8, 3\)"):
+        small_unet(size=(8, 16))(zeros(1, 16, 8, 3), np.array([0]))
+    for wrong in ((8,), (8, 7)):
+        with pytest.raises(ValueError, match=r"UNet: size must be H, W, each divisible by 2, got \(8,"):
+            small_unet(size=wrong)
     with pytest.raises(ValueError, match="UNet: dims must be 1, 2 or 3, got 4"):
         small_unet(dims=4)
     with pytest.raises(ValueError, match="3 multipliers but 2 entries"):

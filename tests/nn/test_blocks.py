@@ -6,7 +6,7 @@ import pytest
 import minigen
 from minigen import Tensor
 from minigen.nn import functional as F
-from minigen.nn.blocks import AttentionBlock, ResidualBlock, depth_to_space, space_to_depth
+from minigen.nn.blocks import AttentionBlock, MixingBlock, ResidualBlock, depth_to_space, space_to_depth
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def zeros(*shape):
 
 def test_blocks_start_as_the_identity():
     x = minigen.randn(2, 4, 3, 8)
-    for block in (ResidualBlock(8, 8, 2), AttentionBlock(8, 2, 4)):
+    for block in (ResidualBlock(8, 8, 2), AttentionBlock(8, 2, 4), MixingBlock(8, (4, 3), 2, 6, 2)):
         np.testing.assert_array_equal(block(x).numpy(), x.numpy())
         assert np.abs(filled(block)(x).numpy() - x.numpy()).max() > 0.1
 
@@ -42,6 +42,21 @@ def test_a_residual_block_is_what_it_says():
     h = block.conv1(F.silu(block.norm1(x))) + block.embed(e).reshape(2, 1, 1, 4)
     expected = block.conv2(F.silu(block.norm2(h))) + block.skip(x)
     np.testing.assert_allclose(block(x, e).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("sizes", [(5,), (4, 3), (2, 3, 2)])
+def test_a_mixing_block_is_what_it_says(sizes):
+    block, x, e = filled(MixingBlock(8, sizes, 2, 6, 4, embedding=5)), minigen.randn(3, *sizes, 8), minigen.randn(3, 5)
+    h = F.silu(block.mix1(block.reduce(block.norm(x)).reshape(3, -1)) + block.embed(e))
+    expected = x + block.out(block.mix2(h).reshape(3, *sizes, 2))
+    np.testing.assert_allclose(block(x, e).numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_in_a_mixing_block_every_place_sees_every_other():
+    block, x = filled(MixingBlock(4, (3, 3), 2, 6, 2)), minigen.randn(1, 3, 3, 4)
+    changed = x.data.copy()
+    changed[0, 0, 0] = changed[0, 0, 0][::-1]
+    assert (np.abs(block(Tensor(changed)).data - block(x).data) > 1e-6).any(-1).all()
 
 
 @pytest.mark.parametrize("dims", [1, 3])
@@ -89,6 +104,10 @@ def test_attention_is_a_weighted_mean_over_all_pixels():
 
 
 def test_heads_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(ValueError, match=r"MixingBlock: made for places \(4, 3\), got x of shape \(2, 3, 4, 8\)"):
+        MixingBlock(8, (4, 3), 2, 6, 2)(zeros(2, 3, 4, 8))
+    with pytest.raises(ValueError, match=r"MixingBlock: made with an embedding .*, but called without one"):
+        MixingBlock(8, (4, 3), 2, 6, 2, embedding=5)(zeros(2, 4, 3, 8))
     with pytest.raises(ValueError, match="AttentionBlock: heads=3 does not divide channels=8"):
         AttentionBlock(8, 3, 2)
 
