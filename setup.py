@@ -11,6 +11,7 @@ EXAMPLES = [
     "tqdm>=4.66",
     "matplotlib>=3.8",
     "Pillow>=10.1",
+    "tokenizers>=0.20",
     "graphviz>=0.20",
 ]
 # NVRTC for python -m kernels.cuda.report, which needs no GPU: CUDA 13 has dropped sm_70, which CUDA 12 still knows.

@@ -8,6 +8,7 @@ import math
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import zlib
@@ -28,7 +29,10 @@ from minigen.viz import save_curves, save_images, save_rows
 SAVE_EVERY_SECONDS = 30
 FOR_FIGURES = 2**63  # added to a seed for what is measured and drawn: numbers that no training has seen
 # between a run and its continuation
-FREE_TO_CHANGE = ("out", "device", "samples", "resume", "check", "trained", "autoencoder")
+FREE_TO_CHANGE = (
+    *("out", "device", "samples", "resume", "check", "trained", "autoencoder", "clip"),
+    *("train", "sentence", "negative", "scale"),
+)
 
 
 def at_least(smallest: int) -> Callable[[str], int]:
@@ -201,6 +205,17 @@ def through_pca(training: np.ndarray, x: np.ndarray, components: int, svd_solver
     """x (N, H, W, C), squeezed into that many numbers and back by the linear maps that are best on `training`."""
     pca = fit_pca(training, components, svd_solver)
     return pca.inverse_transform(pca.transform(x.reshape(len(x), -1))).reshape(x.shape)
+
+
+def made_by(example: str, path: Path, args: argparse.Namespace, more: list[str]) -> None:
+    """Runs another example, with more arguments, if `path`, which it writes, is not there yet."""
+    if path.exists():
+        return
+    print(f"{path} is not there yet: running {example}.py")
+    script = [sys.executable, str(Path(__file__).with_name(f"{example}.py")), *more]
+    done = subprocess.run([*script, "--data", args.data, "--device", args.device, "--out", path.parent, "--resume"])
+    if done.returncode:
+        sys.exit(done.returncode)
 
 
 class Run:

@@ -52,7 +52,7 @@ def train(
 ) -> tuple[Run, UNet, Diffusion, optim.EMA]:
     generator = minigen.manual_seed(args.seed)
     diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
-    learner = Learner(args, UNet(images.shape[-1], **NETWORK, num_classes=classes), args.steps)
+    learner = Learner(args, UNet(images.shape[-1], **NETWORK, size=images.shape[1:3], num_classes=classes), args.steps)
     batches = DataLoader(images, labels, batch_size=args.batch, seed=args.seed, device=args.device)
     network: Any = learner.network
     run = Run(args, ("guidance.png",), generator=generator, batches=batches, **learner.parts())
@@ -77,7 +77,7 @@ def draw(
 
 
 def main() -> None:
-    args = arguments("conditional", __doc__.split("\n")[0], steps=4500, batch=32, samples=500).parse_args()
+    args = arguments("conditional", __doc__.split("\n")[0], steps=3500, batch=32, samples=500).parse_args()
     data = load_data(args, multiple_of=4)
     if not has_classes(data.labels):
         raise SystemExit(f"--data: needs images of two classes or more, labelled; {args.data} has none")

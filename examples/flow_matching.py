@@ -64,8 +64,9 @@ def carry(denoiser: Denoiser, noise: Tensor, steps: int, method: str = "euler", 
 def train(args: argparse.Namespace, images: np.ndarray) -> tuple[Run, Learner, Learner]:
     generator, process = minigen.manual_seed(args.seed), RectifiedFlow()
     begin = max(1, round(FLOW_SHARE * args.steps))
-    first = Learner(args, UNet(images.shape[-1], **NETWORK), begin)
-    second = Learner(args, UNet(images.shape[-1], **NETWORK), args.steps - begin, lr=1e-3)
+    size = images.shape[1:3]
+    first = Learner(args, UNet(images.shape[-1], **NETWORK, size=size), begin)
+    second = Learner(args, UNet(images.shape[-1], **NETWORK, size=size), args.steps - begin, lr=1e-3)
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed, device=args.device)
     pairs = DataLoader(np.arange(PAIRS), batch_size=args.batch, seed=args.seed)
     parts = {**first.parts("flow"), **second.parts("reflow"), "batches": batches, "pairs": pairs}
@@ -105,7 +106,7 @@ def bends(denoiser: Denoiser, noise: Tensor) -> list[float]:
 
 
 def main() -> None:
-    args = arguments("flow_matching", __doc__.split("\n")[0], steps=4500, batch=32, samples=500).parse_args()
+    args = arguments("flow_matching", __doc__.split("\n")[0], steps=3600, batch=32, samples=500).parse_args()
     data = load_data(args, multiple_of=4)
     training, test = split_for_distances(args, data)
     run, first, second = train(args, training.images)

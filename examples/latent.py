@@ -18,7 +18,6 @@ denoising.png shows what the model in latents takes a sample for on its way from
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 import zlib
@@ -35,6 +34,7 @@ from common import (
     frechet,
     in_batches,
     load_data,
+    made_by,
     report,
     run_main,
     split_for_distances,
@@ -66,18 +66,13 @@ Decode = Callable[[Tensor], Tensor]
 Setting = dict[str, Any]  # "steps" of the sampler, its "images", their "frechet" distance, the "seconds" they took
 
 
-def load_autoencoder(args: argparse.Namespace, images: np.ndarray) -> KLAutoencoder:
+def load_autoencoder(args: argparse.Namespace, channels: int) -> KLAutoencoder:
     """That in the file --autoencoder, which kl_autoencoder.py is run for if it is not there."""
     path = args.autoencoder or args.out.parent / "kl_autoencoder" / "autoencoder.safetensors"
-    if not path.exists():
-        print(f"{path} is not there yet: running kl_autoencoder.py")
-        script = [sys.executable, str(Path(__file__).with_name("kl_autoencoder.py")), *AUTOENCODER]
-        done = subprocess.run([*script, "--data", args.data, "--device", args.device, "--out", path.parent, "--resume"])
-        if done.returncode:
-            sys.exit(done.returncode)
+    made_by("kl_autoencoder", path, args, AUTOENCODER)
     autoencoder = KLAutoencoder.load(path)
-    if autoencoder.arguments["in_channels"] != images.shape[-1]:
-        sys.exit(f"{path} is for images of {autoencoder.arguments['in_channels']} channels, not {images.shape[-1]}")
+    if autoencoder.arguments["in_channels"] != channels:
+        sys.exit(f"{path} is for images of {autoencoder.arguments['in_channels']} channels, not {channels}")
     args.digest += f" {zlib.crc32(path.read_bytes()):08x}"
     autoencoder.to(args.device)
     return autoencoder
@@ -189,7 +184,7 @@ def main() -> None:
     args = parser.parse_args()
     data = load_data(args, multiple_of=8)
     training, test = split_for_distances(args, data)
-    autoencoder = load_autoencoder(args, data.images)
+    autoencoder = load_autoencoder(args, data.images.shape[-1])
     run, models = train(args, training.images, autoencoder)
     draw_denoising(models["latents"], run.folder / "denoising.png")
 

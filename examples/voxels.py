@@ -33,7 +33,7 @@ from minigen.render import render
 from minigen.viz import save_rows
 
 TRAINING, READ, HELD_OUT = 10_000, 10_000, 1000  # solids for the network, for the classifier, and for figures
-NETWORK: dict[str, Any] = dict(channels=16, multipliers=(1, 2), blocks=1, attention=(False, True), patch=2)
+NETWORK: dict[str, Any] = dict(channels=16, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
 LEARNING_RATE = 2e-3
 METHOD, SAMPLING_STEPS, SAMPLING_BATCH = "dpm++2m", 25, 50
 PICTURED, STAGES = 40, 10  # solids in a picture, and stages of their way
@@ -42,9 +42,9 @@ PICTURED, STAGES = 40, 10  # solids in a picture, and stages of their way
 def train(args: argparse.Namespace, grids: np.ndarray) -> tuple[Run, UNet, Diffusion, optim.EMA]:
     generator = minigen.manual_seed(args.seed)
     diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0")
-    learner = Learner(args, UNet(grids.shape[-1], dims=3, **NETWORK), args.steps, LEARNING_RATE, decay=0.995)
+    network = UNet(grids.shape[-1], dims=3, **NETWORK, size=grids.shape[1:-1])
+    learner = Learner(args, network, args.steps, LEARNING_RATE, decay=0.995)
     batches = DataLoader(grids, batch_size=args.batch, seed=args.seed, device=args.device)
-    network: Any = learner.network
     run = Run(args, ("denoising.png",), generator=generator, batches=batches, **learner.parts())
     for _ in run.steps():
         x0 = Tensor(to_float(next(batches)))

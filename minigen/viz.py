@@ -4,6 +4,7 @@
     save_rows({"originals": x, "reconstructions": y}, "rows.png")
     save_gif(frames, "film.gif", duration=0.1)
     save_curves({"train": train_losses, "test": (steps, test_losses)}, "curves.png", title="VAE")
+    save_bars({"ours": {"speed": 2.0, "size": 1.0}, "theirs": {"speed": 1.5, "size": 2.0}}, "bars.png")
     graph(loss).save("loss.svg")  # or print(graph(loss).source), or .save("loss.dot")
 
 They need the packages Pillow, matplotlib and graphviz, which `pip install minigen[examples]` brings.
@@ -227,6 +228,32 @@ def save_rate_distortion(
         axis.set_major_formatter("{x:g}")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def save_bars(bars: Mapping[str, Mapping[str, float]], path: str | os.PathLike, ylabel: str = "value") -> None:
+    """Draws groups of bars side by side: bars[who][what] is the height of the bar of that colour in that group.
+
+    All have the same groups. Those that are not finite are left out.
+    """
+    groups = list(next(iter(bars.values()), {}))
+    if not groups or any(list(heights) != groups for heights in bars.values()):
+        raise ValueError(f"save_bars: needs the same groups of each, got { ({k: list(v) for k, v in bars.items()}) }")
+    require("matplotlib", "matplotlib", "save_bars")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(ylabel=ylabel)
+    places, width = np.arange(len(groups)), 0.8 / len(bars)
+    for i, (name, heights) in enumerate(bars.items()):
+        values = np.array([heights[group] for group in groups], np.float64)
+        drawn = axes.bar(places + (i + 0.5) * width - 0.4, np.where(np.isfinite(values), values, 0), width, label=name)
+        axes.bar_label(drawn, [f"{v:.2g}" if np.isfinite(v) else "" for v in values], fontsize="x-small")
+    axes.set_xticks(places, groups, rotation=20 if len(groups) > 4 else 0)
+    axes.legend()
+    axes.grid(alpha=0.3, axis="y")
     figure.savefig(path, dpi=120)
 
 

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigen
-from minigen.viz import Graph, graph, image_grid, save_curves, save_gif, save_images, save_rate_distortion, save_rows
+from minigen.viz import (
+    Graph,
+    graph,
+    image_grid,
+    save_bars,
+    save_curves,
+    save_gif,
+    save_images,
+    save_rate_distortion,
+    save_rows,
+)
 
 # Grids
 
@@ -288,6 +298,21 @@ def test_rate_and_distortion_are_drawn_over_bytes_and_bits_per_pixel(figures, tm
         save_rate_distortion({}, tmp_path / "none.png", pixels=784)
 
 
+def test_bars_stand_side_by_side(figures, tmp_path):
+    save_bars({"ours": {"speed": 2.0, "size": 1.0}, "theirs": {"speed": 1.5, "size": float("nan")}}, tmp_path / "b.png")
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    (axes,) = figures[-1].axes
+    ours, theirs = axes.containers
+    assert [bar.get_height() for bar in ours] == [2.0, 1.0] and [bar.get_height() for bar in theirs] == [1.5, 0.0]
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.get_x() + a.get_width() == pytest.approx(b.get_x())
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["speed", "size"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ours", "theirs"]
+    for wrong in ({}, {"a": {}}, {"a": {"x": 1.0}, "b": {"y": 1.0}}):
+        with pytest.raises(ValueError, match="save_bars: needs the same groups of each"):
+            save_bars(wrong, tmp_path / "none.png")
+
+
 # Graphs
 
 
@@ -398,6 +423,7 @@ def test_a_missing_program_is_named_and_nothing_written(tmp_path, monkeypatch):
         ("PIL.Image", "Pillow", lambda path: save_gif(np.zeros((1, 2, 2)), path.with_suffix(".gif"))),
         ("matplotlib", "matplotlib", lambda path: save_curves({"a": [1.0]}, path)),
         ("matplotlib", "matplotlib", lambda path: save_rate_distortion({"a": [(1, 2.0)]}, path, pixels=4)),
+        ("matplotlib", "matplotlib", lambda path: save_bars({"a": {"b": 1.0}}, path)),
         ("graphviz", "graphviz", lambda path: Graph("digraph {}").save(path)),
     ],
 )

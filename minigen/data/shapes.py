@@ -19,25 +19,9 @@ import numpy as np
 
 from ..backend import kernels_on
 from .base import Dataset
+from .captions import BACKGROUND_COLOURS, BACKGROUNDS, COLOURS, HELD_OUT_PAIRS, SHAPES, VALUES, WORDINGS, describe
 
 SIDE = 32
-SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "heart", "crescent")
-COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
-SIZES = ("small", "medium", "large")
-POSITIONS = ("top left", "top", "top right", "left", "centre", "right", "bottom left", "bottom", "bottom right")
-BACKGROUNDS = ("plain", "striped", "checked", "shaded", "mottled")
-BACKGROUND_COLOURS = ("grey", "beige", "brown", "navy")
-VALUES = {
-    "shape": SHAPES,
-    "colour": COLOURS,
-    "size": SIZES,
-    "position": POSITIONS,
-    "background": BACKGROUNDS,
-    "background_colour": BACKGROUND_COLOURS,
-}
-# (shape, colour): every shape and every colour once
-HELD_OUT_PAIRS = tuple((shape, COLOURS[(3 * i + 3) % len(COLOURS)]) for i, shape in enumerate(SHAPES))
-
 _RGB = dict(
     red=(222, 28, 36),
     orange=(255, 136, 0),
@@ -80,30 +64,13 @@ def _block(first: int, n: int, seed: int, held_out: bool) -> tuple[np.ndarray, l
     draw = 2 if held_out else 0
     every = [(i, j) for i in range(len(SHAPES)) for j in range(len(COLOURS))]
     pairs = np.array([(i, j) for i, j in every if ((SHAPES[i], COLOURS[j]) in HELD_OUT_PAIRS) == held_out])
-    counts = [len(pairs), len(SIZES), len(POSITIONS), len(BACKGROUNDS), len(BACKGROUND_COLOURS), 4]
+    counts = [len(pairs), *(len(VALUES[name]) for name in list(VALUES)[2:]), WORDINGS]
     pair, *others, wording = (uniform((n, 6), seed, draw, first, np.float64) * counts).astype(np.int64).T
     attributes = dict(zip(VALUES, [*pairs[pair].T, *others], strict=True))
     wobble, lattice = np.split(uniform((n, 8 + _NODES**2), seed, draw + 1, first), [8], axis=1)
-    return _draw(attributes, wobble, lattice), _captions(attributes, wording), attributes
-
-
-def _captions(attributes: dict[str, np.ndarray], wording: np.ndarray) -> list[str]:
-    """A sentence for each image, in one of four wordings."""
-    captions = []
-    for i, form in enumerate(wording):
-        shape, colour, size, position, kind, tint = (VALUES[name][attributes[name][i]] for name in VALUES)
-        what, background = f"{size} {colour} {shape}", f"{kind} {tint} background"
-        preposition = {"top": "at", "bottom": "at", "left": "on", "right": "on"}.get(position, "in")
-        where = f"{preposition} the {position}"
-        captions.append(
-            (
-                f"a {what} {where}, on a {background}",
-                f"{where}, a {what} on a {background}",
-                f"a {background} with a {what} {where}",
-                f"{what}, {position}, {background}",
-            )[form]
-        )
-    return captions
+    named = [{name: VALUES[name][indices[i]] for name, indices in attributes.items()} for i in range(n)]
+    captions = [describe(values, form) for values, form in zip(named, wording.tolist(), strict=True)]
+    return _draw(attributes, wobble, lattice), captions, attributes
 
 
 # ---- drawing ---------------------------------------------------------------------------------------------

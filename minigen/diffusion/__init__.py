@@ -27,6 +27,7 @@ from .schedules import (
     sigmoid_schedule,
     zero_terminal_snr,
 )
+from .text import Prompt, TextUNet
 from .timetable import Timetable, karras_sigmas
 from .unet import UNet
 from .variational import bits_per_dimension
@@ -44,7 +45,9 @@ __all__ = [
     "DiT",
     "Diffusion",
     "Process",
+    "Prompt",
     "RectifiedFlow",
+    "TextUNet",
     "Thresholded",
     "Timetable",
     "UNet",

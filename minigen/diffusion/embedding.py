@@ -38,12 +38,14 @@ class ConditionEmbedding(Module):
         self.time1, self.time2 = Linear(channels, dim), Linear(dim, dim)
         self.classes = None if num_classes is None else Embedding(num_classes + 1, dim)
 
-    def forward(self, t: Any, labels: Any = None) -> Tensor:
+    def forward(self, t: Any, labels: Any = None, condition: Tensor | None = None) -> Tensor:
+        """`condition` (N, dim) is added to what the silu sees."""
         like = self.time1.weight
         h = self.time2(
             ops.silu(self.time1(ops.astype(timestep_embedding(t, self.channels), like.dtype).to(like.device)))
         )
-        return ops.silu(h if self.classes is None else h + self.classes(labels))
+        h = h if self.classes is None else h + self.classes(labels)
+        return ops.silu(h if condition is None else h + condition)
 
 
 def check_conditions(whose: str, n: int, t: Any, labels: Any, num_classes: int | None) -> None:

@@ -132,12 +132,20 @@ class UNet(Module):
             raise ValueError(f"UNet: x must be {needed}, got shape {x.shape}")
 
     def forward(
-        self, x: Tensor, t: Any, labels: Any = None, after_block: Callable[[Tensor], Tensor] | None = None
+        self,
+        x: Tensor,
+        t: Any,
+        labels: Any = None,
+        after_block: Callable[[Tensor], Tensor] | None = None,
+        condition: Tensor | None = None,
     ) -> Tensor:
-        """`after_block` is called with what comes out of each block, and gives what goes on in its place."""
+        """`after_block` is called with what comes out of each block, and gives what goes on in its place.
+
+        `condition` (N, 4 channels) is added to the embedding of the time, which every block is told.
+        """
         self.check_input(x)
         check_conditions("UNet", len(x), t, labels, self.null_class)
-        embedding = self.embed(t, labels)
+        embedding = self.embed(t, labels, condition)
 
         def run(block: ModuleList, h: Tensor) -> Tensor:
             h = block[0](h, embedding)

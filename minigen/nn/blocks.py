@@ -77,9 +77,9 @@ class MixingBlock(Module):
     """(N, *sizes, C) -> the same: every place sees every other through dense layers over all of them; a residual that
     starts at zero. With `embedding=E` it is told an embedding (N, E).
 
-    Where attention weighs places by what is there, this weighs them by where they are, as the MLP-Mixer does (Tolstikhin
-    et al. 2021, arXiv:2105.01601). Each place is first reduced to `reduced` numbers; all of them together, P for each
-    sample, pass through `hidden` ones:  x + out(W2 silu(W1 reduce(norm(x)) + E embedding)).
+    Where attention weighs places by what is there, this weighs them by where they are, as the MLP-Mixer does
+    (Tolstikhin et al. 2021, arXiv:2105.01601). Each place is first reduced to `reduced` numbers; those of all places
+    together pass through `hidden` ones:  x + out(W2 silu(W1 reduce(norm(x)) + E embedding)).
     """
 
     def __init__(

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem != "common")
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in ("common", "run_all"))
 SMALL_UNET = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (False, False), "patch": 2}
-# For each example: its arguments, and what to set in it or, as "module.NAME", in another, so that it takes seconds on
-# the emulator. One that makes its data itself names them here, with --data; all others get 12 small images.
+# For each example: its arguments, and what to set in it or, as "module.NAME", in another module, so that it takes
+# seconds on the emulator. One that makes its data itself names them here, with --data; all others get 12 small images.
 SMALL = {
     "augmentation": (
         ["--steps", "4", "--batch", "4", "--samples", "2"],
@@ -35,6 +35,10 @@ SMALL = {
     "gan": (
         ["--data", "both", "--steps", "4", "--batch", "4", "--samples", "20"],
         {"WIDTH": 8, "FRAMES": 2, "POINTS": 4, "FIELD": 5},
+    ),
+    "clip": (
+        ["--data", "shapes", "--steps", "2", "--batch", "4", "--samples", "4"],
+        {"TRAINING": 8, "NETWORK": {"size": 4, "width": 8, "depth": 1, "heads": 2}},
     ),
     "kl_autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {"NETWORK": {"channels": 8, "patch": 2}}),
     "denoising": (
@@ -138,6 +142,20 @@ SMALL = {
             "W_DRAWN": 32,
         },
     ),
+    "text_to_image": (
+        ["--data", "shapes", "--train", "--steps", "2", "--batch", "4", "--samples", "3"],
+        {
+            "latent.AUTOENCODER": ["--steps", "2", "--batch", "4", "--samples", "2"],
+            "CLIP_SETTINGS": ["--steps", "2", "--batch", "4", "--samples", "4"],
+            "minigen.metrics.classifier.DRAWN": 16,
+            "minigen.metrics.classifier.EPOCHS": 1,
+            "TRAINING": 8,
+            "NETWORK": {"channels": 8, "multipliers": (1,), "blocks": 1, "attention": (False,)},
+            "SCALES": (1.0, 3.0),
+            "SAMPLING_STEPS": 2,
+            "ALIKE": 3,
+        },
+    ),
     "vae": (["--steps", "2", "--batch", "4", "--samples", "2"], {"DRAWS": 2, "BOUND_SAMPLES": 2, "BOUND_IMAGES": 2}),
     "video": (
         ["--data", "moving-shapes", "--steps", "2", "--batch", "4", "--samples", "8"],
@@ -177,7 +195,7 @@ import minigen, common
 import {name} as example
 for key, value in {settings}.items():
     *module, key = key.split(".")
-    setattr(sys.modules[module[0]] if module else example, key, value)
+    setattr(sys.modules[".".join(module)] if module else example, key, value)
 
 def run(out, *more):
     "The exit code of the example, called as from a command line."

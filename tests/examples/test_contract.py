@@ -12,7 +12,7 @@ import minigen
 
 from .small import EXAMPLES, READ_IMAGES, SMALL, run_script, side_by_side, write_data
 
-for module in ("tqdm", "matplotlib", "PIL", "sklearn", "skimage", "constriction"):
+for module in ("tqdm", "matplotlib", "PIL", "sklearn", "skimage", "constriction", "tokenizers"):
     pytest.importorskip(module)
 
 SCRIPT = """

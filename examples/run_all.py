@@ -1,0 +1,161 @@
+"""Runs all examples at full length with `--check`, one after the other, and writes what came out to GALLERY.md.
+
+    python examples/run_all.py                       # all that have no entry yet: hours
+    python examples/run_all.py diffusion vae         # a family, and an example
+    python examples/run_all.py ddpm --again          # though it has an entry
+
+Ctrl-C stops between two steps of a training; the same command goes on from there. Each example's folder is in --out.
+What is known of each is kept in gallery/results.json, and GALLERY.md is made from that: figures beside what they are
+compared with, how long it took, the command, and the commit it was run at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS, PICTURES = HERE / "gallery" / "results.json", HERE / "gallery" / "runs"
+# In an order in which what an example takes over from another is there before it.
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "autoencoders": (
+        *("autoencoder", "features", "denoising", "anomaly", "vae", "vqvae", "compression", "kl_autoencoder"),
+    ),
+    "gans": (
+        *("gan", "stacked_modes", "dcgan", "wgan_gp", "augmentation", "pix2pix", "cyclegan", "srgan", "stylegan"),
+        "video_gan",
+    ),
+    "diffusion": (
+        *("ddpm", "samplers", "conditional", "flow_matching", "inpainting", "editing", "super_resolution", "voxels"),
+        *("video", "latent"),
+    ),
+    "text": ("clip", "text_to_image"),
+}
+EVERY = [name for names in FAMILIES.values() for name in names]
+MORE = {name: ["--trained", "{out}/ddpm"] for name in ("samplers", "inpainting", "editing")}
+MORE["text_to_image"] = ["--train"]
+FIGURE = re.compile(r"(ok  |MISS) (.+): (\S+), asked ([<>]=) (\S+) \| (.*)")  # as `report` in common.py prints it
+Entry = dict[str, Any]
+
+
+def command(name: str, out: str) -> list[str]:
+    return ["python", f"examples/{name}.py", "--check", *(a.format(out=out) for a in MORE.get(name, []))]
+
+
+def run(name: str, out: Path) -> Entry | None:
+    """Runs an example to its end, from where it was stopped if it was; None if it is stopped again, or fails."""
+    folder = out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    line = [sys.executable, str(HERE / f"{name}.py"), *command(name, str(out))[2:], "--out", str(folder), "--resume"]
+    print(f"\n{name}: {' '.join(line[1:])}", flush=True)
+    clock = folder / "seconds.txt"  # of earlier parts of the run
+    before = float(clock.read_text()) if clock.exists() else 0.0
+    started, figures = time.monotonic(), []
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            for said in process.stdout or ():
+                print(said, end="", flush=True)
+                if match := FIGURE.match(said):
+                    figures.append([match[1] == "ok  ", *match.groups()[1:]])
+        finally:  # of Ctrl-C the example hears, too: it saves, and ends
+            process.wait()
+            seconds = before + time.monotonic() - started
+            clock.write_text(f"{seconds:.0f}\n")
+    if process.returncode not in (0, 1) or not figures:
+        print(f"{name} ended with {process.returncode} and is not in the gallery", file=sys.stderr)
+        return None
+    clock.unlink()
+    PICTURES.mkdir(exist_ok=True)
+    shutil.copyfile(folder / "samples.png", PICTURES / f"{name}.png")
+    return {
+        "figures": figures,
+        "seconds": round(seconds),
+        "command": " ".join(command(name, "runs")),
+        "commit": commit(),
+    }
+
+
+def commit() -> str:
+    """The commit that is checked out, with a + if files differ from it."""
+    try:
+        asked = (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        head, changed = (subprocess.check_output(["git", *a], cwd=HERE, text=True).strip() for a in asked)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + "+" * bool(changed)
+
+
+def title(name: str) -> str:
+    """The first line of an example's docstring."""
+    return (ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text())) or name).split("\n")[0]
+
+
+def write_gallery(results: dict[str, Entry]) -> None:
+    lines = [
+        "# All examples",
+        "",
+        "Made by `python examples/run_all.py` from runs of seed 0 at full length; each names the commit it was run at.",
+        "",
+    ]
+    for family, names in FAMILIES.items():
+        lines += [f"## {family.capitalize()}", ""]
+        lines += [line for name in names if name in results for line in section(name, results[name])]
+    (HERE / "GALLERY.md").write_text("\n".join(lines))
+
+
+def section(name: str, entry: Entry) -> list[str]:
+    minutes, missed = entry["seconds"] / 60, sum(not figure[0] for figure in entry["figures"])
+    table = [
+        f"| {'' if met else '**missed** '}{what} | {value} | {relation} {bound} | {beside} |"
+        for met, what, value, relation, bound, beside in entry["figures"]
+    ]
+    return [
+        f"### `{name}.py`",
+        "",
+        f"{title(name)} {minutes:.0f} minutes, at {entry['commit']}; {missed or 'no'} figures missed.",
+        "",
+        f"    {entry['command']}",
+        "",
+        "| figure | value | asked | beside |",
+        "|---|---|---|---|",
+        *table,
+        "",
+        f"![What {name}.py made](gallery/runs/{name}.png)",
+        "",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("chosen", nargs="*", metavar="name", help=f"examples, or families: {', '.join(FAMILIES)}")
+    parser.add_argument("--again", action="store_true", help="those with an entry, too")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder for the folders of the examples")
+    args = parser.parse_args()
+    chosen = {name for word in args.chosen or FAMILIES for name in FAMILIES.get(word, (word,))}
+    if unknown := chosen - set(EVERY):
+        parser.error(f"no examples or families: {', '.join(sorted(unknown))}; there are {', '.join(EVERY)}")
+    results: dict[str, Entry] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    try:
+        for name in EVERY:
+            if name in chosen and (args.again or name not in results):
+                entry = run(name, args.out.resolve())
+                if entry is not None:
+                    results[name] = entry
+                    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+                    write_gallery(results)
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from there")
+    left = [name for name in EVERY if name not in results]
+    print(f"{len(results)} of {len(EVERY)} examples are in {HERE / 'GALLERY.md'}; left: {', '.join(left) or 'none'}")
+
+
+if __name__ == "__main__":
+    main()

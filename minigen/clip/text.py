@@ -1,0 +1,67 @@
+"""The text encoder of CLIP: a causal transformer (Radford et al. 2021, section 2.4; Vaswani et al. 2017).
+
+    tokens -> vectors, + positions -> [blocks] -> norm -> features of every token; that at the end stands for the text
+
+Each token sees those before it alone, so the one at the end has seen them all, and padding behind it changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..backend import to_device
+from ..nn import Embedding, LayerNorm, Linear, Module, ModuleList, Parameter, init
+from ..tensor import Tensor, array_of
+from .tokenizer import END
+
+
+class TextEncoder(Module):
+    """Tokens (N, L), integers as `Tokenizer` gives them, L <= context -> features (N, L, width)."""
+
+    def __init__(self, vocabulary: int, context: int = 32, width: int = 64, depth: int = 3, heads: int = 4):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"TextEncoder: heads={heads} does not divide width={width}")
+        self.context, self.width = context, width
+        self.embed = Embedding(vocabulary, width)
+        self.positions = init.normal_(Parameter(np.zeros((context, width), np.float32)), std=0.1)
+        self.blocks = ModuleList([TransformerBlock(width, heads) for _ in range(depth)])
+        self.norm = LayerNorm(width)
+
+    def forward(self, tokens: Any) -> Tensor:
+        shape = np.shape(tokens)
+        if len(shape) != 2 or shape[1] > self.context:
+            raise ValueError(f"TextEncoder: tokens must be (N, L) with L up to {self.context}, got shape {shape}")
+        h = self.embed(tokens) + self.positions[: shape[1]]
+        for block in self.blocks:
+            h = block(h)
+        return self.norm(h)
+
+
+class TransformerBlock(Module):
+    """(N, L, width) -> the same: x + attention(norm(x)), then x + mlp(norm(x)); causal."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
+        self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
+        self.mlp1, self.mlp2 = Linear(width, 4 * width), Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, length, c = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(n, length, 3, self.heads, c // self.heads)
+        attended = ops.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], is_causal=True)
+        x = x + self.out(attended.reshape(x.shape))
+        return x + self.mlp2(ops.gelu(self.mlp1(self.norm2(x)), approximate="tanh"))
+
+
+def at_the_end(features: Tensor, tokens: Any) -> Tensor:
+    """Of features (N, L, C) those of each text's end: (N, C)."""
+    ends = to_device(array_of(tokens), "cpu") == END
+    if not ends.any(1).all():
+        raise ValueError("at_the_end: a text without an end token; use those that Tokenizer gives")
+    return ops.gather(features, ends.argmax(1)[:, None, None], 1).reshape(len(features), -1)

@@ -1,0 +1,85 @@
+"""Running all examples: none is forgotten, an entry says what the example printed, and stopped runs go on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from .small import EXAMPLES
+
+EXAMPLE = '''"""Counts.
+
+More."""
+import sys
+from pathlib import Path
+from common import report
+out = Path(sys.argv[sys.argv.index("--out") + 1])
+assert "--check" in sys.argv and "--resume" in sys.argv
+tries = out / "tries"
+tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+if len(tries.read_text()) < {stops}:
+    sys.exit(130)
+(out / "samples.png").write_bytes(b"a picture")
+report([("how much: of it", 0.5, ">=", 0.25, "chance: 0.1"), ("the rest", 2, "<=", 1.5, "none")], True)
+'''
+
+
+@pytest.fixture
+def run_all(load_example, tmp_path, monkeypatch):
+    """The script, in a folder with two examples: counting.py, and stopping.py, which ends early twice."""
+    module, common = load_example("run_all"), load_example("common")
+    (tmp_path / "gallery").mkdir()
+    for name, stops in (("counting", 1), ("stopping", 3)):
+        (tmp_path / f"{name}.py").write_text(EXAMPLE.replace("{stops}", str(stops)))
+    (tmp_path / "common.py").write_text(Path(common.__file__).read_text())
+    for name, value in {
+        "HERE": tmp_path,
+        "RESULTS": tmp_path / "gallery" / "results.json",
+        "PICTURES": tmp_path / "gallery" / "runs",
+        "FAMILIES": {"a": ("counting",), "b": ("stopping",)},
+        "EVERY": ["counting", "stopping"],
+    }.items():
+        monkeypatch.setattr(module, name, value)
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["run_all.py", *arguments, "--out", str(tmp_path / "runs")])
+        module.main()
+        return json.loads((tmp_path / "gallery" / "results.json").read_text())
+
+    return run
+
+
+def test_every_example_is_in_a_family(load_example):
+    assert sorted(load_example("run_all").EVERY) == EXAMPLES
+
+
+def test_an_entry_says_what_the_example_printed(run_all, tmp_path, capfd):
+    entry = run_all("counting")["counting"]
+    assert entry["figures"] == [
+        [True, "how much: of it", "0.5", ">=", "0.25", "chance: 0.1"],
+        [False, "the rest", "2", "<=", "1.5", "none"],
+    ]
+    assert entry["command"] == "python examples/counting.py --check" and "commit" in entry
+    gallery = (tmp_path / "GALLERY.md").read_text()
+    assert "Counts. 0 minutes" in gallery and "| **missed** the rest | 2 | <= 1.5 | none |" in gallery
+    assert (tmp_path / "gallery" / "runs" / "counting.png").read_bytes() == b"a picture"
+    assert "1 of 2 examples" in capfd.readouterr().out
+
+
+def test_what_has_an_entry_is_run_again_only_if_asked(run_all, tmp_path):
+    for more, tries in ((), "x"), ((), "x"), (("--again",), "xx"):
+        run_all("a", *more)
+        assert (tmp_path / "runs" / "counting" / "tries").read_text() == tries
+
+
+def test_one_that_is_stopped_goes_on_next_time_and_the_others_run(run_all, tmp_path):
+    assert run_all().keys() == {"counting"}
+    assert (tmp_path / "runs" / "stopping" / "seconds.txt").exists()
+    assert run_all().keys() == {"counting"} and run_all().keys() == {"counting", "stopping"}
+    assert not (tmp_path / "runs" / "stopping" / "seconds.txt").exists()
+
+
+def test_an_unknown_name_is_refused(run_all, capsys):
+    with pytest.raises(SystemExit):
+        run_all("painting")
+    assert "no examples or families: painting; there are counting, stopping" in capsys.readouterr().err
