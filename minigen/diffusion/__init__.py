@@ -17,6 +17,7 @@ from .flow import RectifiedFlow
 from .guidance import ClassifierFree, ClassifierGuided, Thresholded, drop_labels, guided
 from .inpainting import inpaint, outpaint, walk, walk_evaluations
 from .likelihood import log_likelihood
+from .posterior import PosteriorMean
 from .process import Process
 from .samplers import SAMPLERS, denoise, evaluations, invert, sample
 from .schedules import (
@@ -44,6 +45,7 @@ __all__ = [
     "Denoiser",
     "DiT",
     "Diffusion",
+    "PosteriorMean",
     "Process",
     "Prompt",
     "RectifiedFlow",

@@ -16,6 +16,7 @@ from ..random import Generator, default_generator
 from ..tensor import Tensor, array_of
 from . import variational
 from .denoiser import PREDICTIONS, Network, NetworkDenoiser, Preconditioning, halves, x0_coefficients
+from .posterior import PosteriorMean
 from .process import Process, mix, normal_spread, per_sample, spread, weighted
 from .schedules import SCHEDULES
 
@@ -144,7 +145,9 @@ class Diffusion(Process):
         alpha, sigma = (per_sample(x0, np.sqrt(a)) for a in (alpha_bar, 1 - alpha_bar))
         return alpha * noise - sigma * x0
 
-    def loss(self, network: Network, x0: Any, generator: Generator | None = None) -> Tensor:
+    def loss(
+        self, network: Network, x0: Any, generator: Generator | None = None, posterior: PosteriorMean | None = None
+    ) -> Tensor:
         """The mean squared error of the prediction at one random timestep per sample, a number.
 
         'simple' (Ho et al. 2020, eq. 14) weighs all timesteps alike, but for errors of x0: they count 1 / (1 - abar_t)
@@ -152,6 +155,9 @@ class Diffusion(Process):
         (Salimans & Ho 2022, section 4). 'min_snr' weighs errors of x0 by min(SNR, 5), SNR = abar_t / (1 - abar_t), and
         others as the errors of x0 that they amount to (Hang et al. 2023, arXiv:2303.09556, eq. 8 and 9). With a learned
         variance, a thousandth of the variational bound is added, which trains that variance alone.
+
+        With `posterior`, the `PosteriorMean` of all images, the target is the mean of all that could have become x_t
+        instead of x0, of which it was made: the minimum is the same, and the loss scatters less.
         """
         generator = generator or default_generator
         t = self.random_timesteps(len(x0), generator)
@@ -159,7 +165,7 @@ class Diffusion(Process):
         out, rest = network(x_t, t), None
         if self.variance == "learned":
             out, rest = halves(out, x0)
-        error = out - self.target(x0, noise, t)
+        error = out - (self.target(x0, noise, t) if posterior is None else self._mean_target(posterior, x_t, t))
         weights = self._weights(t)
         if weights is not None:
             error = weighted(error, np.sqrt(weights))
@@ -168,6 +174,13 @@ class Diffusion(Process):
             return simple
         bound = variational.bound_terms(self, x_t, out.detach(), rest, x0, t).mean()
         return simple + BOUND_WEIGHT * self.timesteps * bound
+
+    def _mean_target(self, posterior: PosteriorMean, x_t: Tensor, t: np.ndarray) -> Tensor:
+        """`target`, its mean given x_t."""
+        alpha_bar = self._levels(t)
+        x0 = posterior(x_t, alpha_bar)
+        noise = per_sample(x_t, 1 / np.sqrt(1 - alpha_bar)) * (x_t - per_sample(x_t, np.sqrt(alpha_bar)) * x0)
+        return self.target(x0, noise, t)
 
     def _weights(self, t: np.ndarray) -> np.ndarray | None:
         """Of the squared errors at timesteps t (N,); None if all are 1."""
