@@ -12,7 +12,8 @@ shape", "an orange shape", ..., the sentence nearest to a picture says its colou
 classifier of colours. This is zero-shot classification. Some pairs of shape and colour, such as cyan stars, are in no
 picture and no sentence of the training; "a cyan star" has to be composed.
 
-samples.png shows the pictures that are nearest to some questions, among 1,000 that the model has not seen;
+samples.png shows the pictures that are nearest to some questions, among 2,000 that the model has not seen, half of them
+of such pairs;
 accuracy.png how often each attribute is told right.
 """
 
@@ -23,11 +24,11 @@ import sys
 from typing import Any
 
 import numpy as np
-from common import Learner, Run, arguments, in_batches, report, run_main, use_device
+from common import FOR_FIGURES, Learner, Run, arguments, in_batches, report, run_main, use_device
 
 import minigen
 from minigen import Tensor
-from minigen.clip import CLIP, Tokenizer
+from minigen.contrastive import CLIP, Tokenizer
 from minigen.data import DataLoader, Dataset, shapes, to_float
 from minigen.data.captions import VALUES, WORDINGS, describe
 from minigen.random import Generator
@@ -36,11 +37,12 @@ from minigen.viz import save_bars
 TRAINING, HELD_OUT = 20_000, 1000  # pictures
 NETWORK: dict[str, Any] = dict(size=64, width=64, depth=3, heads=4)
 LEARNING_RATE = 2e-3
-TOLD = 0.5  # of the sentences tell all; of the others each tells every attribute with this probability
+WHOLE = 0.5  # the share of sentences that tell all
+TOLD = 0.5  # the probability of each attribute to be told by one of the others
 ASKED = ("shape", "colour", "size", "position")  # attributes whose accuracy is asked for
 QUESTIONS = (
     "a red star",
-    "an orange shape at the bottom right",
+    "an orange shape in the bottom right",
     "a large heart, on a striped background",
     "a small shape in the centre",
     "a cyan star",  # this pair is held out
@@ -50,10 +52,9 @@ QUESTIONS = (
 
 def sentences(values: list[dict[str, str]], generator: Generator) -> list[str]:
     """Of each picture's values all, or some."""
-    n = len(values)
-    whole, told = minigen.rand(n, generator=generator).numpy() < 0.5, minigen.rand(n, len(VALUES), generator=generator)
-    wordings = (minigen.rand(n, generator=generator).numpy() * WORDINGS).astype(int).tolist()
-    chosen = (told.numpy() < TOLD) | whole[:, None]
+    whole, wording, told = np.split(minigen.rand(len(values), 2 + len(VALUES), generator=generator).numpy(), [1, 2], 1)
+    wordings = (wording[:, 0] * WORDINGS).astype(int).tolist()
+    chosen = (told < TOLD) | (whole < WHOLE)
     return [
         describe({name: value for (name, value), tell in zip(v.items(), row, strict=True) if tell}, wording)
         for v, row, wording in zip(values, chosen, wordings, strict=True)
@@ -77,14 +78,14 @@ def drawn(args: argparse.Namespace, most: int) -> Dataset:
 
 def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, CLIP, Any]:
     generator = minigen.manual_seed(args.seed)
-    model = CLIP(data.images.shape[1:], Tokenizer.learn(data.captions or []), **NETWORK)
+    values = named(data)
+    model = CLIP(data.images.shape[1:], Tokenizer.learn(sentences(values, generator)), **NETWORK)
     learner = Learner(args, model, args.steps, LEARNING_RATE)
     batches = DataLoader(data.images, np.arange(len(data)), batch_size=args.batch, seed=args.seed, device=args.device)
     run = Run(args, ("accuracy.png", "clip.safetensors"), generator=generator, batches=batches, **learner.parts())
-    values = named(data)
     for _ in run.steps():
         x, chosen = next(batches)
-        texts = sentences([values[int(i)] for i in chosen], generator)
+        texts = sentences([values[i] for i in chosen.tolist()], generator)
         run.log(loss=learner.descend(model.loss(Tensor(to_float(x)), texts)))
     return run, model, learner.ema
 
@@ -131,7 +132,7 @@ def main() -> None:
     ).parse_args()
     use_device(args)
     run, model, ema = train(args, drawn(args, TRAINING))
-    test, rare = shapes(args.samples, 2**62 + args.seed), shapes(args.samples, 2**62 + args.seed, held_out=True)
+    test, rare = (shapes(args.samples, FOR_FIGURES + args.seed, held_out=held) for held in (False, True))
     with ema.applied():
         model.save(run.folder / "clip.safetensors")
         embedded = images_of(model, test.images, args.device)

@@ -207,15 +207,27 @@ def through_pca(training: np.ndarray, x: np.ndarray, components: int, svd_solver
     return pca.inverse_transform(pca.transform(x.reshape(len(x), -1))).reshape(x.shape)
 
 
-def made_by(example: str, path: Path, args: argparse.Namespace, more: list[str]) -> None:
-    """Runs another example, with more arguments, if `path`, which it writes, is not there yet."""
+def made_by(example: str, name: str, given: Path | None, args: argparse.Namespace, more: list[str] | None) -> Path:
+    """A file that another example writes: `given`, or the one of that name in its folder beside --out.
+
+    If the latter is not there yet, that example is run with `more` arguments; with None the program ends.
+    """
+    path = given or args.out.parent / example / name
     if path.exists():
-        return
-    print(f"{path} is not there yet: running {example}.py")
+        return path
+    if given is not None or more is None:
+        sys.exit(f"{path} is not there: examples/{example}.py writes it")
+    print(f"{path} is not there yet: running {example}.py", flush=True)
     script = [sys.executable, str(Path(__file__).with_name(f"{example}.py")), *more]
-    done = subprocess.run([*script, "--data", args.data, "--device", args.device, "--out", path.parent, "--resume"])
-    if done.returncode:
-        sys.exit(done.returncode)
+    line = [*script, "--data", args.data, "--device", args.device, "--out", str(path.parent), "--resume"]
+    with subprocess.Popen(line, stdout=sys.stderr) as process:  # its figures are not those of this example
+        try:
+            process.wait()
+        finally:
+            process.wait()  # Ctrl-C reaches it, too: it saves, and ends
+    if process.returncode:
+        sys.exit(process.returncode)
+    return path
 
 
 class Run:
@@ -397,9 +409,11 @@ def how_to_resume() -> str:
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Runs an example; Ctrl-C outside of training ends it with a sentence."""
+    """Runs an example; Ctrl-C outside of training, or a file that is no checkpoint, ends it with a sentence."""
     try:
         main()
+    except CheckpointError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         print(f"stopped; what was saved, if anything, is kept: {how_to_resume()}")
         sys.exit(130)

@@ -69,8 +69,9 @@ def train(
     ema = optim.EMA(network, decay=0.998)
     optimizer = optim.Adam(network.parameters(), lr=4e-3, betas=(0.9, 0.99), max_norm=1.0, ema=ema)
     schedule = optim.CosineLR(optimizer, args.steps, warmup_steps=min(100, args.steps // 10))
-    references = Tensor(to_float(images)).to(args.device)
-    posterior = PosteriorMean(references) if len(images) <= MOST_REFERENCES else None
+    posterior = None
+    if len(images) <= MOST_REFERENCES:
+        posterior = PosteriorMean(Tensor(to_float(images)).to(args.device))
     batches = DataLoader(images, batch_size=args.batch, seed=args.seed, device=args.device)
     parts: Any = {"network": network, "ema": ema, "optimizer": optimizer, "schedule": schedule, "batches": batches}
     run = Run(args, pictures, trained, generator=generator, **parts)

@@ -66,10 +66,9 @@ Decode = Callable[[Tensor], Tensor]
 Setting = dict[str, Any]  # "steps" of the sampler, its "images", their "frechet" distance, the "seconds" they took
 
 
-def load_autoencoder(args: argparse.Namespace, channels: int) -> KLAutoencoder:
-    """That in the file --autoencoder, which kl_autoencoder.py is run for if it is not there."""
-    path = args.autoencoder or args.out.parent / "kl_autoencoder" / "autoencoder.safetensors"
-    made_by("kl_autoencoder", path, args, AUTOENCODER)
+def load_autoencoder(args: argparse.Namespace, channels: int, more: list[str] | None) -> KLAutoencoder:
+    """That of kl_autoencoder.py, see `made_by`; images must have so many channels."""
+    path = made_by("kl_autoencoder", "autoencoder.safetensors", args.autoencoder, args, more)
     autoencoder = KLAutoencoder.load(path)
     if autoencoder.arguments["in_channels"] != channels:
         sys.exit(f"{path} is for images of {autoencoder.arguments['in_channels']} channels, not {channels}")
@@ -184,7 +183,7 @@ def main() -> None:
     args = parser.parse_args()
     data = load_data(args, multiple_of=8)
     training, test = split_for_distances(args, data)
-    autoencoder = load_autoencoder(args, data.images.shape[-1])
+    autoencoder = load_autoencoder(args, data.images.shape[-1], AUTOENCODER)
     run, models = train(args, training.images, autoencoder)
     draw_denoising(models["latents"], run.folder / "denoising.png")
 

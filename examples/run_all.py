@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-RESULTS, PICTURES = HERE / "gallery" / "results.json", HERE / "gallery" / "runs"
+RESULTS, PICTURES = HERE / "gallery" / "results.json", HERE / "gallery" / "pictures"
 # In an order in which what an example takes over from another is there before it.
 FAMILIES: dict[str, tuple[str, ...]] = {
     "autoencoders": (
@@ -54,10 +54,12 @@ def run(name: str, out: Path) -> Entry | None:
     """Runs an example to its end, from where it was stopped if it was; None if it is stopped again, or fails."""
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
-    line = [sys.executable, str(HERE / f"{name}.py"), *command(name, str(out))[2:], "--out", str(folder), "--resume"]
+    clock = folder / "seconds.txt"  # that earlier parts of a run which was stopped took
+    before, stopped, at = float(clock.read_text()) if clock.exists() else 0.0, clock.exists(), commit()
+    line = [sys.executable, str(HERE / f"{name}.py"), *command(name, str(out))[2:], "--out", str(folder)]
+    line += ["--resume"] * stopped
     print(f"\n{name}: {' '.join(line[1:])}", flush=True)
-    clock = folder / "seconds.txt"  # of earlier parts of the run
-    before = float(clock.read_text()) if clock.exists() else 0.0
+    clock.write_text(f"{before:.0f}\n")
     started, figures = time.monotonic(), []
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -79,14 +81,16 @@ def run(name: str, out: Path) -> Entry | None:
         "figures": figures,
         "seconds": round(seconds),
         "command": " ".join(command(name, "runs")),
-        "commit": commit(),
+        "commit": at,
     }
 
 
 def commit() -> str:
-    """The commit that is checked out, with a + if files differ from it."""
+    """The commit that is checked out, with a + if files differ from it, but for those written here."""
+    written = [f":(exclude){path.relative_to(HERE)}" for path in (HERE / "GALLERY.md", RESULTS, PICTURES)]
     try:
-        asked = (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        changes = ["status", "--porcelain", "--untracked-files=no", "--", ":/", *written]
+        asked = (["rev-parse", "--short", "HEAD"], changes)
         head, changed = (subprocess.check_output(["git", *a], cwd=HERE, text=True).strip() for a in asked)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -128,7 +132,7 @@ def section(name: str, entry: Entry) -> list[str]:
         "|---|---|---|---|",
         *table,
         "",
-        f"![What {name}.py made](gallery/runs/{name}.png)",
+        f"![What {name}.py made](gallery/pictures/{name}.png)",
         "",
     ]
 

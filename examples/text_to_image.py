@@ -1,7 +1,7 @@
 """Pictures from sentences: latent diffusion (Rombach et al. 2022) that looks at what CLIP says of a text.
 
     python examples/text_to_image.py --train                                 # once: writes runs/text_to_image
-    python examples/text_to_image.py "a small red star at the top left"      # then: writes prompts.png there
+    python examples/text_to_image.py "a small red star in the top left"      # then: writes prompts.png there
     python examples/text_to_image.py "a large heart" --negative "red" --scale 4
 
 The whole algorithm: kl_autoencoder.py makes each picture a map of 8 x 8 latents, clip.py each sentence a row of
@@ -10,8 +10,8 @@ word. One sentence in ten is empty, so that it also learns to do without. When i
 says for no text, or for the negative one, towards and beyond what it says for the text (classifier-free guidance); what
 comes out is decoded. Autoencoder and CLIP are trained first if their files are not there yet, and do not learn here.
 
-Do the pictures show what was asked for? A classifier that never saw a drawn picture reads their attributes. Some pairs
-of shape and colour are in no picture and no sentence of any training: they have to be composed.
+Do the pictures show what was asked for? A classifier that never saw a painted picture reads their attributes. Some
+pairs of shape and colour are in no picture and no sentence of any training: they have to be composed.
 
 samples.png has pictures for some sentences, guidance.png what the scale of guidance does to accuracy and variety.
 """
@@ -19,6 +19,7 @@ samples.png has pictures for some sentences, guidance.png what the scale of guid
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import zlib
 from functools import partial
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 from clip import drawn, named, sentences
 from common import (
+    FOR_FIGURES,
     Learner,
     Run,
     arguments,
@@ -38,12 +40,12 @@ from common import (
     run_main,
     use_device,
 )
-from latent import LARGEST_LATENT, load_autoencoder, parameters_of
+from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, parameters_of
 
 import minigen
 from minigen import Tensor, optim
 from minigen.autoencoders import DiagonalGaussian
-from minigen.clip import CLIP
+from minigen.contrastive import CLIP
 from minigen.data import DataLoader, Dataset, load, shapes, to_float
 from minigen.diffusion import ClassifierFree, Diffusion, Prompt, TextUNet, sample
 from minigen.metrics import Features, vendi_score
@@ -71,7 +73,8 @@ class Painter:
     """What turns sentences into pictures: CLIP, a diffusion model in latents, and the autoencoder that decodes them."""
 
     def __init__(self, args: argparse.Namespace):
-        self.clip, self.autoencoder, self.seed = load_clip(args), load_autoencoder(args, CHANNELS), args.seed
+        self.clip = load_clip(args, CLIP_SETTINGS if args.train else None)
+        self.autoencoder, self.seed = load_autoencoder(args, CHANNELS, AUTOENCODER if args.train else None), args.seed
         nothing = Tensor(np.zeros((1, *self.clip.arguments["image_shape"]), np.float32)).to(args.device)
         with minigen.no_grad():
             self.latent_shape = self.autoencoder.encode(nothing).mean.shape[1:]
@@ -100,18 +103,18 @@ class Painter:
             return draw_in_batches(some, len(texts), SAMPLING_BATCH)
 
 
-def load_clip(args: argparse.Namespace) -> CLIP:
-    """That in the file --clip, which clip.py is run for if it is not there."""
-    path = args.clip or args.out.parent / "clip" / "clip.safetensors"
-    made_by("clip", path, args, CLIP_SETTINGS)
+def load_clip(args: argparse.Namespace, more: list[str] | None) -> CLIP:
+    """That of clip.py, see `made_by`."""
+    path = made_by("clip", "clip.safetensors", args.clip, args, more)
     clip = CLIP.load(path)
     args.digest += f" {zlib.crc32(path.read_bytes()):08x}"
     clip.to(args.device)
     return clip
 
 
-def train(args: argparse.Namespace, painter: Painter) -> tuple[Run, optim.EMA]:
-    generator, data = minigen.manual_seed(args.seed), drawn(args, TRAINING)
+def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, Painter, optim.EMA]:
+    generator = minigen.manual_seed(args.seed)
+    painter = Painter(args)
     learner = Learner(args, painter.network, args.steps, LEARNING_RATE)
     posteriors = in_batches(parameters_of(painter.autoencoder), to_float(data.images), args.device)  # once: it is slow
     batches = DataLoader(posteriors, np.arange(len(data)), batch_size=args.batch, seed=args.seed, device=args.device)
@@ -119,18 +122,18 @@ def train(args: argparse.Namespace, painter: Painter) -> tuple[Run, optim.EMA]:
     values = named(data)
     for _ in run.steps():
         parameters, chosen = next(batches)
-        texts = sentences([values[int(i)] for i in chosen], generator)
+        texts = sentences([values[i] for i in chosen.tolist()], generator)
         kept = minigen.rand(len(texts), generator=generator).numpy() >= WITHOUT_TEXT
         network = painter.told([text if keep else "" for text, keep in zip(texts, kept, strict=True)])
         z = DiagonalGaussian.from_parameters(Tensor(parameters)).sample(generator)
         run.log(loss=learner.descend(painter.diffusion.loss(network, z, generator)))
-    return run, learner.ema
+    return run, painter, learner.ema
 
 
 def all_right(features: Features, images: np.ndarray, data: Dataset) -> dict[str, float]:
     """The share of images of which the classifier reads each attribute as in `data`, and "all" of them."""
     known: Any = data.attributes
-    read = {"shape": features.read(images), **features.attributes(images)}
+    read = features.attributes(images)
     right = {name: read[name] == known[name] for name in known}
     right["all"] = np.all(list(right.values()), axis=0)
     return {name: float(each.mean()) for name, each in right.items()}
@@ -146,7 +149,7 @@ def variety(features: Features, painter: Painter, scale: float) -> tuple[float, 
 def measure(args: argparse.Namespace, painter: Painter, run: Run) -> list[tuple[str, float, str, float, str]]:
     """Writes all that is found; gives the figures to report."""
     features = Features(load("shapes"))
-    test, rare = (shapes(args.samples, 2**62 + args.seed, held_out=held) for held in (False, True))
+    test, rare = (shapes(args.samples, FOR_FIGURES + args.seed, held_out=held) for held in (False, True))
     real, right, varied, pictures = all_right(features, test.images, test), {}, {}, {}
     for scale in SCALES:
         varied[scale], pictures[scale] = variety(features, painter, scale)
@@ -155,9 +158,9 @@ def measure(args: argparse.Namespace, painter: Painter, run: Run) -> list[tuple[
         print(f"scale {scale:g}: all attributes right {right[scale]['all']:.1%}, Vendi score {varied[scale]:.3g}")
     best = max(SCALES, key=lambda scale: right[scale]["all"])
     started = time.monotonic()
-    drawn = painter.paint(rare.captions or [], best)
-    seconds = (time.monotonic() - started) / len(drawn)
-    composed, composed_real = all_right(features, drawn, rare), all_right(features, rare.images, rare)
+    painted = painter.paint(rare.captions or [], best)
+    seconds = (time.monotonic() - started) / len(painted)
+    composed, composed_real = all_right(features, painted, rare), all_right(features, rare.images, rare)
     print("at scale {:g}: {}".format(best, ", ".join(f"{name} {share:.1%}" for name, share in right[best].items())))
     curves = {
         "all attributes right: pictures": (SCALES, [right[s]["all"] for s in SCALES]),
@@ -165,7 +168,7 @@ def measure(args: argparse.Namespace, painter: Painter, run: Run) -> list[tuple[
     }
     save_curves(curves, run.folder / "guidance.png", xlabel="guidance scale")
     rows = {q: pictures[best][ALIKE * i : ALIKE * i + 10] for i, q in enumerate(QUESTIONS)}
-    run.write_samples(drawn, rows, captions=np.array(rare.captions))
+    run.write_samples(painted, rows, captions=np.array(rare.captions))
     run.write_metrics(
         {
             "right": {f"{scale:g}": shares for scale, shares in right.items()},
@@ -205,22 +208,34 @@ def main() -> None:
     if not args.train and not args.sentence:
         parser.error("give a sentence to paint, or --train")
     use_device(args)
-    args.digest, path = "", args.out / MODEL
-    if not args.train and not path.exists():
-        parser.error(f"{path} is not there yet: --train makes it")
-    painter, figures = Painter(args), []
+    args.digest = ""  # of CLIP and the autoencoder, which belong to a trained network
+    figures = []
     if args.train:
-        run, ema = train(args, painter)
+        run, painter, ema = train(args, drawn(args, TRAINING))
         with ema.applied():
-            minigen.save(painter.network.state_dict(), run.folder / MODEL)
+            minigen.save({"digest": args.digest, "network": painter.network.state_dict()}, run.folder / MODEL)
             figures = measure(args, painter, run)
     if args.sentence:
-        painter.network.load_state_dict(minigen.load(path))
-        made = painter.paint([s for s in args.sentence for _ in range(PAINTED)], args.scale, args.negative)
-        rows = {s: made[PAINTED * i : PAINTED * (i + 1)] for i, s in enumerate(args.sentence)}
-        save_rows(rows, args.out / "prompts.png", scale=4)
-        print(f"wrote prompts.png to {args.out}")
+        paint_sentences(args)
     report(figures, args.check)
+
+
+def paint_sentences(args: argparse.Namespace) -> None:
+    """Writes prompts.png, by a network that is trained."""
+    path, args.digest, args.train = args.out / MODEL, "", False
+    if not path.exists():
+        sys.exit(f"{path} is not there: --train writes it")
+    painter, saved = Painter(args), minigen.load(path)
+    if saved["digest"] != args.digest:
+        sys.exit(f"{path} was trained with another CLIP or autoencoder: name those by --clip and --autoencoder")
+    painter.network.load_state_dict(saved["network"])
+    try:
+        made = painter.paint([s for s in args.sentence for _ in range(PAINTED)], args.scale, args.negative)
+    except ValueError as error:
+        sys.exit(str(error))  # a sentence that is too long
+    rows = {s: made[PAINTED * i : PAINTED * (i + 1)] for i, s in enumerate(args.sentence)}
+    save_rows(rows, args.out / "prompts.png", scale=4)
+    print(f"wrote prompts.png to {args.out}")
 
 
 if __name__ == "__main__":

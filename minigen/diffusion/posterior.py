@@ -18,8 +18,7 @@ import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
-from ..backend import device_of
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor
 from .denoiser import Denoiser
 from .process import per_sample
 
@@ -31,8 +30,10 @@ class PosteriorMean(Denoiser):
     """
 
     def __init__(self, images: Any):
-        self.device = device_of(images)
-        self.images = tensor(images, device=self.device).reshape(len(images), -1)
+        if images.dtype.kind != "f":
+            raise TypeError(f"PosteriorMean: needs images of floats, got {images.dtype}")
+        self.images = Tensor(images.data if isinstance(images, Tensor) else images).reshape(len(images), -1)
+        self.device = self.images.device
         self.half_squares = 0.5 * (self.images * self.images).sum(axis=1)
 
     def __call__(self, x: Tensor, alpha_bar: float | np.ndarray) -> Tensor:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import ops
+from ..backend import to_device
 from ..nn import GroupNorm, Linear, Module, ModuleList
 from ..nn.blocks import zeroed
-from ..tensor import Tensor
+from ..tensor import Tensor, array_of
 from .unet import UNet
 
 
@@ -36,7 +37,8 @@ class Prompt(NamedTuple):
 class TextUNet(Module):
     """x (N, *S, in_channels), t (N,), prompt -> (N, *S, out_channels).
 
-    text_channels: C of a `Prompt`. `settings` are those of `UNet`; t, S and out_channels are as there.
+    text_channels: C of a `Prompt`. `settings` are those of `UNet`, but there are no classes; t, S and out_channels are
+    as there.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class TextUNet(Module):
         **settings: Any,
     ):
         super().__init__()
+        if settings.get("num_classes") is not None:
+            raise ValueError("TextUNet: is told a text, so it has no classes: leave out num_classes")
         settings = dict(channels=channels, heads=heads, num_groups=num_groups, **settings)
         self.unet = UNet(in_channels, out_channels, **settings)
         self.text_channels = text_channels
@@ -63,8 +67,8 @@ class TextUNet(Module):
 
     def forward(self, x: Tensor, t: Any, prompt: Prompt) -> Tensor:
         shapes = [np.shape(part) for part in prompt]
-        (n, length, c), told, whole = shapes[0] if len(shapes[0]) == 3 else (-1, -1, -1), *shapes[1:]
-        if n != len(x) or c != self.text_channels or told != (n, length) or whole != (n, c):
+        length = shapes[0][1] if len(shapes[0]) == 3 else 0
+        if shapes != [(len(x), length, self.text_channels), (len(x), length), (len(x), self.text_channels)]:
             needed = f"({len(x)}, L, {self.text_channels}), ({len(x)}, L) and ({len(x)}, {self.text_channels})"
             raise ValueError(f"TextUNet: the parts of a prompt must be {needed}, got {', '.join(map(str, shapes))}")
         attention = iter(self.attention)
@@ -91,5 +95,6 @@ class CrossAttention(Module):
         n, *sizes, _ = x.shape
         q = self.query(self.norm(x)).reshape(n, math.prod(sizes), self.heads, -1)
         kv = self.key_value(text).reshape(n, text.shape[1], 2, self.heads, -1)
-        attended = ops.scaled_dot_product_attention(q, kv[:, :, 0], kv[:, :, 1], told[:, None, None])
+        told = to_device(array_of(told), x.device)[:, None, None]
+        attended = ops.scaled_dot_product_attention(q, kv[:, :, 0], kv[:, :, 1], told)
         return x + self.out(attended.reshape(x.shape))

@@ -8,7 +8,7 @@ import pytest
 import minigen
 from tests.examples.small import EXAMPLES, run_script, side_by_side, write_data
 
-for module in ("tqdm", "matplotlib", "PIL", "sklearn", "skimage", "constriction"):
+for module in ("tqdm", "matplotlib", "PIL", "sklearn", "skimage", "constriction", "tokenizers"):
     pytest.importorskip(module)
 
 pytestmark = pytest.mark.slow

@@ -50,6 +50,19 @@ def test_the_mean_target_is_the_mean_of_the_targets(prediction):
         assert (np.abs(each.mean(0)) < 4.5 * each.std(0) / np.sqrt(n)).all()
 
 
+def test_the_loss_and_its_parts_are_on_the_device_of_the_images(device):
+    images = IMAGES.astype(np.float32)
+    losses = {}
+    for where in ("cpu", device):
+        x0 = Tensor(images).to(where)
+        mean = PosteriorMean(x0)
+        assert mean.device == mean.images.device == x0.device
+        loss = Diffusion(prediction="v").loss(lambda x, t: x, x0, Generator(3), mean)
+        assert loss.device == x0.device
+        losses[where] = loss.item()
+    assert losses[device] == pytest.approx(losses["cpu"], rel=1e-5)
+
+
 def test_the_loss_of_the_mean_itself_is_zero():
     diffusion, mean, x0 = Diffusion(prediction="x0"), PosteriorMean(IMAGES), Tensor(IMAGES)
 
@@ -63,3 +76,5 @@ def test_the_loss_of_the_mean_itself_is_zero():
 def test_images_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"made of images of 6 numbers, got x of \(2, 2, 2, 1\)"):
         PosteriorMean(IMAGES)(minigen.randn(2, 2, 2, 1), 0.5)
+    with pytest.raises(TypeError, match="PosteriorMean: needs images of floats, got uint8"):
+        PosteriorMean(np.zeros((2, 4), np.uint8))

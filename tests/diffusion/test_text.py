@@ -50,6 +50,17 @@ def test_every_part_of_a_prompt_matters_but_what_is_not_told():
         assert np.abs(network(x, t, given._replace(**{part: value})).data - y).max((1, 2, 3)).min() > 1e-3, part
 
 
+def test_it_gives_the_same_on_any_device(device):
+    network, given, t = filled(small_network(size=(4, 4))), prompt(), np.array([5, 600])
+    x = minigen.randn(2, 4, 4, 3)
+    expected = network(x, t, given).numpy()
+    network.to(device)
+    there = Prompt(given.features.to(device), given.told, given.whole.to(device))
+    y = network(x.to(device), t, there)
+    assert y.device == there.whole.device
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-3, atol=1e-4)
+
+
 def test_attention_is_what_it_says():
     block = filled(small_network()).attention[0]
     x, (text, told, _) = minigen.randn(2, 2, 3, 8), prompt()
@@ -71,3 +82,5 @@ def test_a_prompt_that_does_not_fit_is_named():
             small_network()(x, t, wrong)
     with pytest.raises(ValueError, match=needed):
         small_network()(x, t, given._replace(features=given.whole))
+    with pytest.raises(ValueError, match="TextUNet: is told a text, so it has no classes"):
+        small_network(num_classes=3)

@@ -145,7 +145,7 @@ SMALL = {
     "text_to_image": (
         ["--data", "shapes", "--train", "--steps", "2", "--batch", "4", "--samples", "3"],
         {
-            "latent.AUTOENCODER": ["--steps", "2", "--batch", "4", "--samples", "2"],
+            "AUTOENCODER": ["--steps", "2", "--batch", "4", "--samples", "2"],
             "CLIP_SETTINGS": ["--steps", "2", "--batch", "4", "--samples", "4"],
             "minigen.metrics.classifier.DRAWN": 16,
             "minigen.metrics.classifier.EPOCHS": 1,

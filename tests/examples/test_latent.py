@@ -1,10 +1,11 @@
 """examples/latent.py: which settings are compared, and the autoencoder that it needs."""
 
 import math
+import subprocess
 from argparse import Namespace
+from contextlib import nullcontext
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from minigen.autoencoders import KLAutoencoder
@@ -42,26 +43,36 @@ def test_an_autoencoder_of_other_images_is_refused(latent, tmp_path):
     KLAutoencoder(1, channels=8, patch=2).save(path)
     args = Namespace(autoencoder=path, digest="", device="cpu")
     with pytest.raises(SystemExit, match="for images of 1 channels, not 3"):
-        latent.load_autoencoder(args, np.zeros((1, 8, 8, 3), np.uint8))
-    assert latent.load_autoencoder(args, np.zeros((1, 8, 8, 1), np.uint8)).arguments["in_channels"] == 1
+        latent.load_autoencoder(args, 3, [])
+    assert latent.load_autoencoder(args, 1, []).arguments["in_channels"] == 1
     assert args.digest  # so that a run is not resumed in other latents
 
 
 def test_a_missing_autoencoder_is_trained_first(latent, tmp_path, monkeypatch):
     called = []
 
-    def run(command):
-        called.append([str(word) for word in command])
-        KLAutoencoder(3, channels=8, patch=2).save(tmp_path / "kl_autoencoder" / "autoencoder.safetensors")
-        return latent.subprocess.CompletedProcess(command, 0)
+    class Popen(nullcontext):
+        returncode = 0
+
+        def __init__(self, command, stdout):
+            super().__init__(self)
+            called.append([str(word) for word in command])
+
+        def wait(self):
+            KLAutoencoder(3, channels=8, patch=2).save(tmp_path / "kl_autoencoder" / "autoencoder.safetensors")
 
     (tmp_path / "kl_autoencoder").mkdir()
-    monkeypatch.setattr(latent.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "Popen", Popen)
     args = Namespace(autoencoder=None, digest="", device="cpu", out=tmp_path / "latent", data="shapes")
-    latent.load_autoencoder(args, np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(SystemExit, match=r"is not there: examples/kl_autoencoder\.py writes it"):
+        latent.load_autoencoder(args, 3, None)
+    with pytest.raises(SystemExit, match="typo is not there"):
+        latent.load_autoencoder(Namespace(**{**vars(args), "autoencoder": tmp_path / "typo"}), 3, [])
+    latent.load_autoencoder(args, 3, ["--steps", "2"])
     (command,) = called
+    assert command[2:4] == ["--steps", "2"]
     assert Path(command[1]).name == "kl_autoencoder.py"
     assert command[command.index("--out") + 1] == str(tmp_path / "kl_autoencoder")
     assert command[command.index("--data") + 1] == "shapes"
-    latent.load_autoencoder(args, np.zeros((1, 8, 8, 3), np.uint8))
+    latent.load_autoencoder(args, 3, [])
     assert len(called) == 1

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from common import report
 out = Path(sys.argv[sys.argv.index("--out") + 1])
-assert "--check" in sys.argv and "--resume" in sys.argv
 tries = out / "tries"
+assert "--check" in sys.argv and ("--resume" in sys.argv) == ({stops} > 1 and tries.exists())
 tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
 if len(tries.read_text()) < {stops}:
     sys.exit(130)
@@ -35,7 +35,7 @@ def run_all(load_example, tmp_path, monkeypatch):
     for name, value in {
         "HERE": tmp_path,
         "RESULTS": tmp_path / "gallery" / "results.json",
-        "PICTURES": tmp_path / "gallery" / "runs",
+        "PICTURES": tmp_path / "gallery" / "pictures",
         "FAMILIES": {"a": ("counting",), "b": ("stopping",)},
         "EVERY": ["counting", "stopping"],
     }.items():
@@ -62,7 +62,7 @@ def test_an_entry_says_what_the_example_printed(run_all, tmp_path, capfd):
     assert entry["command"] == "python examples/counting.py --check" and "commit" in entry
     gallery = (tmp_path / "GALLERY.md").read_text()
     assert "Counts. 0 minutes" in gallery and "| **missed** the rest | 2 | <= 1.5 | none |" in gallery
-    assert (tmp_path / "gallery" / "runs" / "counting.png").read_bytes() == b"a picture"
+    assert (tmp_path / "gallery" / "pictures" / "counting.png").read_bytes() == b"a picture"
     assert "1 of 2 examples" in capfd.readouterr().out
 
 

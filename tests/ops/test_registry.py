@@ -1,6 +1,7 @@
 """Nothing goes unchecked: every public operation has a case, every gradient of every primitive is looked at."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,11 @@ def test_every_public_operation_has_a_case():
 
 def test_every_case_is_of_a_public_operation():
     assert {case.name for case in CASES.values()} <= set(public_operations())
+
+
+def test_no_module_hides_an_operation():
+    """With a module minigen/clip, `import minigen.clip` would put it in the place of the function `minigen.clip`."""
+    assert not {path.stem for path in Path(minigen.__file__).parent.iterdir()} & set(minigen.ops.__all__)
 
 
 def test_an_operation_without_a_case_is_noticed():

@@ -5,7 +5,7 @@ import pytest
 
 import minigen
 from minigen import Tensor, nn, optim
-from minigen.clip import CLIP, END, TextEncoder, Tokenizer, TransformerBlock, at_the_end, contrastive_loss
+from minigen.contrastive import CLIP, END, TextEncoder, Tokenizer, TransformerBlock, at_the_end, contrastive_loss
 from minigen.data import shapes, to_float
 from minigen.nn import functional as F
 from minigen.serialization import CheckpointError
@@ -117,6 +117,23 @@ def test_it_comes_back_from_a_file(tmp_path):
         CLIP.load(tmp_path / "other.safetensors")
 
 
+def test_it_gives_the_same_on_any_device(device):
+    model, x = filled(small_clip()), minigen.randn(3, 32, 32, 3)
+    expected = model.loss(x, DATA.captions[:3]).item()
+    x = x.to(device)
+    loss = model.to(device).loss(x, DATA.captions[:3])
+    assert loss.device == x.device and loss.item() == pytest.approx(expected, rel=1e-3)
+    features, told, whole = model.text_features(DATA.captions[:3])
+    assert features.device == whole.device == x.device and told.shape == features.shape[:2]
+
+
+def test_past_its_bound_the_scale_still_learns_to_come_back():
+    model = small_clip()
+    model.log_scale.assign_(np.float32(9.0))
+    (3 * model.scale()).backward()
+    assert model.log_scale.grad.item() == pytest.approx(300, rel=1e-4)
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="CLIP: the sides of the images must be multiples of 4, got 30 x 32"):
         CLIP((30, 32, 3), TOKENIZER)
@@ -131,7 +148,7 @@ def test_bad_input_is_named():
 
 
 def test_text_features_are_of_pieces_and_of_the_whole():
-    model, texts = filled(small_clip()), ["a red star", "a shape on the left"]
+    model, texts = filled(small_clip()), ["a red star", "a ring on the left"]
     features, told, whole = model.text_features(texts)
     assert features.shape == (2, 24, 16) and told.sum(1).tolist() == [5, 7]
     np.testing.assert_array_equal(whole.numpy(), features.numpy()[[0, 1], [4, 6]])

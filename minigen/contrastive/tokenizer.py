@@ -27,6 +27,7 @@ class Tokenizer:
     def __init__(self, rules: str, context: int):
         self.rules, self.context = rules, context
         self._pairs = require("tokenizers", "tokenizers", "Tokenizer").Tokenizer.from_str(rules)
+        self._pairs.encode_special_tokens = True  # "[end]" in a text is six characters, not its end
 
     @classmethod
     def learn(cls, texts: Iterable[str], vocabulary: int = 512, context: int = 32) -> Tokenizer:

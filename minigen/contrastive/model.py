@@ -62,7 +62,8 @@ class CLIP(Module):
 
     def scale(self) -> Tensor:
         """What cosines are multiplied by before a softmax: 1 / temperature."""
-        return ops.exp(ops.clip(self.log_scale, -math.inf, math.log(LARGEST_SCALE)))
+        past = max(0.0, self.log_scale.item() - math.log(LARGEST_SCALE))
+        return ops.exp(self.log_scale - past)  # its gradient goes on past the bound, so that it finds back
 
     def loss(self, x: Any, texts: Any) -> Tensor:
         """`contrastive_loss` of images (N, H, W, C) and the texts that go with them."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minigen.clip import END, PADDING, START, Tokenizer
+from minigen.contrastive import END, PADDING, START, Tokenizer
 from minigen.data import shapes
 
 CAPTIONS = shapes(200).captions
@@ -28,6 +28,12 @@ def test_any_text_comes_back_in_lower_case(text):
 
 def test_case_does_not_matter_and_one_text_is_a_batch_of_one():
     np.testing.assert_array_equal(TOKENIZER("A Red STAR"), TOKENIZER(["a red star"]))
+
+
+def test_names_of_special_pieces_are_text_like_any_other():
+    tokens = TOKENIZER("a [padding] star [end] [start]")
+    assert TOKENIZER.decode(tokens) == ["a [padding] star [end] [start]"]
+    assert (tokens == END).sum() == 1 and (tokens[0, : np.argmax(tokens[0] == END)] != PADDING).all()
 
 
 def test_it_comes_back_from_its_rules():
