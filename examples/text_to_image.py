@@ -167,7 +167,7 @@ def measure(args: argparse.Namespace, painter: Painter, run: Run) -> list[tuple[
         "variety for one sentence: pictures": (SCALES, [varied[s] for s in SCALES]),
     }
     save_curves(curves, run.folder / "guidance.png", xlabel="guidance scale")
-    rows = {q: pictures[best][ALIKE * i : ALIKE * i + 10] for i, q in enumerate(QUESTIONS)}
+    rows = {q: some[:10] for q, some in zip(QUESTIONS, np.split(pictures[best], len(QUESTIONS)), strict=True)}
     run.write_samples(painted, rows, captions=np.array(rare.captions))
     run.write_metrics(
         {
