@@ -75,7 +75,7 @@ def flat(grids: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     args = arguments(
-        "voxels", __doc__.split("\n")[0], 3400, 32, samples=500, data="solids", choices=("solids",)
+        "voxels", __doc__.split("\n")[0], 2800, 32, samples=500, data="solids", choices=("solids",)
     ).parse_args()
     use_device(args)
     if args.batch > TRAINING:
