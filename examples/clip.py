@@ -13,8 +13,7 @@ classifier of colours. This is zero-shot classification. Some pairs of shape and
 picture and no sentence of the training; "a cyan star" has to be composed.
 
 samples.png shows the pictures that are nearest to some questions, among 2,000 that the model has not seen, half of them
-of such pairs;
-accuracy.png how often each attribute is told right.
+of such pairs; accuracy.png how often each attribute is told right.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ import minigen
 from minigen import Tensor
 from minigen.contrastive import CLIP, Tokenizer
 from minigen.data import DataLoader, Dataset, shapes, to_float
-from minigen.data.captions import VALUES, WORDINGS, describe
+from minigen.data.captions import VALUES, WORDINGS, describe, in_words
 from minigen.random import Generator
 from minigen.viz import save_bars
 
@@ -61,12 +60,6 @@ def sentences(values: list[dict[str, str]], generator: Generator) -> list[str]:
     ]
 
 
-def named(data: Dataset) -> list[dict[str, str]]:
-    """The values of each picture's attributes, in words."""
-    attributes: Any = data.attributes
-    return [{name: VALUES[name][attributes[name][i]] for name in VALUES} for i in range(len(data))]
-
-
 def drawn(args: argparse.Namespace, most: int) -> Dataset:
     """So many pictures to learn from, or as many as are seen."""
     if args.batch > most:
@@ -78,7 +71,7 @@ def drawn(args: argparse.Namespace, most: int) -> Dataset:
 
 def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, CLIP, Any]:
     generator = minigen.manual_seed(args.seed)
-    values = named(data)
+    values = in_words(data.attributes or {})
     model = CLIP(data.images.shape[1:], Tokenizer.learn(sentences(values, generator)), **NETWORK)
     learner = Learner(args, model, args.steps, LEARNING_RATE)
     batches = DataLoader(data.images, np.arange(len(data)), batch_size=args.batch, seed=args.seed, device=args.device)
@@ -135,16 +128,15 @@ def main() -> None:
     test, rare = (shapes(args.samples, FOR_FIGURES + args.seed, held_out=held) for held in (False, True))
     with ema.applied():
         model.save(run.folder / "clip.safetensors")
-        embedded = images_of(model, test.images, args.device)
+        embedded, embedded_rare = (images_of(model, data.images, args.device) for data in (test, rare))
         right = zero_shot(model, embedded, test)
-        composed = pairs_right(model, images_of(model, rare.images, args.device), rare)
-        known = pairs_right(model, embedded, test)
+        composed, known = pairs_right(model, embedded_rare, rare), pairs_right(model, embedded, test)
         with minigen.no_grad():
             found = retrieved(embedded, model.encode_text(test.captions).numpy())
             asked = model.encode_text(QUESTIONS).numpy()
-        every = np.concatenate([test.images, rare.images])
-        nearest = (asked @ images_of(model, every, args.device).T).argsort(1)[:, ::-1]
+        nearest = (asked @ np.concatenate([embedded, embedded_rare]).T).argsort(1)[:, ::-1]
         scale = model.scale().item()
+    every = np.concatenate([test.images, rare.images])
     chance = {name: 1 / len(values) for name, values in VALUES.items()}
     bars = {"CLIP, by sentences": right, "chance": chance}
     save_bars(bars, run.folder / "accuracy.png", ylabel="share told right")

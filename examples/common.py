@@ -211,12 +211,18 @@ def made_by(example: str, name: str, given: Path | None, args: argparse.Namespac
     """A file that another example writes: `given`, or the one of that name in its folder beside --out.
 
     If the latter is not there yet, that example is run with `more` arguments; with None the program ends.
+    Its digest is added to `args.digest`, so that a run is not resumed with another.
     """
     path = given or args.out.parent / example / name
-    if path.exists():
-        return path
-    if given is not None or more is None:
-        sys.exit(f"{path} is not there: examples/{example}.py writes it")
+    if not path.exists():
+        if given is not None or more is None:
+            sys.exit(f"{path} is not there: examples/{example}.py writes it")
+        _run_first(example, path, args, more)
+    args.digest += f" {zlib.crc32(path.read_bytes()):08x}"
+    return path
+
+
+def _run_first(example: str, path: Path, args: argparse.Namespace, more: list[str]) -> None:
     print(f"{path} is not there yet: running {example}.py", flush=True)
     script = [sys.executable, str(Path(__file__).with_name(f"{example}.py")), *more]
     line = [*script, "--data", args.data, "--device", args.device, "--out", str(path.parent), "--resume"]
@@ -227,7 +233,6 @@ def made_by(example: str, name: str, given: Path | None, args: argparse.Namespac
             process.wait()  # Ctrl-C reaches it, too: it saves, and ends
     if process.returncode:
         sys.exit(process.returncode)
-    return path
 
 
 class Run:

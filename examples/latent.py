@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,6 @@ def load_autoencoder(args: argparse.Namespace, channels: int, more: list[str] | 
     autoencoder = KLAutoencoder.load(path)
     if autoencoder.arguments["in_channels"] != channels:
         sys.exit(f"{path} is for images of {autoencoder.arguments['in_channels']} channels, not {channels}")
-    args.digest += f" {zlib.crc32(path.read_bytes()):08x}"
     autoencoder.to(args.device)
     return autoencoder
 

@@ -21,13 +21,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from clip import drawn, named, sentences
+from clip import drawn, sentences
 from common import (
     FOR_FIGURES,
     Learner,
@@ -47,6 +46,7 @@ from minigen import Tensor, optim
 from minigen.autoencoders import DiagonalGaussian
 from minigen.contrastive import CLIP
 from minigen.data import DataLoader, Dataset, load, shapes, to_float
+from minigen.data.captions import in_words
 from minigen.diffusion import ClassifierFree, Diffusion, Prompt, TextUNet, sample
 from minigen.metrics import Features, vendi_score
 from minigen.viz import save_curves, save_rows
@@ -105,9 +105,7 @@ class Painter:
 
 def load_clip(args: argparse.Namespace, more: list[str] | None) -> CLIP:
     """That of clip.py, see `made_by`."""
-    path = made_by("clip", "clip.safetensors", args.clip, args, more)
-    clip = CLIP.load(path)
-    args.digest += f" {zlib.crc32(path.read_bytes()):08x}"
+    clip = CLIP.load(made_by("clip", "clip.safetensors", args.clip, args, more))
     clip.to(args.device)
     return clip
 
@@ -119,7 +117,7 @@ def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, Painter, optim.
     posteriors = in_batches(parameters_of(painter.autoencoder), to_float(data.images), args.device)  # once: it is slow
     batches = DataLoader(posteriors, np.arange(len(data)), batch_size=args.batch, seed=args.seed, device=args.device)
     run = Run(args, ("guidance.png", MODEL), generator=generator, batches=batches, **learner.parts())
-    values = named(data)
+    values = in_words(data.attributes or {})
     for _ in run.steps():
         parameters, chosen = next(batches)
         texts = sentences([values[i] for i in chosen.tolist()], generator)

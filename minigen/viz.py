@@ -143,14 +143,7 @@ def save_curves(
         panels.setdefault(panel, {})[line] = _steps_and_values(name, curve)
     if not panels:
         raise ValueError("save_curves: needs at least one curve, got none")
-    require("matplotlib", "matplotlib", "save_curves")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # pyplot would keep the figure alive in a global list, and might want a display
-    height = 4.5 if len(panels) == 1 else 2.7 * len(panels)
-    figure = Figure(figsize=(7, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure("save_curves", 4.5 if len(panels) == 1 else 2.7 * len(panels))
     rows = figure.subplots(len(panels), squeeze=False, sharex=True)[:, 0]
     for axes, (panel, lines) in zip(rows, panels.items(), strict=True):
         _draw_curves(axes, lines)
@@ -159,6 +152,17 @@ def save_curves(
     if title:
         rows[0].set_title(title)
     figure.savefig(path, dpi=120)
+
+
+def _figure(function: str, height: float) -> Any:
+    """An empty matplotlib figure, 7 inches wide."""
+    require("matplotlib", "matplotlib", function)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, height), layout="constrained")
+    FigureCanvasAgg(figure)  # pyplot would keep the figure alive in a global list, and might want a display
+    return figure
 
 
 def _draw_curves(axes: Any, lines: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
@@ -209,12 +213,7 @@ def save_rate_distortion(
     """
     if not curves:
         raise ValueError("save_rate_distortion: needs at least one curve, got none")
-    require("matplotlib", "matplotlib", "save_rate_distortion")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure("save_rate_distortion", 4.5)
     axes = figure.add_subplot(xscale="log", xlabel="bytes per image", ylabel="PSNR in dB")
     for name, curve in curves.items():
         axes.plot(*np.asarray(curve).T, marker="o" if len(curve) <= 20 else "", markersize=4, label=name)
@@ -239,12 +238,7 @@ def save_bars(bars: Mapping[str, Mapping[str, float]], path: str | os.PathLike, 
     groups = list(next(iter(bars.values()), {}))
     if not groups or any(list(heights) != groups for heights in bars.values()):
         raise ValueError(f"save_bars: needs the same groups of each, got { ({k: list(v) for k, v in bars.items()}) }")
-    require("matplotlib", "matplotlib", "save_bars")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure("save_bars", 4.5)
     axes = figure.add_subplot(ylabel=ylabel)
     places, width = np.arange(len(groups)), 0.8 / len(bars)
     for i, (name, heights) in enumerate(bars.items()):

@@ -1,7 +1,9 @@
 """Text to numbers and back by byte pairs (Sennrich et al. 2016), by way of the `tokenizers` library.
 
-tokenizer = Tokenizer.learn(captions)
-tokenizer(["a red star"])       # int64 (1, context): start, the words, end, padding
+    tokenizer = Tokenizer.learn(captions)
+    tokenizer(["a red star"])       # int64 (1, context): start, the words, end, padding
+
+A word that is frequent enough becomes one piece; others are spelled in smaller ones.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ describe({"size": "small", "colour": "red", "shape": "star", "position": "top le
 
 from __future__ import annotations
 
+import numpy as np
+
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "heart", "crescent")
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 SIZES = ("small", "medium", "large")
@@ -47,6 +49,12 @@ def describe(values: dict[str, str], wording: int = 0) -> str:
     if wording == 1 and position:
         return f"{where}, {_a(what)}" + f" on {_a(background)}" * behind
     return _a(what) + f" {where}" * bool(position) + (f", on {_a(background)}" if behind else "")
+
+
+def in_words(attributes: dict[str, np.ndarray]) -> list[dict[str, str]]:
+    """The attributes of N pictures, indices (N,) of their values, as `describe` takes them."""
+    columns = [[VALUES[name][i] for i in indices] for name, indices in attributes.items()]
+    return [dict(zip(attributes, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _together(*words: str | None) -> str:

@@ -19,7 +19,17 @@ import numpy as np
 
 from ..backend import kernels_on
 from .base import Dataset
-from .captions import BACKGROUND_COLOURS, BACKGROUNDS, COLOURS, HELD_OUT_PAIRS, SHAPES, VALUES, WORDINGS, describe
+from .captions import (
+    BACKGROUND_COLOURS,
+    BACKGROUNDS,
+    COLOURS,
+    HELD_OUT_PAIRS,
+    SHAPES,
+    VALUES,
+    WORDINGS,
+    describe,
+    in_words,
+)
 
 SIDE = 32
 _RGB = dict(
@@ -68,8 +78,7 @@ def _block(first: int, n: int, seed: int, held_out: bool) -> tuple[np.ndarray, l
     pair, *others, wording = (uniform((n, 6), seed, draw, first, np.float64) * counts).astype(np.int64).T
     attributes = dict(zip(VALUES, [*pairs[pair].T, *others], strict=True))
     wobble, lattice = np.split(uniform((n, 8 + _NODES**2), seed, draw + 1, first), [8], axis=1)
-    named = [{name: VALUES[name][indices[i]] for name, indices in attributes.items()} for i in range(n)]
-    captions = [describe(values, form) for values, form in zip(named, wording.tolist(), strict=True)]
+    captions = [describe(values, form) for values, form in zip(in_words(attributes), wording.tolist(), strict=True)]
     return _draw(attributes, wobble, lattice), captions, attributes
 
 

@@ -71,17 +71,17 @@ class TextUNet(Module):
         if shapes != [(len(x), length, self.text_channels), (len(x), length), (len(x), self.text_channels)]:
             needed = f"({len(x)}, L, {self.text_channels}), ({len(x)}, L) and ({len(x)}, {self.text_channels})"
             raise ValueError(f"TextUNet: the parts of a prompt must be {needed}, got {', '.join(map(str, shapes))}")
-        attention = iter(self.attention)
+        attention, there = iter(self.attention), to_device(array_of(prompt.told), x.device)
 
         def look(h: Tensor) -> Tensor:
-            return next(attention)(h, prompt.features, prompt.told)
+            return next(attention)(h, prompt.features, there)
 
         return self.unet(x, t, after_block=look, condition=self.whole(prompt.whole))
 
 
 class CrossAttention(Module):
-    """x (N, *S, channels), text (N, L, text_channels), told (N, L) -> like x: every place looks at every piece of the
-    text that is told; a residual that starts at zero."""
+    """x (N, *S, channels), text (N, L, text_channels), told (N, L), all on one device -> like x: every place looks at
+    every piece of the text that is told; a residual that starts at zero."""
 
     def __init__(self, channels: int, text_channels: int, heads: int, num_groups: int):
         super().__init__()
@@ -95,6 +95,5 @@ class CrossAttention(Module):
         n, *sizes, _ = x.shape
         q = self.query(self.norm(x)).reshape(n, math.prod(sizes), self.heads, -1)
         kv = self.key_value(text).reshape(n, text.shape[1], 2, self.heads, -1)
-        told = to_device(array_of(told), x.device)[:, None, None]
-        attended = ops.scaled_dot_product_attention(q, kv[:, :, 0], kv[:, :, 1], told)
+        attended = ops.scaled_dot_product_attention(q, kv[:, :, 0], kv[:, :, 1], told[:, None, None])
         return x + self.out(attended.reshape(x.shape))
