@@ -9,9 +9,9 @@ from kernels.checks import Window
 from kernels.cpu.direct import weight_grad
 from kernels.cpu.gemm import panels_of, product, start_of
 from kernels.cpu.small import product_of_few, small_product
-from kernels.cpu.tile import ROWS
 
 SMALL = 2**18  # multiply-adds, up to which a weight's gradient is a product like others
+FEW_ROWS = 32  # up to which panels of b take longer to make than the product does without them
 MANY_ROWS, LARGE = 256, 2**26  # rows of a, or multiply-adds, beyond which panels of all of b pay
 
 
@@ -28,9 +28,9 @@ def matmul(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.n
     y, start = np.empty((rows, b.shape[1]), a.dtype), start_of(bias, b)
     if y.size == 0:
         return y
-    if rows < ROWS and in_place:
+    if rows <= FEW_ROWS and in_place:
         product_of_few(a, b, start, y)
-    elif rows <= MANY_ROWS and size <= LARGE:
+    elif rows <= FEW_ROWS or (rows <= MANY_ROWS and size <= LARGE):
         small_product(a, b, start, y)
     else:
         product(a, panels_of(b), start, y)

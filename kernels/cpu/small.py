@@ -1,7 +1,7 @@
 """Small matrix products, y (M,N) = start + a (M,K) @ b (K,N), in one call: no panels of the whole b are made first.
 
     small_product     panels of a piece of b are made where they are used, in a thread's cache
-    product_of_few    for fewer rows than a register tile has: no panels at all, which would take as long as the product
+    product_of_few    for few rows: no panels at all, which would take as long as the product
 
 With few rows, a row of y is gone through once for every STEPS rows of b, which stay in the first-level cache:
 
