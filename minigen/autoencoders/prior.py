@@ -19,29 +19,8 @@ from .. import ops
 from ..autograd import no_grad
 from ..nn import Embedding, LayerNorm, Linear, Module, ModuleList, init
 from ..nn import functional as F
-from ..nn.blocks import zeroed
+from ..nn.blocks import TransformerBlock, zeroed
 from ..tensor import Tensor
-
-
-class TransformerBlock(Module):
-    """(N, L, C) -> the same: attention, in which position i sees 1 to i, then two linear layers; both are residuals.
-
-    The norms come first (Xiong et al. 2020), and both residuals start at zero: the block starts as the identity.
-    """
-
-    def __init__(self, channels: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = LayerNorm(channels), LayerNorm(channels)
-        self.qkv, self.attended = Linear(channels, 3 * channels), zeroed(Linear(channels, channels))
-        self.widen, self.narrow = Linear(channels, 4 * channels), zeroed(Linear(4 * channels, channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, length, channels = x.shape
-        qkv = self.qkv(self.norm1(x)).reshape(n, length, 3, self.heads, channels // self.heads)
-        h = ops.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], is_causal=True)
-        x = x + self.attended(h.reshape(n, length, channels))
-        return x + self.narrow(ops.gelu(self.widen(self.norm2(x))))
 
 
 class CodePrior(Module):
@@ -57,8 +36,6 @@ class CodePrior(Module):
         blocks: int = 2,
     ):
         super().__init__()
-        if channels % heads:
-            raise ValueError(f"CodePrior: heads={heads} does not divide channels={channels}")
         self.length = length
         self.code, self.label = Embedding(num_codes, channels), Embedding(num_classes, channels)
         self.position = Embedding(length, channels)

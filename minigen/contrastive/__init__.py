@@ -7,7 +7,7 @@ Start reading at `model.py`.
 """
 
 from .model import CLIP, ImageEncoder, contrastive_loss, normalised
-from .text import TextEncoder, TransformerBlock, at_the_end
+from .text import TextEncoder, at_the_end
 from .tokenizer import END, PADDING, START, Tokenizer
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "ImageEncoder",
     "TextEncoder",
     "Tokenizer",
-    "TransformerBlock",
     "at_the_end",
     "contrastive_loss",
     "normalised",

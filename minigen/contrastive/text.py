@@ -13,7 +13,8 @@ import numpy as np
 
 from .. import ops
 from ..backend import to_device
-from ..nn import Embedding, LayerNorm, Linear, Module, ModuleList, Parameter, init
+from ..nn import Embedding, LayerNorm, Module, ModuleList, Parameter, init
+from ..nn.blocks import TransformerBlock
 from ..tensor import Tensor, array_of
 from .tokenizer import END
 
@@ -23,8 +24,6 @@ class TextEncoder(Module):
 
     def __init__(self, vocabulary: int, context: int = 32, width: int = 64, depth: int = 3, heads: int = 4):
         super().__init__()
-        if width % heads:
-            raise ValueError(f"TextEncoder: heads={heads} does not divide width={width}")
         self.context, self.width = context, width
         self.embed = Embedding(vocabulary, width)
         self.positions = init.normal_(Parameter(np.zeros((context, width), np.float32)), std=0.1)
@@ -39,24 +38,6 @@ class TextEncoder(Module):
         for block in self.blocks:
             h = block(h)
         return self.norm(h)
-
-
-class TransformerBlock(Module):
-    """(N, L, width) -> the same: x + attention(norm(x)), then x + mlp(norm(x)); causal."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
-        self.qkv, self.out = Linear(width, 3 * width), Linear(width, width)
-        self.mlp1, self.mlp2 = Linear(width, 4 * width), Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, length, c = x.shape
-        qkv = self.qkv(self.norm1(x)).reshape(n, length, 3, self.heads, c // self.heads)
-        attended = ops.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], is_causal=True)
-        x = x + self.out(attended.reshape(x.shape))
-        return x + self.mlp2(ops.gelu(self.mlp1(self.norm2(x)), approximate="tanh"))
 
 
 def at_the_end(features: Tensor, tokens: Any) -> Tensor:

@@ -1,5 +1,5 @@
-"""Blocks that image networks are built from: residual blocks, attention, dense mixing of all places, and pixels turned
-into channels and back.
+"""Blocks that networks are built from: residual blocks, attention (over images, and over sequences from the left to the
+right), dense mixing of all places, and pixels turned into channels and back.
 
 S stands for the spatial axes: L of sequences, H and W of images, D, H and W of volumes.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from .. import ops
 from ..tensor import Tensor
 from . import init
-from .layers import Conv1d, Conv2d, Conv3d, Dropout, GroupNorm, Linear
+from .layers import Conv1d, Conv2d, Conv3d, Dropout, GroupNorm, LayerNorm, Linear
 from .module import Module
 
 CONVS: dict[int, Any] = {1: Conv1d, 2: Conv2d, 3: Conv3d}  # by the number of spatial axes
@@ -71,6 +71,29 @@ class AttentionBlock(Module):
         qkv = self.qkv(self.norm(x)).reshape(n, math.prod(sizes), 3, self.heads, c // self.heads)
         attended = ops.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
         return x + self.out(attended.reshape(x.shape))
+
+
+class TransformerBlock(Module):
+    """(N, L, C) -> the same: attention, in which position i sees 1 to i, then two linear layers; both are residuals.
+
+    The norms come first (Xiong et al. 2020), and both residuals start at zero: the block starts as the identity.
+    """
+
+    def __init__(self, channels: int, heads: int):
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"TransformerBlock: heads={heads} does not divide channels={channels}")
+        self.heads = heads
+        self.norm1, self.norm2 = LayerNorm(channels), LayerNorm(channels)
+        self.qkv, self.attended = Linear(channels, 3 * channels), zeroed(Linear(channels, channels))
+        self.widen, self.narrow = Linear(channels, 4 * channels), zeroed(Linear(4 * channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, length, channels = x.shape
+        qkv = self.qkv(self.norm1(x)).reshape(n, length, 3, self.heads, channels // self.heads)
+        h = ops.scaled_dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2], is_causal=True)
+        x = x + self.attended(h.reshape(n, length, channels))
+        return x + self.narrow(ops.gelu(self.widen(self.norm2(x))))
 
 
 class MixingBlock(Module):

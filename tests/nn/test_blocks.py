@@ -6,7 +6,14 @@ import pytest
 import minigen
 from minigen import Tensor
 from minigen.nn import functional as F
-from minigen.nn.blocks import AttentionBlock, MixingBlock, ResidualBlock, depth_to_space, space_to_depth
+from minigen.nn.blocks import (
+    AttentionBlock,
+    MixingBlock,
+    ResidualBlock,
+    TransformerBlock,
+    depth_to_space,
+    space_to_depth,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +33,13 @@ def zeros(*shape):
 
 
 def test_blocks_start_as_the_identity():
-    x = minigen.randn(2, 4, 3, 8)
-    for block in (ResidualBlock(8, 8, 2), AttentionBlock(8, 2, 4), MixingBlock(8, (4, 3), 2, 6, 2)):
+    for block in (
+        ResidualBlock(8, 8, 2),
+        AttentionBlock(8, 2, 4),
+        MixingBlock(8, (4, 3), 2, 6, 2),
+        TransformerBlock(8, 2),
+    ):
+        x = minigen.randn(2, 12, 8) if isinstance(block, TransformerBlock) else minigen.randn(2, 4, 3, 8)
         np.testing.assert_array_equal(block(x).numpy(), x.numpy())
         assert np.abs(filled(block)(x).numpy() - x.numpy()).max() > 0.1
 
@@ -103,13 +115,32 @@ def test_attention_is_a_weighted_mean_over_all_pixels():
     np.testing.assert_allclose(block(x).numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_transformer_block_is_what_it_says():
+    block, x = filled(TransformerBlock(8, 2)), minigen.randn(3, 5, 8)
+    q, k, v = np.split(block.qkv(block.norm1(x)).numpy(), 3, -1)
+    attended = np.zeros((3, 5, 8), np.float32)
+    for head in (slice(0, 4), slice(4, 8)):
+        scores = np.einsum("nic,njc->nij", q[..., head], k[..., head]) / 2
+        scores[:, ~np.tri(5, dtype=bool)] = -np.inf
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        attended[..., head] = np.einsum("nij,njc->nic", weights / weights.sum(-1, keepdims=True), v[..., head])
+    h = x + block.attended(Tensor(attended))
+    expected = h + block.narrow(F.gelu(block.widen(block.norm2(h))))
+    np.testing.assert_allclose(block(x).numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_heads_that_do_not_divide_the_channels_are_refused():
+    with pytest.raises(ValueError, match="AttentionBlock: heads=3 does not divide channels=8"):
+        AttentionBlock(8, 3, 2)
+    with pytest.raises(ValueError, match="TransformerBlock: heads=3 does not divide channels=8"):
+        TransformerBlock(8, 3)
+
+
+def test_a_mixing_block_refuses_other_places_and_a_missing_embedding():
     with pytest.raises(ValueError, match=r"MixingBlock: made for places \(4, 3\), got x of shape \(2, 3, 4, 8\)"):
         MixingBlock(8, (4, 3), 2, 6, 2)(zeros(2, 3, 4, 8))
     with pytest.raises(ValueError, match=r"MixingBlock: made with an embedding .*, but called without one"):
         MixingBlock(8, (4, 3), 2, 6, 2, embedding=5)(zeros(2, 4, 3, 8))
-    with pytest.raises(ValueError, match="AttentionBlock: heads=3 does not divide channels=8"):
-        AttentionBlock(8, 3, 2)
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
