@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -80,6 +81,7 @@ def run(name: str, out: Path) -> Entry | None:
     return {
         "figures": figures,
         "seconds": round(seconds),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "command": " ".join(command(name, "runs")),
         "commit": at,
     }
@@ -124,7 +126,8 @@ def section(name: str, entry: Entry) -> list[str]:
     return [
         f"### `{name}.py`",
         "",
-        f"{title(name)} {minutes:.0f} minutes, at {entry['commit']}; {missed or 'no'} figures missed.",
+        f"{title(name)} {minutes:.0f} minutes on {entry['cores']} core{'s' * (entry['cores'] > 1)}, at "
+        f"{entry['commit']}; {missed or 'no'} figure{'s' * (missed != 1)} missed.",
         "",
         f"    {entry['command']}",
         "",

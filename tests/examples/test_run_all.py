@@ -61,7 +61,9 @@ def test_an_entry_says_what_the_example_printed(run_all, tmp_path, capfd):
     ]
     assert entry["command"] == "python examples/counting.py --check" and "commit" in entry
     gallery = (tmp_path / "GALLERY.md").read_text()
-    assert "Counts. 0 minutes" in gallery and "| **missed** the rest | 2 | <= 1.5 | none |" in gallery
+    cores = f"{entry['cores']} core{'s' * (entry['cores'] > 1)}"
+    assert f"Counts. 0 minutes on {cores}, at {entry['commit']}; 1 figure missed." in gallery
+    assert "| **missed** the rest | 2 | <= 1.5 | none |" in gallery
     assert (tmp_path / "gallery" / "pictures" / "counting.png").read_bytes() == b"a picture"
     assert "1 of 2 examples" in capfd.readouterr().out
 
