@@ -38,7 +38,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         *("ddpm", "samplers", "conditional", "flow_matching", "inpainting", "editing", "super_resolution", "voxels"),
         *("video", "latent"),
     ),
-    "text": ("clip", "text_to_image"),
+    "text": ("clip", "text_to_image", "clip_guidance"),
 }
 EVERY = [name for names in FAMILIES.values() for name in names]
 MORE = {name: ["--trained", "{out}/ddpm"] for name in ("samplers", "inpainting", "editing")}

@@ -14,7 +14,7 @@ from .dit import DiT
 from .editing import edit, interpolate, slerp
 from .edm import EDM
 from .flow import RectifiedFlow
-from .guidance import ClassifierFree, ClassifierGuided, Thresholded, drop_labels, guided
+from .guidance import ClassifierFree, ClassifierGuided, EstimateGuided, Thresholded, drop_labels, guided
 from .inpainting import inpaint, outpaint, walk, walk_evaluations
 from .likelihood import log_likelihood
 from .posterior import PosteriorMean
@@ -45,6 +45,7 @@ __all__ = [
     "Denoiser",
     "DiT",
     "Diffusion",
+    "EstimateGuided",
     "PosteriorMean",
     "Process",
     "Prompt",

@@ -24,6 +24,8 @@ from .denoiser import Denoiser
 from .process import Process
 from .timetable import signal_and_noise
 
+SMALLEST_SIGNAL = 0.02  # alpha, below which `EstimateGuided` does not push
+
 
 class ClassifierFree(Denoiser):
     """uncond + scale (cond - uncond): Ho & Salimans 2022, arXiv:2207.12598, eq. 6.
@@ -72,6 +74,36 @@ class ClassifierGuided(Denoiser):
             seen = Tensor(x.data, True)
             (slope,) = grad(self.log_probability(seen, alpha_bar).sum(), [seen])
         return ops.linear_step([self.denoiser(x, alpha_bar), slope], [1.0, self.scale * beta**2 / alpha])
+
+
+class EstimateGuided(Denoiser):
+    """x0 + scale beta^2 / alpha grad_x f(x0), for conditions that know only clean images: they judge the estimate
+    (Bansal et al. 2023, arXiv:2302.07121, eq. 6; Chung et al. 2023, arXiv:2209.14687).
+
+    f(x0) -> (N,): how well each image fits, such as a log-probability. It is asked with gradients, of estimates that
+        are not bounded yet
+    clip: estimates are bounded to [-clip, clip], after the push
+
+    beta^2 / alpha dx0/dx is what the denoiser says of the covariance of x0 given x: so an image is pushed only along
+    what is still undecided about it. Where alpha is below `SMALLEST_SIGNAL`, that is a small number times a large one,
+    and the estimate is left alone.
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, f: Callable[[Tensor], Tensor], scale: float = 1.0, clip: float | None = None
+    ):
+        self.denoiser, self.f, self.scale, self.clip, self.device = denoiser, f, scale, clip, denoiser.device
+
+    def __call__(self, x: Tensor, alpha_bar: float) -> Tensor:
+        alpha, beta = signal_and_noise(alpha_bar)
+        if alpha < SMALLEST_SIGNAL:
+            x0 = self.denoiser(x, alpha_bar)
+            return x0 if self.clip is None else ops.clip(x0, -self.clip, self.clip)
+        with enable_grad():
+            seen = Tensor(x.data, True)
+            x0 = self.denoiser(seen, alpha_bar)
+            (slope,) = grad(self.f(x0).sum(), [seen])
+        return ops.linear_step([x0.detach(), slope], [1.0, self.scale * beta**2 / alpha], clip=self.clip)
 
 
 class Thresholded(Denoiser):

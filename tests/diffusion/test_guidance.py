@@ -11,6 +11,7 @@ from minigen.diffusion import (
     ClassifierFree,
     ClassifierGuided,
     Diffusion,
+    EstimateGuided,
     Thresholded,
     UNet,
     Watched,
@@ -45,6 +46,25 @@ def test_the_exact_classifier_makes_the_unconditional_denoiser_the_conditional_o
     np.testing.assert_allclose(
         twice - SECOND(x, alpha_bar).data, (SECOND(x, alpha_bar) - BOTH(x, alpha_bar)).data, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("alpha_bar", [0.02, 0.4, 0.97, 1.0])
+def test_a_push_of_the_estimate_samples_from_the_tilted_distribution(alpha_bar):
+    """exp(a x0) times the density of N(m, s^2) is, up to a factor, that of N(m + a s^2, s^2)."""
+    x, f = noisy(4, 6), lambda x0: 3.0 * x0.sum(axis=1)
+    tilted = MixtureDenoiser([-0.6 + 2 * 3 * 0.2**2], [0.2], [1.0])
+    guided = EstimateGuided(MixtureDenoiser([-0.6], [0.2], [1.0]), f, scale=2.0)
+    np.testing.assert_allclose(guided(x, alpha_bar).data, tilted(x, alpha_bar).data, atol=1e-12)
+
+
+def test_a_push_is_bounded_and_left_out_where_there_is_no_signal():
+    x, asked = noisy(4, 6), []
+    first = MixtureDenoiser([-0.6], [0.2], [1.0])
+    guided = EstimateGuided(first, lambda x0: asked.append(0) or 100 * x0.sum(axis=1), clip=0.5)
+    assert (guided(x, 0.4).data == 0.5).all() and len(asked) == 1
+    for level in (0.0, 0.0001):
+        np.testing.assert_allclose(guided(x, level).data, np.clip(first(x, level).data, -0.5, 0.5), atol=1e-12)
+    assert len(asked) == 1
 
 
 def test_classifier_free_guidance_extrapolates():

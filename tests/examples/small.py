@@ -40,6 +40,19 @@ SMALL = {
         ["--data", "shapes", "--steps", "2", "--batch", "4", "--samples", "4"],
         {"TRAINING": 8, "NETWORK": {"size": 4, "width": 8, "depth": 1, "heads": 2}},
     ),
+    "clip_guidance": (
+        ["--data", "shapes", "--steps", "2", "--batch", "4", "--samples", "8"],
+        {
+            "CLIP_SETTINGS": ["--steps", "2", "--batch", "4", "--samples", "4"],
+            "minigen.metrics.classifier.DRAWN": 16,
+            "minigen.metrics.classifier.EPOCHS": 1,
+            "TRAINING": 8,
+            "NETWORK": SMALL_UNET,
+            "SAMPLING_STEPS": 2,
+            "LEVELS": 2,
+            "RESAMPLINGS": 1,
+        },
+    ),
     "kl_autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {"NETWORK": {"channels": 8, "patch": 2}}),
     "denoising": (
         ["--steps", "2", "--batch", "4", "--samples", "2"],
