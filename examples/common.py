@@ -139,11 +139,19 @@ def descend(optimizer: optim.Optimizer, loss: Tensor) -> float:
 class Learner:
     """A network, and what trains it in so many steps: Adam, a rate that falls as a cosine, and a moving average."""
 
-    def __init__(self, args: argparse.Namespace, network: Module, steps: int, lr: float = 2e-3, decay: float = 0.998):
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        network: Module,
+        steps: int,
+        lr: float = 2e-3,
+        decay: float = 0.998,
+        betas: tuple[float, float] = (0.9, 0.99),
+    ):
         self.network = network
         network.to(args.device)
         self.ema = optim.EMA(network, decay)
-        self.optimizer = optim.Adam(network.parameters(), lr, betas=(0.9, 0.99), max_norm=1.0, ema=self.ema)
+        self.optimizer = optim.Adam(network.parameters(), lr, betas, max_norm=1.0, ema=self.ema)
         self.schedule = optim.CosineLR(self.optimizer, max(steps, 1), warmup_steps=min(100, steps // 10))
 
     def parts(self, name: str = "") -> dict[str, Any]:

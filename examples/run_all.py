@@ -39,6 +39,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         *("video", "latent"),
     ),
     "text": ("clip", "text_to_image", "clip_guidance"),
+    "together": ("comparison",),
 }
 EVERY = [name for names in FAMILIES.values() for name in names]
 MORE = {name: ["--trained", "{out}/ddpm"] for name in ("samplers", "inpainting", "editing")}

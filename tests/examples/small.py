@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in ("common", "run_all"))
+NO_EXAMPLES = ("common", "contenders", "run_all")
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in NO_EXAMPLES)
 SMALL_UNET = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (False, False), "patch": 2}
 # For each example: its arguments, and what to set in it or, as "module.NAME", in another module, so that it takes
 # seconds on the emulator. One that makes its data itself names them here, with --data; all others get 12 small images.
@@ -51,6 +52,18 @@ SMALL = {
             "SAMPLING_STEPS": 2,
             "LEVELS": 2,
             "RESAMPLINGS": 1,
+        },
+    ),
+    "comparison": (
+        ["--steps", "4", "--batch", "4", "--samples", "2"],
+        {
+            "SEEDS": 2,
+            "TURNS": {"VAE": 1, "GAN": 1, "diffusion": 1},
+            "contenders.VAE_NETWORK": {"channels": 8, "multipliers": (1, 2), "blocks": 0, "patch": 2},
+            "contenders.GAN_NETWORK": {"channels": 4},
+            "contenders.UNET": SMALL_UNET,
+            "contenders.SAMPLING_STEPS": 2,
+            "COMPONENTS": 2,
         },
     ),
     "kl_autoencoder": (["--steps", "2", "--batch", "4", "--samples", "2"], {"NETWORK": {"channels": 8, "patch": 2}}),

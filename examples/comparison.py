@@ -1,0 +1,292 @@
+"""Autoencoder, GAN or diffusion model? The same data, parameters and training time for each, and what comes of it.
+
+    python examples/comparison.py    # trains three of each, then writes runs/comparison/COMPARISON.md
+
+Everybody knows the answer: autoencoders are fast and blurred, GANs are fast and sharp but unstable and forget part of
+the data, diffusion models are slow, stable and best. Here it is measured. A conditional VAE (Sohn et al. 2015), a
+conditional GAN (DCGAN with a projection discriminator, Miyato & Koyama 2018) and a conditional diffusion model (DDPM
+with classifier-free guidance, Ho & Salimans 2022) have as many parameters each, all their networks together, and learn
+the same images for the same time: in a step of this run the diffusion model takes one step, the others as many as take
+about as long. Each is trained from several seeds. Then all draw images of asked classes:
+
+    stability   runs that failed (a loss that is no number, or fewer than half of the images read as what was asked
+                for), and how much the Frechet distance varies over the seeds
+    quality     Frechet distance, KID and precision, in the features of a classifier
+    speed       images/s
+    diversity   recall and the Vendi score
+    control     the share of images that are read as the class that was asked for
+
+Beside them stands a model that costs nothing: a normal distribution of the principal components of each class; and
+other real images. Below the table the usual claims are held against it. bars.png shows each as a share of the best.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import time
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from common import (
+    Run,
+    arguments,
+    draw_in_batches,
+    fit_pca,
+    has_classes,
+    load_data,
+    report,
+    run_main,
+    split_for_distances,
+)
+from contenders import FAMILIES, Model
+from tqdm import tqdm
+
+import minigen
+from minigen.data import to_float, to_uint8
+from minigen.metrics import Features, Reader, compare
+from minigen.viz import save_bars
+
+SEEDS = 3
+TURNS = {"VAE": 2, "GAN": 2, "diffusion": 1}  # steps of each in a step of the run
+BATCH = 100  # of images drawn at a time
+COMPONENTS = 50  # of the normal distributions
+SHOWN = 20
+
+# what is measured: its title, whether more is better, and how it is printed
+MEASURES: dict[str, tuple[str, bool, str]] = {
+    "variation": ("variation of the Frechet distance over seeds", False, ".1%"),
+    "frechet": ("Frechet distance", False, ".3g"),
+    "kid": ("KID", False, ".4f"),
+    "precision": ("precision", True, ".3g"),
+    "per_seconds": ("images/s", True, ".4g"),
+    "recall": ("recall", True, ".3g"),
+    "vendi": ("Vendi score", True, ".3g"),
+    "control": ("read as asked", True, ".1%"),
+}
+# who is said to do better than whom in what
+CLAIMS = (
+    ("the GAN draws better than the VAE", "GAN", "VAE", "frechet"),
+    ("the diffusion model draws better than the GAN", "diffusion", "GAN", "frechet"),
+    ("the VAE draws faster than the diffusion model", "VAE", "diffusion", "per_seconds"),
+    ("the GAN draws faster than the diffusion model", "GAN", "diffusion", "per_seconds"),
+    ("the VAE is more stable than the GAN", "VAE", "GAN", "variation"),
+    ("the diffusion model is more stable than the GAN", "diffusion", "GAN", "variation"),
+    ("the diffusion model is more diverse than the GAN", "diffusion", "GAN", "recall"),
+    ("the VAE is more diverse than the GAN", "VAE", "GAN", "recall"),
+    ("the diffusion model is better controlled than the GAN", "diffusion", "GAN", "control"),
+    ("the diffusion model is better controlled than the VAE", "diffusion", "VAE", "control"),
+)
+
+
+def seeds_of(args: argparse.Namespace) -> list[int]:
+    return [SEEDS * args.seed + i for i in range(SEEDS)]
+
+
+def train(args: argparse.Namespace, images: np.ndarray, labels: np.ndarray) -> tuple[Run, dict[str, list[Model]]]:
+    """One seed after the other, the families by turns."""
+    each = -(-args.steps // SEEDS)  # steps of the run for each seed
+    models = {
+        name: [family(args, images, labels, seed, TURNS[name] * each) for seed in seeds_of(args)]
+        for name, family in FAMILIES.items()
+    }
+    parts: dict[str, Any] = {}
+    for (name, some), i in itertools.product(models.items(), range(SEEDS)):
+        parts |= some[i].parts(f"{name} {i}")
+    run = Run(args, ("bars.png", "COMPARISON.md"), **parts)
+    for step in run.steps():
+        for name, some in models.items():
+            model = some[step // each]
+            for _ in range(TURNS[name]):
+                loss = math.nan if model.failed else model.step()
+            if not model.failed:
+                run.log(**{f"{name}: seed {step // each}": loss})
+    return run, models
+
+
+def draw(model: Model, labels: np.ndarray) -> np.ndarray:
+    """An image of each of the classes, uint8, by the moving average of the weights."""
+    with ExitStack() as stack, minigen.no_grad():
+        for learner in model.learners.values():
+            stack.enter_context(learner.ema.applied())
+        return draw_in_batches(
+            lambda first, count: model.draw(labels[first : first + count], first), len(labels), BATCH, show=False
+        )
+
+
+def gaussians(images: np.ndarray, labels: np.ndarray, asked: np.ndarray, seed: int) -> np.ndarray:
+    """Images of the asked classes, uint8, from a normal distribution of the principal components of each class."""
+    pca, rng = fit_pca(to_float(images), COMPONENTS), np.random.default_rng(seed)
+    codes = pca.transform(to_float(images).reshape(len(images), -1))
+    drawn = np.empty((len(asked), codes.shape[1]))
+    for label in np.unique(asked):
+        some = codes[labels == label]
+        spread = np.cov(some, rowvar=False) if len(some) > 1 else np.zeros((codes.shape[1],) * 2)
+        drawn[asked == label] = rng.multivariate_normal(some.mean(0), spread, (asked == label).sum())
+    return to_uint8(pca.inverse_transform(drawn).reshape(len(asked), *images.shape[1:]).clip(-1, 1))
+
+
+class Judge:
+    """All measures of images of asked classes."""
+
+    def __init__(self, data: Any, training: Any, test: Any, asked: np.ndarray):
+        self.features, self.reader, self.asked = Features(data), Reader(data.images, data.labels), asked
+        self.real, self.floor = self.features(training.images), self.features(test.images[: len(asked)])
+
+    def __call__(self, images: np.ndarray, asked: np.ndarray | None = None) -> dict[str, float]:
+        found = compare(self.real, self.features(images), self.floor)
+        asked = self.asked if asked is None else asked
+        control = float((self.reader.read(images) == self.reader.classes[asked]).mean())
+        return {**{key: found[key] for key in ("frechet", "kid", "precision", "recall", "vendi")}, "control": control}
+
+
+def judge_all(
+    models: dict[str, list[Model]], judge: Judge
+) -> tuple[dict[str, list[dict[str, float]]], dict[str, np.ndarray]]:
+    """What is measured of each model that did not diverge, and the images of the first seed that did not."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in models}
+    images: dict[str, np.ndarray] = {}
+    everything = [(name, model) for i in range(SEEDS) for name, some in models.items() for model in [some[i]]]
+    for name, model in tqdm(everything, desc="drawing", unit="model", disable=None):
+        if model.failed:
+            continue
+        started = time.monotonic()
+        made = draw(model, judge.asked)
+        seconds = time.monotonic() - started
+        found[name].append({**judge(made), "per_seconds": len(made) / seconds})
+        images.setdefault(name, made)
+    return found, images
+
+
+def spread(values: list[float]) -> float:
+    """The standard deviation over the mean; nan for fewer than two values."""
+    return float(np.std(values, ddof=1) / np.mean(values)) if len(values) > 1 else math.nan
+
+
+def summarise(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Of each family, the means over the seeds, the variation, and how many runs failed."""
+    summary = {}
+    for name, runs in found.items():
+        keys = [key for key in MEASURES if key != "variation"]
+        summary[name] = {key: float(np.mean([r[key] for r in runs])) if runs else math.nan for key in keys}
+        summary[name]["variation"] = spread([r["frechet"] for r in runs])
+        summary[name]["failed"] = SEEDS - sum(r["control"] >= 0.5 for r in runs)
+    return summary
+
+
+def held_against(found: dict[str, list[dict[str, float]]], summary: dict[str, dict[str, float]]) -> list[str]:
+    """A sentence for each of CLAIMS."""
+    said = []
+    for claim, better, worse, key in CLAIMS:
+        title, more, form = MEASURES[key]
+        a, b = summary[better][key], summary[worse][key]
+        holds = a > b if more else a < b
+        numbers = f"{title} {format(a, form)} against {format(b, form)}"
+        verdict = "holds" if holds else "**does not hold**"
+        if holds and key != "variation":
+            pairs = itertools.product(found[better], found[worse])
+            always = all((x[key] > y[key]) == more for x, y in pairs)
+            verdict = "holds, whichever seeds are compared" if always else "holds on average, not for all seeds"
+        said.append(f"{claim[0].upper()}{claim[1:]}: {verdict} ({numbers}).")
+    return said
+
+
+def markdown(
+    models: dict[str, list[Model]], found: dict[str, list[dict[str, float]]], columns: dict[str, dict[str, float]]
+) -> str:
+    """The table: a column for each family, and those of what they are compared with."""
+    head = ["", *columns]
+    own: dict[str, list[str]] = {
+        "parameters, of all its networks": [f"{some[0].parameters():,}" for some in models.values()],
+        "training, seconds for each seed": [f"{training_seconds(some):.0f}" for some in models.values()],
+        f"failed runs, of {SEEDS}": [str(columns[name]["failed"]) for name in models],
+    }
+    lines = [head, ["---"] * len(head)]
+    lines += [[title, *cells, *[""] * (len(columns) - len(cells))] for title, cells in own.items()]
+    for key, (title, _, form) in MEASURES.items():
+        cells = []
+        for name, values in columns.items():
+            cell = format(values[key], form) if math.isfinite(values.get(key, math.nan)) else ""
+            runs = [r[key] for r in found.get(name, ()) if key in r]
+            several = len(runs) > 1 and key != "per_seconds"
+            cells.append(f"{cell} ({format(min(runs), form)} to {format(max(runs), form)})" if several else cell)
+        lines.append([title, *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def training_seconds(some: list[Model]) -> float:
+    """For each seed, as far as this session has seen."""
+    each = [model.seconds / model.taken for model in some if model.taken]
+    return float(np.mean(each)) * some[0].steps if each else math.nan
+
+
+def scores(columns: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Each measure as a share of the best family's: 1 is the best."""
+    shares: dict[str, dict[str, float]] = {name: {} for name in columns}
+    for key, (title, more, _) in MEASURES.items():
+        values = {name: max(column[key], 1e-9) for name, column in columns.items()}
+        best = max(values.values()) if more else min(values.values())
+        for name, value in values.items():
+            shares[name][title.replace(" of the Frechet distance", "")] = value / best if more else best / value
+    return shares
+
+
+def figures(
+    models: dict[str, list[Model]], columns: dict[str, dict[str, float]], seconds: dict[str, float]
+) -> list[tuple[str, float, str, float, str]]:
+    """That the comparison is fair, and that somebody beats the model that costs nothing."""
+    sizes, free = [some[0].parameters() for some in models.values()], columns["normal distributions"]
+    times = list(seconds.values())
+    best = min(columns[name]["frechet"] for name in models)
+    control = max(columns[name]["control"] for name in models)
+    beside = "normal distributions: {:.3g}, real: {:.3g}"
+    real = columns["real, held out"]
+    return [
+        ("parameters, most over fewest", max(sizes) / min(sizes), "<=", 1.1, ", ".join(f"{n:,}" for n in sizes)),
+        ("training time, longest over shortest", max(times) / min(times), "<=", 1.25, f"{times[-1]:.0f} s for a seed"),
+        ("least Frechet distance", best, "<=", free["frechet"], beside.format(free["frechet"], real["frechet"])),
+        ("largest share read as asked", control, ">=", 0.9, beside.format(free["control"], real["control"])),
+    ]
+
+
+def main() -> None:
+    args = arguments("comparison", __doc__.split("\n")[0], steps=1800, batch=32, samples=1000).parse_args()
+    data = load_data(args, multiple_of=4)
+    if not has_classes(data.labels):
+        raise SystemExit(f"--data: needs images of two classes or more, labelled; {args.data} has none")
+    training, test = split_for_distances(args, data)
+    names = np.unique(data.labels)
+    labels = np.searchsorted(names, np.asarray(training.labels))
+    run, models = train(args, training.images, labels)
+
+    asked = np.arange(min(args.samples, len(test))) % len(names)
+    judge = Judge(data, training, test, asked)
+    found, images = judge_all(models, judge)
+    images["normal distributions"] = gaussians(training.images, labels, asked, args.seed)
+    images["real, held out"] = test.images[: len(asked)]
+    summary = summarise(found)
+    columns = {**summary, "normal distributions": judge(images["normal distributions"])}
+    real_labels = np.searchsorted(names, np.asarray(test.labels)[: len(asked)])
+    columns["real, held out"] = judge(images["real, held out"], real_labels)
+    said = held_against(found, summary)
+    table = markdown(models, found, columns)
+    claims = "\n".join(f"- {sentence}" for sentence in said)
+    text = (
+        f"{table}\n\nMeans over {SEEDS} seeds, and from the least to the largest.\n\n## The usual claims\n\n{claims}\n"
+    )
+    (run.folder / "COMPARISON.md").write_text(f"# Autoencoder, GAN or diffusion model\n\n{text}")
+    print(text)
+    save_bars(scores(summary), run.folder / "bars.png", ylabel="share of the best")
+    run.write_samples(images["diffusion"], {name: x[:SHOWN] for name, x in images.items()})
+    seconds = {name: training_seconds(some) for name, some in models.items()}
+    runs = {name: {str(i): r for i, r in enumerate(some)} for name, some in found.items()}
+    run.write_metrics(
+        {"runs": runs, "summary": columns, **{f"{name}_training_seconds": t for name, t in seconds.items()}}
+    )
+    report(figures(models, columns, seconds), args.check)
+
+
+if __name__ == "__main__":
+    run_main(main)
