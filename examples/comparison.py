@@ -6,8 +6,8 @@ Everybody knows the answer: autoencoders are fast and blurred, GANs are fast and
 the data, diffusion models are slow, stable and best. Here it is measured. A conditional VAE (Sohn et al. 2015), a
 conditional GAN (DCGAN with a projection discriminator, Miyato & Koyama 2018) and a conditional diffusion model (DDPM
 with classifier-free guidance, Ho & Salimans 2022) have as many parameters each, all their networks together, and learn
-the same images for the same time: in a step of this run the diffusion model takes one step, the others as many as take
-about as long. Each is trained from several seeds. Then all draw images of asked classes:
+the same images for the same time: in a step of this run each takes as many steps (TURNS) as take about as long. Each
+is trained from several seeds. Then all draw images of asked classes:
 
     stability   runs that failed (a loss that is no number, or fewer than half of the images read as what was asked
                 for), and how much the Frechet distance varies over the seeds
@@ -50,7 +50,7 @@ from minigen.metrics import Features, Reader, compare
 from minigen.viz import save_bars
 
 SEEDS = 3
-TURNS = {"VAE": 2, "GAN": 2, "diffusion": 1}  # steps of each in a step of the run
+TURNS = {"VAE": 6, "GAN": 6, "diffusion": 5}  # steps of each in a step of the run: they take about as long
 BATCH = 100  # of images drawn at a time
 COMPONENTS = 50  # of the normal distributions
 SHOWN = 20
@@ -252,7 +252,7 @@ def figures(
 
 
 def main() -> None:
-    args = arguments("comparison", __doc__.split("\n")[0], steps=1800, batch=32, samples=1000).parse_args()
+    args = arguments("comparison", __doc__.split("\n")[0], steps=390, batch=32, samples=1000).parse_args()
     data = load_data(args, multiple_of=4)
     if not has_classes(data.labels):
         raise SystemExit(f"--data: needs images of two classes or more, labelled; {args.data} has none")

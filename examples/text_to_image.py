@@ -189,7 +189,7 @@ def measure(args: argparse.Namespace, painter: Painter, run: Run) -> list[tuple[
 
 def command_line() -> Any:
     parser = arguments(
-        "text_to_image", __doc__.split("\n")[0], 9000, 32, samples=250, data="shapes", choices=("shapes",)
+        "text_to_image", __doc__.split("\n")[0], 4500, 64, samples=250, data="shapes", choices=("shapes",)
     )
     parser.add_argument("sentence", nargs="*", help="what to paint, each in quotes")
     parser.add_argument("--train", action="store_true", help="train, and measure, before anything is painted")
