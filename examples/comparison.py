@@ -5,12 +5,13 @@
 Everybody knows the answer: autoencoders are fast and blurred, GANs are fast and sharp but unstable and forget part of
 the data, diffusion models are slow, stable and best. Here it is measured. A conditional VAE (Sohn et al. 2015), a
 conditional GAN (DCGAN with a projection discriminator, Miyato & Koyama 2018) and a conditional diffusion model (DDPM
-with classifier-free guidance, Ho & Salimans 2022) have as many parameters each, all their networks together, and learn
-the same images for the same time: in a step of this run each takes as many steps (TURNS) as take about as long. Each
-is trained from several seeds. Then all draw images of asked classes:
+with classifier-free guidance, Ho & Salimans 2022) have as many parameters each, all their networks together (those
+for digits; larger images make the sizes differ), and learn the same images for the same time: in a step of this run
+each takes as many steps (TURNS) as take about as long. Each is trained from several seeds. Then all draw images of
+asked classes:
 
-    stability   runs that failed (a loss that is no number, or fewer than half of the images read as what was asked
-                for), and how much the Frechet distance varies over the seeds
+    stability   runs that failed (a loss that is no number, or images that are read as what was asked for half as often
+                as real ones), and how much the Frechet distance varies over the seeds of the others
     quality     Frechet distance, KID and precision, in the features of a classifier
     speed       images/s
     diversity   recall and the Vendi score
@@ -45,8 +46,8 @@ from contenders import FAMILIES, Model
 from tqdm import tqdm
 
 import minigen
-from minigen.data import to_float, to_uint8
-from minigen.metrics import Features, Reader, compare
+from minigen.data import Dataset, to_float, to_uint8
+from minigen.metrics import Features, compare
 from minigen.viz import save_bars
 
 SEEDS = 3
@@ -54,6 +55,10 @@ TURNS = {"VAE": 6, "GAN": 6, "diffusion": 5}  # steps of each in a step of the r
 BATCH = 100  # of images drawn at a time
 COMPONENTS = 50  # of the normal distributions
 SHOWN = 20
+BELOW = (
+    f"Means over {SEEDS} seeds, and from the least to the largest; of a run that diverged there is nothing to measure. "
+    "The variation is the standard deviation over the mean. From so few seeds it is known to a factor of two or so."
+)
 
 # what is measured: its title, whether more is better, and how it is printed
 MEASURES: dict[str, tuple[str, bool, str]] = {
@@ -81,28 +86,26 @@ CLAIMS = (
 )
 
 
-def seeds_of(args: argparse.Namespace) -> list[int]:
-    return [SEEDS * args.seed + i for i in range(SEEDS)]
-
-
-def train(args: argparse.Namespace, images: np.ndarray, labels: np.ndarray) -> tuple[Run, dict[str, list[Model]]]:
+def train(
+    args: argparse.Namespace, images: np.ndarray, labels: np.ndarray, classes: int
+) -> tuple[Run, dict[str, list[Model]]]:
     """One seed after the other, the families by turns."""
-    each = -(-args.steps // SEEDS)  # steps of the run for each seed
+    each = args.steps // SEEDS  # steps of the run for each seed
     models = {
-        name: [family(args, images, labels, seed, TURNS[name] * each) for seed in seeds_of(args)]
+        name: [family(args, images, labels, classes, SEEDS * args.seed + i, TURNS[name] * each) for i in range(SEEDS)]
         for name, family in FAMILIES.items()
     }
     parts: dict[str, Any] = {}
-    for (name, some), i in itertools.product(models.items(), range(SEEDS)):
-        parts |= some[i].parts(f"{name} {i}")
+    for name, some in models.items():
+        for i, model in enumerate(some):
+            parts |= model.parts(f"{name} {i}")
     run = Run(args, ("bars.png", "COMPARISON.md"), **parts)
     for step in run.steps():
         for name, some in models.items():
-            model = some[step // each]
             for _ in range(TURNS[name]):
-                loss = math.nan if model.failed else model.step()
-            if not model.failed:
-                run.log(**{f"{name}: seed {step // each}": loss})
+                loss = some[step // each].step()
+                if loss is not None:
+                    run.log(**{f"{name}: seeds one after the other": loss})
     return run, models
 
 
@@ -123,56 +126,51 @@ def gaussians(images: np.ndarray, labels: np.ndarray, asked: np.ndarray, seed: i
     drawn = np.empty((len(asked), codes.shape[1]))
     for label in np.unique(asked):
         some = codes[labels == label]
-        spread = np.cov(some, rowvar=False) if len(some) > 1 else np.zeros((codes.shape[1],) * 2)
-        drawn[asked == label] = rng.multivariate_normal(some.mean(0), spread, (asked == label).sum())
+        covariance = np.cov(some, rowvar=False) if len(some) > 1 else np.zeros((codes.shape[1],) * 2)
+        drawn[asked == label] = rng.multivariate_normal(some.mean(0), covariance, (asked == label).sum())
     return to_uint8(pca.inverse_transform(drawn).reshape(len(asked), *images.shape[1:]).clip(-1, 1))
 
 
 class Judge:
-    """All measures of images of asked classes."""
+    """All measures of images of the classes `asked`, which are those of the held-out images beside them."""
 
-    def __init__(self, data: Any, training: Any, test: Any, asked: np.ndarray):
-        self.features, self.reader, self.asked = Features(data), Reader(data.images, data.labels), asked
-        self.real, self.floor = self.features(training.images), self.features(test.images[: len(asked)])
+    def __init__(self, data: Dataset, training: np.ndarray, test: np.ndarray, asked: np.ndarray):
+        self.features, self.asked = Features(data), asked
+        self.real, self.floor = self.features(training), self.features(test)
 
-    def __call__(self, images: np.ndarray, asked: np.ndarray | None = None) -> dict[str, float]:
+    def __call__(self, images: np.ndarray) -> dict[str, float]:
         found = compare(self.real, self.features(images), self.floor)
-        asked = self.asked if asked is None else asked
-        control = float((self.reader.read(images) == self.reader.classes[asked]).mean())
+        control = float((self.features.read(images) == self.asked).mean())
         return {**{key: found[key] for key in ("frechet", "kid", "precision", "recall", "vendi")}, "control": control}
 
 
 def judge_all(
-    models: dict[str, list[Model]], judge: Judge
+    models: dict[str, list[Model]], judge: Judge, asked: np.ndarray
 ) -> tuple[dict[str, list[dict[str, float]]], dict[str, np.ndarray]]:
     """What is measured of each model that did not diverge, and the images of the first seed that did not."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in models}
     images: dict[str, np.ndarray] = {}
-    everything = [(name, model) for i in range(SEEDS) for name, some in models.items() for model in [some[i]]]
+    everything = [(name, some[i]) for i in range(SEEDS) for name, some in models.items() if not some[i].failed]
     for name, model in tqdm(everything, desc="drawing", unit="model", disable=None):
-        if model.failed:
-            continue
+        draw(model, asked[:BATCH])  # compiles kernels
         started = time.monotonic()
-        made = draw(model, judge.asked)
+        made = draw(model, asked)
         seconds = time.monotonic() - started
         found[name].append({**judge(made), "per_seconds": len(made) / seconds})
         images.setdefault(name, made)
     return found, images
 
 
-def spread(values: list[float]) -> float:
-    """The standard deviation over the mean; nan for fewer than two values."""
-    return float(np.std(values, ddof=1) / np.mean(values)) if len(values) > 1 else math.nan
-
-
-def summarise(found: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """Of each family, the means over the seeds, the variation, and how many runs failed."""
+def summarise(found: dict[str, list[dict[str, float]]], real_control: float) -> dict[str, dict[str, float]]:
+    """Of each family how many runs failed, the means over those that did not diverge, and the variation, which is the
+    standard deviation over the mean of those that did not fail."""
     summary = {}
     for name, runs in found.items():
         keys = [key for key in MEASURES if key != "variation"]
+        good = [r["frechet"] for r in runs if r["control"] >= real_control / 2]
         summary[name] = {key: float(np.mean([r[key] for r in runs])) if runs else math.nan for key in keys}
-        summary[name]["variation"] = spread([r["frechet"] for r in runs])
-        summary[name]["failed"] = SEEDS - sum(r["control"] >= 0.5 for r in runs)
+        summary[name]["variation"] = float(np.std(good, ddof=1) / np.mean(good)) if len(good) > 1 else math.nan
+        summary[name]["failed"] = SEEDS - len(good)
     return summary
 
 
@@ -180,15 +178,23 @@ def held_against(found: dict[str, list[dict[str, float]]], summary: dict[str, di
     """A sentence for each of CLAIMS."""
     said = []
     for claim, better, worse, key in CLAIMS:
+        a, b = summary[better], summary[worse]
         title, more, form = MEASURES[key]
-        a, b = summary[better][key], summary[worse][key]
-        holds = a > b if more else a < b
-        numbers = f"{title} {format(a, form)} against {format(b, form)}"
-        verdict = "holds" if holds else "**does not hold**"
-        if holds and key != "variation":
-            pairs = itertools.product(found[better], found[worse])
-            always = all((x[key] > y[key]) == more for x, y in pairs)
-            verdict = "holds, whichever seeds are compared" if always else "holds on average, not for all seeds"
+        numbers = f"{title} {format(a[key], form)} against {format(b[key], form)}"
+        if key == "variation" and a["failed"] != b["failed"]:
+            holds, numbers = a["failed"] < b["failed"], f"failed runs {a['failed']} against {b['failed']}"
+            verdict = "holds" if holds else "**does not hold**"
+        elif not math.isfinite(a[key] + b[key]):
+            verdict = "cannot be told"
+        else:
+            holds = a[key] > b[key] if more else a[key] < b[key]
+            verdict = "holds" if holds else "**does not hold**"
+            if key != "variation":
+                pairs = itertools.product(found[better], found[worse])
+                agree = {(x[key] > y[key] if more else x[key] < y[key]) == holds for x, y in pairs}
+                verdict += (
+                    ", whichever seeds are compared" if agree == {True} else " on average, not for all pairs of seeds"
+                )
         said.append(f"{claim[0].upper()}{claim[1:]}: {verdict} ({numbers}).")
     return said
 
@@ -200,7 +206,7 @@ def markdown(
     head = ["", *columns]
     own: dict[str, list[str]] = {
         "parameters, of all its networks": [f"{some[0].parameters():,}" for some in models.values()],
-        "training, seconds for each seed": [f"{training_seconds(some):.0f}" for some in models.values()],
+        "training, seconds for each seed": [f"{training_seconds(some):.3g}" for some in models.values()],
         f"failed runs, of {SEEDS}": [str(columns[name]["failed"]) for name in models],
     }
     lines = [head, ["---"] * len(head)]
@@ -217,18 +223,19 @@ def markdown(
 
 
 def training_seconds(some: list[Model]) -> float:
-    """For each seed, as far as this session has seen."""
-    each = [model.seconds / model.taken for model in some if model.taken]
-    return float(np.mean(each)) * some[0].steps if each else math.nan
+    """The mean over the seeds that did not diverge; all, if all did."""
+    whole = [model.seconds for model in some if not model.failed]
+    return float(np.mean(whole or [model.seconds for model in some]))
 
 
-def scores(columns: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+def scores(summary: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """Each measure as a share of the best family's: 1 is the best."""
-    shares: dict[str, dict[str, float]] = {name: {} for name in columns}
+    shares: dict[str, dict[str, float]] = {name: {} for name in summary}
     for key, (title, more, _) in MEASURES.items():
-        values = {name: max(column[key], 1e-9) for name, column in columns.items()}
-        best = max(values.values()) if more else min(values.values())
-        for name, value in values.items():
+        values = {name: max(measured[key], 1e-9) for name, measured in summary.items() if math.isfinite(measured[key])}
+        best = (max if more else min)(values.values(), default=math.nan)
+        for name in summary:
+            value = values.get(name, math.nan)
             shares[name][title.replace(" of the Frechet distance", "")] = value / best if more else best / value
     return shares
 
@@ -252,39 +259,41 @@ def figures(
 
 
 def main() -> None:
-    args = arguments("comparison", __doc__.split("\n")[0], steps=390, batch=32, samples=1000).parse_args()
+    parser = arguments("comparison", __doc__.split("\n")[0], steps=390, batch=32, samples=1000)
+    args = parser.parse_args()
+    if args.steps % SEEDS:
+        parser.error(f"--steps are shared by {SEEDS} seeds: give a multiple of that, not {args.steps}")
     data = load_data(args, multiple_of=4)
     if not has_classes(data.labels):
-        raise SystemExit(f"--data: needs images of two classes or more, labelled; {args.data} has none")
+        raise SystemExit(f"--data: needs labelled images of two classes or more; {args.data} has fewer")
     training, test = split_for_distances(args, data)
-    names = np.unique(data.labels)
-    labels = np.searchsorted(names, np.asarray(training.labels))
-    run, models = train(args, training.images, labels)
+    names, known = np.unique(np.asarray(data.labels)), np.asarray(training.labels)
+    if len(missing := np.setdiff1d(names, known)):
+        raise SystemExit(f"--data: there is no image of class {missing[0]} to learn from: all of it are held out")
+    labels = np.searchsorted(names, known)
+    run, models = train(args, training.images, labels, len(names))
 
-    asked = np.arange(min(args.samples, len(test))) % len(names)
-    judge = Judge(data, training, test, asked)
-    found, images = judge_all(models, judge)
-    images["normal distributions"] = gaussians(training.images, labels, asked, args.seed)
-    images["real, held out"] = test.images[: len(asked)]
-    summary = summarise(found)
-    columns = {**summary, "normal distributions": judge(images["normal distributions"])}
-    real_labels = np.searchsorted(names, np.asarray(test.labels)[: len(asked)])
-    columns["real, held out"] = judge(images["real, held out"], real_labels)
+    test = test.subset(slice(max(2, args.samples)))
+    asked = np.searchsorted(names, np.asarray(test.labels))
+    judge = Judge(data, training.images, test.images, names[asked])
+    found, images = judge_all(models, judge, asked)
+    free = gaussians(training.images, labels, asked, args.seed)
+    real = judge(test.images)
+    summary = summarise(found, real["control"])
+    columns = {**summary, "normal distributions": judge(free), "real, held out": real}
     said = held_against(found, summary)
-    table = markdown(models, found, columns)
-    claims = "\n".join(f"- {sentence}" for sentence in said)
-    text = (
-        f"{table}\n\nMeans over {SEEDS} seeds, and from the least to the largest.\n\n## The usual claims\n\n{claims}\n"
+    text = f"{markdown(models, found, columns)}\n\n{BELOW}\n\n## The usual claims\n\n" + "\n".join(
+        f"- {s}" for s in said
     )
-    (run.folder / "COMPARISON.md").write_text(f"# Autoencoder, GAN or diffusion model\n\n{text}")
+    (run.folder / "COMPARISON.md").write_text(f"# Autoencoder, GAN or diffusion model\n\n{text}\n")
     print(text)
     save_bars(scores(summary), run.folder / "bars.png", ylabel="share of the best")
-    run.write_samples(images["diffusion"], {name: x[:SHOWN] for name, x in images.items()})
+    rows = {**images, "normal distributions": free, "real, held out": test.images}
+    run.write_samples(np.concatenate(list(rows.values())), {name: x[:SHOWN] for name, x in rows.items()})
     seconds = {name: training_seconds(some) for name, some in models.items()}
     runs = {name: {str(i): r for i, r in enumerate(some)} for name, some in found.items()}
-    run.write_metrics(
-        {"runs": runs, "summary": columns, **{f"{name}_training_seconds": t for name, t in seconds.items()}}
-    )
+    clocks = {f"{name}_training_seconds": t for name, t in seconds.items()}
+    run.write_metrics({"runs": runs, "summary": columns, **clocks})
     report(figures(models, columns, seconds), args.check)
 
 

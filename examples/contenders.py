@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import Learner
+from common import FOR_FIGURES, Learner
 
 import minigen
 from minigen import F, Tensor, nn, ops
@@ -53,19 +53,22 @@ class CVAE(nn.Module):
 
 
 class Model:
-    """What the three have in common: a stream of random numbers, batches of the data, and a clock.
+    """What the three have in common: random numbers and batches of its own, and what is known of its training.
 
     `learners` are what it consists of; `learn` takes a step, `draw` gives images of asked classes, both in [-1, 1].
     """
 
-    def __init__(self, args: argparse.Namespace, images: np.ndarray, labels: np.ndarray, seed: int, steps: int):
+    def __init__(
+        self, args: argparse.Namespace, images: np.ndarray, labels: np.ndarray, classes: int, seed: int, steps: int
+    ):
         self.args, self.seed, self.steps = args, seed, steps
-        self.shape, self.classes = images.shape[1:], int(labels.max()) + 1
-        self.generator = minigen.manual_seed(seed)
+        self.shape, self.classes = images.shape[1:], classes
         self.batches = DataLoader(images, labels, batch_size=args.batch, seed=seed, device=args.device)
         self.learners: dict[str, Learner] = {}
+        self.generator, drawn = Generator(), minigen.manual_seed(seed)
         self.build()
-        self.seconds, self.taken, self.failed = 0.0, 0, False  # of the training in this session, and steps of it
+        self.generator.load_state_dict(drawn.state_dict())  # goes on where the first weights ended
+        self.seconds, self.failed = 0.0, False
 
     def build(self) -> None:
         raise NotImplementedError
@@ -75,29 +78,40 @@ class Model:
         raise NotImplementedError
 
     def draw(self, labels: np.ndarray, first: int) -> Tensor:
+        """Images of these classes, of which the first has that number among all that are drawn."""
         raise NotImplementedError
 
-    def step(self) -> float:
+    def step(self) -> float | None:
+        """The loss of a step; None, and nothing is done, if an earlier loss was no number."""
+        if self.failed:
+            return None
         started = time.monotonic()
         x, labels = next(self.batches)
         loss = self.learn(Tensor(to_float(x)), labels)
         self.failed = not math.isfinite(loss)
-        self.seconds, self.taken = self.seconds + time.monotonic() - started, self.taken + 1
-        return loss
+        self.seconds += time.monotonic() - started
+        return None if self.failed else loss
 
     def parts(self, name: str) -> dict[str, Any]:
         """For a `Run`."""
-        own: dict[str, Any] = {f"{name} batches": self.batches, f"{name} generator": self.generator}
+        own: dict[str, Any] = {name: self, f"{name} batches": self.batches, f"{name} generator": self.generator}
         for part, learner in self.learners.items():
             own |= learner.parts(f"{name} {part}")
         return own
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "failed": int(self.failed)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seconds, self.failed = float(state["seconds"]), bool(state["failed"])
 
     def parameters(self) -> int:
         return sum(p.size for learner in self.learners.values() for p in learner.network.parameters())
 
     def noise(self, first: int, count: int) -> Tensor:
         """That of the images from number `first` on: the same in any batch."""
-        return randn(first + count, LATENT, generator=Generator(self.seed), device=self.args.device)[first:]
+        generator = Generator(FOR_FIGURES + self.seed)
+        return randn(first + count, LATENT, generator=generator, device=self.args.device)[first:]
 
 
 class VAE(Model):
@@ -147,7 +161,8 @@ class DiffusionModel(Model):
     def draw(self, labels: np.ndarray, first: int) -> Tensor:
         denoiser = guided(self.diffusion, self.network, labels, SCALE)
         timetable = self.diffusion.timetable(SAMPLING_STEPS, "karras")
-        return sample(denoiser, (len(labels), *self.shape), timetable, METHOD, self.seed, first_sample=first)
+        seed = FOR_FIGURES + self.seed
+        return sample(denoiser, (len(labels), *self.shape), timetable, METHOD, seed, first_sample=first)
 
 
 FAMILIES: dict[str, type[Model]] = {"VAE": VAE, "GAN": GAN, "diffusion": DiffusionModel}
