@@ -13,7 +13,8 @@ the sentence. And where the frame of a picture is known and its inside is not (R
 follows the sentence, and the frame stays as it is, to the bit.
 
 Each is done without the push as well, from the same noise. A classifier that has seen none of these pictures reads
-whether they show what was asked for. edits.png and inpainted.png show the two kinds of editing.
+whether they show what was asked for. --samples pictures are drawn, and a quarter as many of each kind edited:
+edits.png and inpainted.png.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ from typing import Any
 
 import numpy as np
 from clip import ASKED, TRAINING, drawn, prompts
-from common import FOR_FIGURES, Learner, Run, arguments, report, run_main, use_device
+from common import FOR_FIGURES, Learner, Run, arguments, draw_in_batches, report, run_main, use_device
 from text_to_image import load_clip
-from tqdm import tqdm
 
 import minigen
 from minigen import Tensor, optim
-from minigen.data import DataLoader, Dataset, load, shapes, to_float, to_uint8
+from minigen.data import DataLoader, Dataset, load, shapes, to_float
 from minigen.data.captions import VALUES, describe
 from minigen.diffusion import Denoiser, Diffusion, EstimateGuided, UNet, edit, inpaint, sample
 from minigen.metrics import Features
@@ -73,13 +73,14 @@ class Guide:
 
         return EstimateGuided(self.diffusion.denoiser(self.network, clip=None), cosine, SCALE, clip=1.0)
 
-    def make(self, how: Callable[[Denoiser, slice], Tensor], n: int, wanted: Wanted | None, name: str) -> np.ndarray:
+    def make(self, how: Callable[[Denoiser, slice], Tensor], n: int, wanted: Wanted | None) -> np.ndarray:
         """n pictures, uint8; how(denoiser, which) gives some of them."""
-        made = []
-        for first in tqdm(range(0, n, BATCH), desc=name, unit="batch", disable=None):
-            which = slice(first, min(first + BATCH, n))
-            made.append(to_uint8(how(self.denoiser(None if wanted is None else wanted[which]), which).numpy()))
-        return np.concatenate(made)
+
+        def some(first: int, count: int) -> Tensor:
+            which = slice(first, first + count)
+            return how(self.denoiser(None if wanted is None else wanted[which]), which)
+
+        return draw_in_batches(some, n, BATCH)
 
     def draw(self, denoiser: Denoiser, which: slice) -> Tensor:
         size = (which.stop - which.start, *self.shape)
@@ -131,7 +132,7 @@ def other_shapes(data: Dataset) -> Wanted:
 def right(read: dict[str, np.ndarray], wanted: Wanted, name: str) -> float:
     """The share of the pictures of which `name` is asked for that are read as having it; read: as Features reads."""
     asked = [(read[name][i], VALUES[name].index(values[name])) for i, values in enumerate(wanted) if name in values]
-    return float(np.mean([found == want for found, want in asked])) if asked else float("nan")
+    return float(np.mean([found == want for found, want in asked]))
 
 
 def frame(height: int, width: int) -> np.ndarray:
@@ -160,7 +161,7 @@ def measure(args: argparse.Namespace, guide: Guide, run: Run) -> list[tuple[str,
     made: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # without the push, and with it
     shares: dict[str, dict[str, tuple[float, float]]] = {}
     for name, (how, wanted) in ways.items():
-        both = [guide.make(how, len(wanted), w, name) for w in (None, wanted)]
+        both = [guide.make(how, len(wanted), w) for w in (None, wanted)]
         read = [features.attributes(images) for images in both]
         made[name] = both[0], both[1]
         for asked in [a for a in ASKED if any(a in values for values in wanted)]:
@@ -213,7 +214,8 @@ def draw_all(
     for values, image in zip(wanted, led, strict=True):
         rows.setdefault(describe(values), []).append(image)
     shown = sorted(rows, key=lambda sentence: sentence.split()[1:])[:: max(1, len(rows) // 12)]
-    run.write_samples(led, {s: np.stack(rows[s][:SHOWN]) for s in shown})
+    columns = min(SHOWN, *(len(rows[s]) for s in shown))
+    run.write_samples(led, {s: np.stack(rows[s][:columns]) for s in shown})
     for name, start, file in (
         ("editing", data.images, "edits.png"),
         ("inpainting", np.where(known, data.images, HIDDEN).astype(np.uint8), "inpainted.png"),

@@ -4,7 +4,7 @@
     python examples/run_all.py diffusion vae         # a family, and an example
     python examples/run_all.py ddpm --again          # though it has an entry
 
-Ctrl-C stops between two steps of a training; the same command goes on from there. Each example's folder is in --out.
+Ctrl-C stops between two steps of a training, and says how to go on from there. Each example's folder is in --out.
 What is known of each is kept in gallery/results.json, and GALLERY.md is made from that: figures beside what they are
 compared with, how long it took, the command, and the commit it was run at.
 """
@@ -16,6 +16,7 @@ import ast
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -58,9 +59,9 @@ def run(name: str, out: Path) -> Entry | None:
     folder.mkdir(parents=True, exist_ok=True)
     clock = folder / "seconds.txt"  # that earlier parts of a run which was stopped took
     before, stopped, at = float(clock.read_text()) if clock.exists() else 0.0, clock.exists(), commit()
-    line = [sys.executable, str(HERE / f"{name}.py"), *command(name, str(out))[2:], "--out", str(folder)]
+    line = [sys.executable, "-u", str(HERE / f"{name}.py"), *command(name, str(out))[2:], "--out", str(folder)]
     line += ["--resume"] * stopped
-    print(f"\n{name}: {' '.join(line[1:])}", flush=True)
+    print(f"\n{name}: {' '.join(line[2:])}", flush=True)
     clock.write_text(f"{before:.0f}\n")
     started, figures = time.monotonic(), []
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
@@ -74,6 +75,8 @@ def run(name: str, out: Path) -> Entry | None:
             seconds = before + time.monotonic() - started
             clock.write_text(f"{seconds:.0f}\n")
     if process.returncode not in (0, 1) or not figures:
+        if process.returncode == 1:  # an error, such as a run that cannot be resumed: the next one is a new one
+            clock.unlink()
         print(f"{name} ended with {process.returncode} and is not in the gallery", file=sys.stderr)
         return None
     clock.unlink()
@@ -151,18 +154,24 @@ def main() -> None:
     if unknown := chosen - set(EVERY):
         parser.error(f"no examples or families: {', '.join(sorted(unknown))}; there are {', '.join(EVERY)}")
     results: dict[str, Entry] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    try:
-        for name in EVERY:
-            if name in chosen and (args.again or name not in results):
-                entry = run(name, args.out.resolve())
-                if entry is not None:
-                    results[name] = entry
-                    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-                    write_gallery(results)
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from there")
+    todo = [name for name in EVERY if name in chosen and (args.again or name not in results)]
+    failed = []
+    for i, name in enumerate(todo):
+        try:
+            entry = run(name, args.out.resolve())
+        except KeyboardInterrupt:
+            line = ["python", *sys.argv[:1], *todo[i:], *["--again"] * args.again, "--out", str(args.out)]
+            sys.exit(f"stopped; go on with: {shlex.join(line)}")
+        if entry is None:
+            failed.append(name)
+        else:
+            results[name] = entry
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            write_gallery(results)
     left = [name for name in EVERY if name not in results]
     print(f"{len(results)} of {len(EVERY)} examples are in {HERE / 'GALLERY.md'}; left: {', '.join(left) or 'none'}")
+    if failed:
+        sys.exit(f"ended without figures: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

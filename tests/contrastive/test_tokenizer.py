@@ -23,7 +23,8 @@ def test_captions_take_one_piece_a_word():
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=8))
 @settings(deadline=None)
 def test_any_text_comes_back_in_lower_case(text):
-    assert Tokenizer.decode(TOKENIZER, TOKENIZER(text)) == [text.lower()]
+    lower = "".join(letter.lower() for letter in text)  # of a word, Python would lower a final sigma in its own way
+    assert TOKENIZER.decode(TOKENIZER(text)) == [lower]
 
 
 def test_case_does_not_matter_and_one_text_is_a_batch_of_one():

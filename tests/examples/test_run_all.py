@@ -1,6 +1,7 @@
 """Running all examples: none is forgotten, an entry says what the example printed, and stopped runs go on."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -41,9 +42,10 @@ def run_all(load_example, tmp_path, monkeypatch):
     }.items():
         monkeypatch.setattr(module, name, value)
 
-    def run(*arguments):
+    def run(*arguments, fails=None):
         monkeypatch.setattr("sys.argv", ["run_all.py", *arguments, "--out", str(tmp_path / "runs")])
-        module.main()
+        with pytest.raises(SystemExit, match=fails) if fails else nullcontext():
+            module.main()
         return json.loads((tmp_path / "gallery" / "results.json").read_text())
 
     return run
@@ -75,10 +77,30 @@ def test_what_has_an_entry_is_run_again_only_if_asked(run_all, tmp_path):
 
 
 def test_one_that_is_stopped_goes_on_next_time_and_the_others_run(run_all, tmp_path):
-    assert run_all().keys() == {"counting"}
-    assert (tmp_path / "runs" / "stopping" / "seconds.txt").exists()
-    assert run_all().keys() == {"counting"} and run_all().keys() == {"counting", "stopping"}
-    assert not (tmp_path / "runs" / "stopping" / "seconds.txt").exists()
+    fails, clock = "ended without figures: stopping", tmp_path / "runs" / "stopping" / "seconds.txt"
+    assert run_all(fails=fails).keys() == {"counting"} and clock.exists()
+    assert run_all(fails=fails).keys() == {"counting"} and run_all().keys() == {"counting", "stopping"}
+    assert not clock.exists()
+
+
+def test_one_that_fails_starts_anew_next_time(run_all, tmp_path):
+    run_all("a")
+    script = tmp_path / "stopping.py"
+    whole = script.read_text()
+    script.write_text("raise SystemExit('cannot resume')")
+    assert run_all(fails="ended without figures: stopping").keys() == {"counting"}
+    script.write_text(whole.replace("< 3", "< 1").replace("3 > 1", "False"))  # it finds no --resume
+    assert run_all().keys() == {"counting", "stopping"}
+
+
+def test_ctrl_c_says_how_to_go_on(run_all, tmp_path, monkeypatch, load_example):
+    def stop(name, out):
+        raise KeyboardInterrupt
+
+    run_all("a")
+    monkeypatch.setattr(load_example("run_all"), "run", stop)
+    run_all(fails=r"go on with: python run_all.py stopping --out ")
+    run_all("--again", fails=r"go on with: python run_all.py counting stopping --again --out ")
 
 
 def test_an_unknown_name_is_refused(run_all, capsys):
