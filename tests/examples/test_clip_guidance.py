@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minigen import Tensor
 from minigen.data import shapes
 from minigen.data.captions import VALUES
 
@@ -44,3 +45,18 @@ def test_a_frame_is_known(guidance):
     known = guidance.frame(32, 32)
     assert known.shape == (32, 32, 1) and known.sum() == 32**2 - (32 - 2 * guidance.FRAME) ** 2
     assert known[0].all() and known[:, -1].all() and not known[16, 16]
+
+
+def test_each_picture_is_pushed_towards_its_own_sentence_in_any_batches(guidance, monkeypatch):
+    """The parts of a guide are stood in for: a picture is the number of its sentence."""
+    guide, wanted = object.__new__(guidance.Guide), guidance.one_attribute(10)
+    monkeypatch.setattr(guide, "denoiser", lambda some: [wanted.index(w) for w in some], raising=False)
+
+    def how(numbers, which):
+        assert numbers == list(range(which.start, which.stop))
+        return Tensor((np.array(numbers, np.float32) / 127.5 - 1).reshape(-1, 1, 1, 1))
+
+    for batch in (3, 50):
+        monkeypatch.setattr(guidance, "BATCH", batch)
+        made = guide.make(how, 10, wanted)
+        assert made.shape == (10, 1, 1, 1) and made.ravel().tolist() == list(range(10))

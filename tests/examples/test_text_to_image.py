@@ -29,6 +29,8 @@ print("-- same", (out / "first.png").read_bytes() == (out / "prompts.png").read_
 paint("a star", "--negative", "a red star", "--scale", 5)
 print("-- other", (out / "first.png").read_bytes() != (out / "prompts.png").read_bytes())
 paint("star " * 40)
+run(out, "--negative", "star " * 50)
+paint("a star", "--check")
 paint("a star", "--clip", out / "typo")
 paint("a star", "--clip", out / "model.safetensors")
 clip = CLIP.load(out.parent / "clip" / "clip.safetensors")
@@ -39,10 +41,13 @@ paint("a star", "--clip", out / "other.safetensors")
 
 
 def test_sentences_are_painted_and_what_is_missing_is_named(tmp_path):
-    said = run_script("text_to_image", None, SCRIPT.format(out=str(tmp_path))).stdout
+    done = run_script("text_to_image", None, SCRIPT.format(out=str(tmp_path)))
+    said = done.stdout
     assert "model.safetensors is not there: --train writes it" in said
     assert "-- trained 0" in said and "-- same True" in said and "-- other True" in said
     assert "ended: Tokenizer: a text may have 30 pieces, got 40: 'star star" in said
+    assert "a text may have 30 pieces, got 50" in done.stderr
+    assert "--check is of what --train measures: give both" in done.stderr
     assert "typo is not there: examples/clip.py writes it" in said
     assert "model.safetensors holds no CLIP: it has digest, network" in said
     assert "was trained with another CLIP or autoencoder" in said
