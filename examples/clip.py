@@ -6,8 +6,8 @@ The whole algorithm: an image encoder makes each picture of a batch a point, a t
 Which sentence belongs to which picture? The cosine of their points, times a learned factor, is how sure the model says
 it is, and both encoders descend on the cross-entropy of the right answer, from pictures to sentences and back.
 
-Half of the sentences tell all there is to tell ("a small red heart in the top left, on a striped grey background"),
-half a part of it, chosen at random ("a heart in the top left"). So short questions are understood, too: of "a red
+Some of the sentences tell all there is to tell ("a small red heart in the top left, on a striped grey background"),
+most a part of it, chosen at random ("a heart in the top left"). So short questions are understood, too: of "a red
 shape", "an orange shape", ..., the sentence nearest to a picture says its colour, though nobody ever trained a
 classifier of colours. This is zero-shot classification. Some pairs of shape and colour, such as cyan stars, are in no
 picture and no sentence of the training; "a cyan star" has to be composed.
@@ -34,9 +34,9 @@ from minigen.random import Generator
 from minigen.viz import save_bars
 
 TRAINING, HELD_OUT = 20_000, 1000  # pictures
-NETWORK: dict[str, Any] = dict(size=64, width=64, depth=3, heads=4)
-LEARNING_RATE = 2e-3
-WHOLE = 0.5  # the share of sentences that tell all
+NETWORK: dict[str, Any] = dict(size=64, width=64, depth=2, heads=4)
+LEARNING_RATE = 3e-3
+WHOLE = 0.25  # the share of sentences that tell all
 TOLD = 0.5  # the probability of each attribute to be told by one of the others
 ASKED = ("shape", "colour", "size", "position")  # attributes whose accuracy is asked for
 QUESTIONS = (
@@ -121,7 +121,7 @@ def retrieved(embedded: np.ndarray, texts: np.ndarray) -> float:
 
 def main() -> None:
     args = arguments(
-        "clip", __doc__.split("\n")[0], 3000, 128, samples=HELD_OUT, data="shapes", choices=("shapes",)
+        "clip", __doc__.split("\n")[0], 5000, 128, samples=HELD_OUT, data="shapes", choices=("shapes",)
     ).parse_args()
     use_device(args)
     run, model, ema = train(args, drawn(args, TRAINING))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..nn import Conv2d, Linear, Module, ModuleList, Parameter
+from ..nn import Conv2d, Linear, Module, ModuleList, Parameter, init
 from ..nn import functional as F
 from ..nn.blocks import space_to_depth
 from ..serialization import CheckpointError, load, save
@@ -88,8 +88,11 @@ class CLIP(Module):
 
 
 class ImageEncoder(Module):
-    """(N, H, W, C) -> (N, size): convolutions over patches of 2 x 2 pixels, then a dense layer, which knows where what
-    it sees is."""
+    """(N, H, W, C) -> (N, size): convolutions over patches of 2 x 2 pixels, then two dense layers side by side. One
+    knows where what it sees is; the other sees means and maxima over all places, and so knows a form wherever it is.
+
+    Weights start as large as He et al. 2015 have them: all images would begin as nearly one point otherwise.
+    """
 
     def __init__(self, image_shape: tuple[int, ...], size: int, channels: int = 32):
         super().__init__()
@@ -103,14 +106,18 @@ class ImageEncoder(Module):
                 Conv2d(2 * channels, 2 * channels, 3, padding=1),
             ]
         )
-        self.hidden = Linear(height // 4 * (width // 4) * 2 * channels, 2 * size)
+        self.placed = Linear(height // 4 * (width // 4) * 2 * channels, 2 * size)
+        self.anywhere = Linear(4 * channels, 2 * size)
         self.last = Linear(2 * size, size)
+        for layer in (*self.convolutions, self.placed, self.anywhere, self.last):
+            init.kaiming_normal_(layer.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         h = space_to_depth(x, 2)
         for conv in self.convolutions:
             h = ops.silu(conv(h))
-        return self.last(ops.silu(self.hidden(h.reshape(len(h), -1))))
+        pooled = ops.concatenate([h.mean(axis=(1, 2)), h.max(axis=(1, 2))], -1)
+        return self.last(ops.silu(self.placed(h.reshape(len(h), -1)) + self.anywhere(pooled)))
 
 
 def contrastive_loss(a: Tensor, b: Tensor, scale: Any) -> Tensor:

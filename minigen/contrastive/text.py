@@ -22,12 +22,17 @@ from .tokenizer import END
 class TextEncoder(Module):
     """Tokens (N, L), integers as `Tokenizer` gives them, L <= context -> features (N, L, width)."""
 
-    def __init__(self, vocabulary: int, context: int = 32, width: int = 64, depth: int = 3, heads: int = 4):
+    def __init__(self, vocabulary: int, context: int = 32, width: int = 64, depth: int = 2, heads: int = 4):
         super().__init__()
         self.context, self.width = context, width
         self.embed = Embedding(vocabulary, width)
         self.positions = init.normal_(Parameter(np.zeros((context, width), np.float32)), std=0.1)
         self.blocks = ModuleList([TransformerBlock(width, heads) for _ in range(depth)])
+        for (
+            block
+        ) in self.blocks:  # not as the identity: texts would begin as one point, and no image could learn of them
+            for layer in (block.attended, block.narrow):
+                init.kaiming_normal_(layer.weight, gain=1.0)
         self.norm = LayerNorm(width)
 
     def forward(self, tokens: Any) -> Tensor:
