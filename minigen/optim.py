@@ -293,10 +293,10 @@ class EMA:
         """Takes one step towards the module's present values; averages in `done` have taken it already."""
         d, skipped = self.decay_now(), {id(average) for average in done}
         self.updates += 1
-        check_in_place("EMA", [(t, self.average[name]) for name, t in self.module.named_tensors()])
+        pairs = [(t, self.average[name]) for name, t in self.module.named_tensors()]
+        check_in_place("EMA", pairs)
         averages, values = [], []
-        for name, t in self.module.named_tensors():
-            average = self.average[name]
+        for t, average in pairs:
             if average.dtype.kind != "f":
                 with on_device_of(average):
                     average[...] = t.data

@@ -32,7 +32,8 @@ class PosteriorMean(Denoiser):
     def __init__(self, images: Any):
         if images.dtype.kind != "f":
             raise TypeError(f"PosteriorMean: needs images of floats, got {images.dtype}")
-        self.images = Tensor(images.data if isinstance(images, Tensor) else images).reshape(len(images), -1)
+        self.images = Tensor(images.data if isinstance(images, Tensor) else images).reshape(len(images), -1)  # (M,P)
+        self.turned = Tensor(self.images.data.T.copy())  # (P,M), in order: it makes the product faster
         self.device = self.images.device
         self.half_squares = 0.5 * (self.images * self.images).sum(axis=1)
 
@@ -43,6 +44,6 @@ class PosteriorMean(Denoiser):
         level = np.broadcast_to(alpha_bar, (len(x),))
         with no_grad():
             flat = x.reshape(len(x), -1)
-            likeness = per_sample(flat, np.sqrt(level) / (1 - level)) * (flat @ self.images.transpose(1, 0))
+            likeness = per_sample(flat, np.sqrt(level) / (1 - level)) * (flat @ self.turned)
             weights = ops.softmax(likeness - per_sample(flat, level / (1 - level)) * self.half_squares, -1)  # (N,M)
             return (weights @ self.images).reshape(x.shape)
