@@ -10,7 +10,8 @@ Some of the sentences tell all there is to tell ("a small red heart in the top l
 most a part of it, chosen at random ("a heart in the top left"). So short questions are understood, too: of "a red
 shape", "an orange shape", ..., the sentence nearest to a picture says its colour, though nobody ever trained a
 classifier of colours. This is zero-shot classification. Some pairs of shape and colour, such as cyan stars, are in no
-picture and no sentence of the training; "a cyan star" has to be composed.
+picture and no sentence of the training; "a cyan star" has to be composed. For that a star must be known whatever its
+colour: now and then a picture is shown in grey, and its sentence tells no colour.
 
 samples.png shows the pictures that are nearest to some questions, among 2,000 that the model has not seen, half of them
 of such pairs; accuracy.png how often each attribute is told right.
@@ -26,7 +27,7 @@ import numpy as np
 from common import FOR_FIGURES, Learner, Run, arguments, in_batches, report, run_main, use_device
 
 import minigen
-from minigen import Tensor
+from minigen import Tensor, ops
 from minigen.contrastive import CLIP, Tokenizer
 from minigen.data import DataLoader, Dataset, shapes, to_float
 from minigen.data.captions import VALUES, WORDINGS, describe, in_words
@@ -38,6 +39,7 @@ NETWORK: dict[str, Any] = dict(size=64, width=64, depth=2, heads=4)
 LEARNING_RATE = 3e-3
 WHOLE = 0.25  # the share of sentences that tell all
 TOLD = 0.5  # the probability of each attribute to be told by one of the others
+GREY = 0.25  # the share of pictures that are seen without their colours
 ASKED = ("shape", "colour", "size", "position")  # attributes whose accuracy is asked for
 QUESTIONS = (
     "a red star",
@@ -49,11 +51,13 @@ QUESTIONS = (
 )
 
 
-def sentences(values: list[dict[str, str]], generator: Generator) -> list[str]:
-    """Of each picture's values all, or some."""
+def sentences(values: list[dict[str, str]], generator: Generator, grey: np.ndarray | None = None) -> list[str]:
+    """Of each picture's values all, or some; of those that are `grey`, (N,), no colours."""
     whole, wording, told = np.split(minigen.rand(len(values), 2 + len(VALUES), generator=generator).numpy(), [1, 2], 1)
     wordings = (wording[:, 0] * WORDINGS).astype(int).tolist()
     chosen = (told < TOLD) | (whole < WHOLE)
+    if grey is not None:
+        chosen &= ~np.outer(grey, ["colour" in name for name in VALUES])
     return [
         describe({name: value for (name, value), tell in zip(v.items(), row, strict=True) if tell}, wording)
         for v, row, wording in zip(values, chosen, wordings, strict=True)
@@ -78,8 +82,10 @@ def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, CLIP, Any]:
     run = Run(args, ("accuracy.png", "clip.safetensors"), generator=generator, batches=batches, **learner.parts())
     for _ in run.steps():
         x, chosen = next(batches)
-        texts = sentences([values[i] for i in chosen.tolist()], generator)
-        run.log(loss=learner.descend(model.loss(Tensor(to_float(x)), texts)))
+        x, grey = Tensor(to_float(x)), minigen.rand(len(x), generator=generator, device=args.device) < GREY
+        x = ops.where(grey.reshape(-1, 1, 1, 1), x.mean(axis=-1, keepdims=True), x)
+        texts = sentences([values[i] for i in chosen.tolist()], generator, grey.numpy())
+        run.log(loss=learner.descend(model.loss(x, texts)))
     return run, model, learner.ema
 
 
