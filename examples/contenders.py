@@ -26,7 +26,7 @@ from minigen.gans import (
 from minigen.random import Generator, randn
 
 LATENT = 24  # numbers in the noise of VAE and GAN
-VAE_NETWORK: dict[str, Any] = dict(channels=44, multipliers=(1, 2), blocks=1, patch=2, num_groups=4)
+VAE_NETWORK: dict[str, Any] = dict(channels=72, multipliers=(1,), blocks=2, patch=4, num_groups=8)
 GAN_NETWORK: dict[str, Any] = dict(channels=44, middle=1)
 UNET: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
 WITHOUT_CLASS, SCALE = 0.1, 1.5  # of the diffusion model: images without a class, and the scale of guidance

@@ -246,7 +246,7 @@ def save_bars(bars: Mapping[str, Mapping[str, float]], path: str | os.PathLike, 
         drawn = axes.bar(places + (i + 0.5) * width - 0.4, np.where(np.isfinite(values), values, 0), width, label=name)
         axes.bar_label(drawn, [f"{v:.2g}" if np.isfinite(v) else "" for v in values], fontsize="x-small")
     axes.set_xticks(places, groups, rotation=20 if len(groups) > 4 else 0)
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=len(bars))
     axes.grid(alpha=0.3, axis="y")
     figure.savefig(path, dpi=120)
 
