@@ -307,7 +307,7 @@ def test_bars_stand_side_by_side(figures, tmp_path):
     for a, b in zip(ours, theirs, strict=True):
         assert a.get_x() + a.get_width() == pytest.approx(b.get_x())
     assert [text.get_text() for text in axes.get_xticklabels()] == ["speed", "size"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["ours", "theirs"]
+    assert [text.get_text() for text in figures[-1].legends[0].get_texts()] == ["ours", "theirs"]
     for wrong in ({}, {"a": {}}, {"a": {"x": 1.0}, "b": {"y": 1.0}}):
         with pytest.raises(ValueError, match="save_bars: needs the same groups of each"):
             save_bars(wrong, tmp_path / "none.png")
