@@ -11,7 +11,7 @@ most a part of it, chosen at random ("a heart in the top left"). So short questi
 shape", "an orange shape", ..., the sentence nearest to a picture says its colour, though nobody ever trained a
 classifier of colours. This is zero-shot classification. Some pairs of shape and colour, such as cyan stars, are in no
 picture and no sentence of the training; "a cyan star" has to be composed. For that a star must be known whatever its
-colour: now and then a picture is shown in grey, and its sentence tells no colour.
+colour: of many pictures the colours are faded, up to grey, and their sentences tell none.
 
 samples.png shows the pictures that are nearest to some questions, among 2,000 that the model has not seen, half of them
 of such pairs; accuracy.png how often each attribute is told right.
@@ -37,9 +37,9 @@ from minigen.viz import save_bars
 TRAINING, HELD_OUT = 20_000, 1000  # pictures
 NETWORK: dict[str, Any] = dict(size=64, width=64, depth=2, heads=4)
 LEARNING_RATE = 3e-3
-WHOLE = 0.25  # the share of sentences that tell all
-TOLD = 0.5  # the probability of each attribute to be told by one of the others
-GREY = 0.25  # the share of pictures that are seen without their colours
+WHOLE = 0.1  # the share of sentences that tell all
+TOLD = 0.4  # the probability of each attribute to be told by one of the others
+FADED = 0.6  # the share of pictures whose colours fade, up to grey
 ASKED = ("shape", "colour", "size", "position")  # attributes whose accuracy is asked for
 QUESTIONS = (
     "a red star",
@@ -51,17 +51,25 @@ QUESTIONS = (
 )
 
 
-def sentences(values: list[dict[str, str]], generator: Generator, grey: np.ndarray | None = None) -> list[str]:
-    """Of each picture's values all, or some; of those that are `grey`, (N,), no colours."""
+def sentences(values: list[dict[str, str]], generator: Generator, faded: np.ndarray | None = None) -> list[str]:
+    """Of each picture's values all, or some; of those that are `faded`, (N,), no colours."""
     whole, wording, told = np.split(minigen.rand(len(values), 2 + len(VALUES), generator=generator).numpy(), [1, 2], 1)
     wordings = (wording[:, 0] * WORDINGS).astype(int).tolist()
     chosen = (told < TOLD) | (whole < WHOLE)
-    if grey is not None:
-        chosen &= ~np.outer(grey, ["colour" in name for name in VALUES])
+    if faded is not None:
+        chosen &= ~np.outer(faded, ["colour" in name for name in VALUES])
     return [
         describe({name: value for (name, value), tell in zip(v.items(), row, strict=True) if tell}, wording)
         for v, row, wording in zip(values, chosen, wordings, strict=True)
     ]
+
+
+def fade(x: Tensor, generator: Generator) -> tuple[Tensor, np.ndarray]:
+    """Images (N, H, W, C), some with fainter colours, down to none; and which they are, (N,)."""
+    u = minigen.rand(len(x), 2, generator=generator, device=x.device)
+    faded = u[:, 0] < FADED
+    grey, kept = x.mean(axis=-1, keepdims=True), ops.where(faded, u[:, 1], 1.0).reshape(-1, 1, 1, 1)
+    return grey + kept * (x - grey), faded.numpy()
 
 
 def drawn(args: argparse.Namespace, most: int) -> Dataset:
@@ -76,15 +84,15 @@ def drawn(args: argparse.Namespace, most: int) -> Dataset:
 def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, CLIP, Any]:
     generator = minigen.manual_seed(args.seed)
     values = in_words(data.attributes or {})
-    model = CLIP(data.images.shape[1:], Tokenizer.learn(sentences(values, generator)), **NETWORK)
+    each_word = [describe({name: value}) for name, of_it in VALUES.items() for value in of_it]  # few captions lack some
+    model = CLIP(data.images.shape[1:], Tokenizer.learn([*(data.captions or []), *each_word]), **NETWORK)
     learner = Learner(args, model, args.steps, LEARNING_RATE)
     batches = DataLoader(data.images, np.arange(len(data)), batch_size=args.batch, seed=args.seed, device=args.device)
     run = Run(args, ("accuracy.png", "clip.safetensors"), generator=generator, batches=batches, **learner.parts())
     for _ in run.steps():
         x, chosen = next(batches)
-        x, grey = Tensor(to_float(x)), minigen.rand(len(x), generator=generator, device=args.device) < GREY
-        x = ops.where(grey.reshape(-1, 1, 1, 1), x.mean(axis=-1, keepdims=True), x)
-        texts = sentences([values[i] for i in chosen.tolist()], generator, grey.numpy())
+        x, faded = fade(Tensor(to_float(x)), generator)
+        texts = sentences([values[i] for i in chosen.tolist()], generator, faded)
         run.log(loss=learner.descend(model.loss(x, texts)))
     return run, model, learner.ema
 
