@@ -46,7 +46,7 @@ NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attent
 STEPS, IMAGES = 4000, 32  # of the training, and images in a step
 TIMESTEPS: Any = dict(timesteps=1000, logit_normal=(0.9, 1.4))  # more noisy ones than if they were evenly spread
 MOST_REFERENCES = 10_000  # with more images, the mean of all of them would cost more than the network
-METHOD, SAMPLING_STEPS = "dpm++2m", 40
+METHOD, SAMPLING_STEPS = "dpm++2m", 25
 SAMPLING_BATCH = 100
 PROBES, PROBED_IMAGES = 10, 500  # timesteps and images for the error of the network's guess
 STAGES = 10  # in the pictures
