@@ -116,7 +116,8 @@ def write_gallery(results: dict[str, Entry]) -> None:
         "",
     ]
     for family, names in FAMILIES.items():
-        lines += [f"## {family.capitalize()}", ""]
+        if any(name in results for name in names):
+            lines += [f"## {'GANs' if family == 'gans' else family.capitalize()}", ""]
         lines += [line for name in names if name in results for line in section(name, results[name])]
     (HERE / "GALLERY.md").write_text("\n".join(lines))
 
