@@ -80,7 +80,7 @@ def main() -> None:
     args = arguments("conditional", __doc__.split("\n")[0], steps=3500, batch=32, samples=500).parse_args()
     data = load_data(args, multiple_of=4)
     if not has_classes(data.labels):
-        raise SystemExit(f"--data: needs images of two classes or more, labelled; {args.data} has none")
+        raise SystemExit(f"--data: needs labelled images of two classes or more; {args.data} has fewer")
     training, test = split_for_distances(args, data)
     names = np.unique(data.labels)
     labels = np.searchsorted(names, np.asarray(training.labels))
