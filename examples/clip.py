@@ -51,11 +51,13 @@ QUESTIONS = (
 )
 
 
-def sentences(values: list[dict[str, str]], generator: Generator, faded: np.ndarray | None = None) -> list[str]:
-    """Of each picture's values all, or some; of those that are `faded`, (N,), no colours."""
+def sentences(
+    values: list[dict[str, str]], generator: Generator, share: float = WHOLE, faded: np.ndarray | None = None
+) -> list[str]:
+    """Of each picture's values all, in a share of the sentences, or some; of those that are `faded`, (N,), no colours."""
     whole, wording, told = np.split(minigen.rand(len(values), 2 + len(VALUES), generator=generator).numpy(), [1, 2], 1)
     wordings = (wording[:, 0] * WORDINGS).astype(int).tolist()
-    chosen = (told < TOLD) | (whole < WHOLE)
+    chosen = (told < TOLD) | (whole < share)
     if faded is not None:
         chosen &= ~np.outer(faded, ["colour" in name for name in VALUES])
     return [
@@ -92,7 +94,7 @@ def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, CLIP, Any]:
     for _ in run.steps():
         x, chosen = next(batches)
         x, faded = fade(Tensor(to_float(x)), generator)
-        texts = sentences([values[i] for i in chosen.tolist()], generator, faded)
+        texts = sentences([values[i] for i in chosen.tolist()], generator, faded=faded)
         run.log(loss=learner.descend(model.loss(x, texts)))
     return run, model, learner.ema
 

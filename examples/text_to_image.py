@@ -56,6 +56,7 @@ TRAINING, CHANNELS = 20_000, 3  # pictures, and their channels
 MODEL, PAINTED = "model.safetensors", 8  # the file that it is kept in; pictures of each sentence
 NETWORK: dict[str, Any] = dict(channels=64, multipliers=(1, 2), blocks=1, attention=(False, False))
 LEARNING_RATE = 2e-3
+WHOLE = 0.7  # the share of sentences that tell all: the more is told, the less there is to guess
 WITHOUT_TEXT = 0.1  # the share of pictures whose sentence is kept from the network
 SCALES, SCALE = (1.0, 2.0, 3.0, 5.0, 8.0), 3.0  # of guidance: those compared, and the one in use
 METHOD, SAMPLING_STEPS, SAMPLING_BATCH = "dpm++2m", 20, 50
@@ -125,7 +126,7 @@ def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, Painter, optim.
     values = in_words(data.attributes or {})
     for _ in run.steps():
         parameters, chosen = next(batches)
-        texts = sentences([values[i] for i in chosen.tolist()], generator)
+        texts = sentences([values[i] for i in chosen.tolist()], generator, WHOLE)
         kept = minigen.rand(len(texts), generator=generator).numpy() >= WITHOUT_TEXT
         network = painter.told([text if keep else "" for text, keep in zip(texts, kept, strict=True)])
         z = DiagonalGaussian.from_parameters(Tensor(parameters)).sample(generator)
