@@ -54,7 +54,7 @@ QUESTIONS = (
 def sentences(
     values: list[dict[str, str]], generator: Generator, share: float = WHOLE, faded: np.ndarray | None = None
 ) -> list[str]:
-    """Of each picture's values all, in a share of the sentences, or some; of those that are `faded`, (N,), no colours."""
+    """Of each picture's values all, in that share of the sentences, or some; of those that are `faded` no colours."""
     whole, wording, told = np.split(minigen.rand(len(values), 2 + len(VALUES), generator=generator).numpy(), [1, 2], 1)
     wordings = (wording[:, 0] * WORDINGS).astype(int).tolist()
     chosen = (told < TOLD) | (whole < share)
