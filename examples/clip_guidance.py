@@ -42,8 +42,8 @@ from minigen.viz import save_bars, save_rows
 NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
 LEARNING_RATE = 2e-3
 CLIP_SETTINGS: list[str] = []  # more arguments of clip.py, if it is run
-SCALE = 300.0  # of the cosine
-METHOD, SAMPLING_STEPS = "ddpm", 50
+SCALE = 500.0  # of the cosine
+METHOD, SAMPLING_STEPS = "dpm++2m", 25
 STRENGTH = 0.7  # of edits
 LEVELS, RESAMPLINGS, JUMP = 40, 3, 5  # of RePaint
 FRAME = 4  # pixels at each side that are known
