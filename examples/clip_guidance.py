@@ -159,20 +159,18 @@ def measure(args: argparse.Namespace, guide: Guide, run: Run) -> list[tuple[str,
         "inpainting": (partial(guide.fill, data.images, known), other_shapes(data)),
     }
     made: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # without the push, and with it
+    read: dict[str, list[dict[str, np.ndarray]]] = {}  # likewise
     shares: dict[str, dict[str, tuple[float, float]]] = {}
     for name, (how, wanted) in ways.items():
         both = [guide.make(how, len(wanted), w) for w in (None, wanted)]
-        read = [features.attributes(images) for images in both]
+        read[name] = [features.attributes(images) for images in both]
         made[name] = both[0], both[1]
         for asked in [a for a in ASKED if any(a in values for values in wanted)]:
-            unled, led = (right(r, wanted, asked) for r in read)
+            unled, led = (right(r, wanted, asked) for r in read[name])
             shares.setdefault(name, {})[asked] = unled, led
             print(f"{name}: {asked} as asked {led:.1%}, without the push {unled:.1%}")
     seconds = time.monotonic() - started
-    kept_place = [
-        float(np.mean(features.attributes(images)["position"] == (data.attributes or {})["position"]))
-        for images in made["editing"]
-    ]
+    kept_place = [float(np.mean(r["position"] == (data.attributes or {})["position"])) for r in read["editing"]]
     given = np.broadcast_to(known, data.images.shape)
     kept = float(np.mean([(images[given] == data.images[given]).mean() for images in made["inpainting"]]))
     draw_all(run, ways, made, data, known)

@@ -184,6 +184,13 @@ def has_classes(labels: np.ndarray | None) -> TypeGuard[np.ndarray]:
     return labels is not None and len(np.unique(labels)) > 1
 
 
+def need_classes(args: argparse.Namespace, labels: np.ndarray | None) -> np.ndarray:
+    """The labels of --data; if they are not of two classes or more, the program ends with one sentence."""
+    if not has_classes(labels):
+        sys.exit(f"--data: needs labelled images of two classes or more; {args.data} has fewer")
+    return np.asarray(labels)
+
+
 def in_batches(function: Callable[[Tensor], Tensor], x: np.ndarray, device: str = "cpu", size: int = 250) -> np.ndarray:
     """function(x) of many items, without a tape, `size` at a time: (N, ...) -> (N, ...), both NumPy."""
     with minigen.no_grad():

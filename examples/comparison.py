@@ -36,8 +36,8 @@ from common import (
     arguments,
     draw_in_batches,
     fit_pca,
-    has_classes,
     load_data,
+    need_classes,
     report,
     run_main,
     split_for_distances,
@@ -121,8 +121,9 @@ def draw(model: Model, labels: np.ndarray) -> np.ndarray:
 
 def gaussians(images: np.ndarray, labels: np.ndarray, asked: np.ndarray, seed: int) -> np.ndarray:
     """Images of the asked classes, uint8, from a normal distribution of the principal components of each class."""
-    pca, rng = fit_pca(to_float(images), COMPONENTS), np.random.default_rng(seed)
-    codes = pca.transform(to_float(images).reshape(len(images), -1))
+    x = to_float(images)
+    pca, rng = fit_pca(x, COMPONENTS), np.random.default_rng(seed)
+    codes = pca.transform(x.reshape(len(x), -1))
     drawn = np.empty((len(asked), codes.shape[1]))
     for label in np.unique(asked):
         some = codes[labels == label]
@@ -174,27 +175,27 @@ def summarise(found: dict[str, list[dict[str, float]]], real_control: float) -> 
     return summary
 
 
+def better(key: str, a: dict[str, float], b: dict[str, float]) -> bool:
+    """Whether a measures better than b."""
+    return a[key] > b[key] if MEASURES[key][1] else a[key] < b[key]
+
+
 def held_against(found: dict[str, list[dict[str, float]]], summary: dict[str, dict[str, float]]) -> list[str]:
     """A sentence for each of CLAIMS."""
     said = []
-    for claim, better, worse, key in CLAIMS:
-        a, b = summary[better], summary[worse]
-        title, more, form = MEASURES[key]
-        numbers = f"{title} {format(a[key], form)} against {format(b[key], form)}"
-        if key == "variation" and a["failed"] != b["failed"]:
+    for claim, first, second, key in CLAIMS:
+        a, b = summary[first], summary[second]
+        title, _, form = MEASURES[key]
+        holds, numbers = better(key, a, b), f"{title} {format(a[key], form)} against {format(b[key], form)}"
+        by_failures, told = key == "variation" and a["failed"] != b["failed"], math.isfinite(a[key] + b[key])
+        if by_failures:
             holds, numbers = a["failed"] < b["failed"], f"failed runs {a['failed']} against {b['failed']}"
-            verdict = "holds" if holds else "**does not hold**"
-        elif not math.isfinite(a[key] + b[key]):
-            verdict = "cannot be told"
-        else:
-            holds = a[key] > b[key] if more else a[key] < b[key]
-            verdict = "holds" if holds else "**does not hold**"
-            if key != "variation":
-                pairs = itertools.product(found[better], found[worse])
-                agree = {(x[key] > y[key] if more else x[key] < y[key]) == holds for x, y in pairs}
-                verdict += (
-                    ", whichever seeds are compared" if agree == {True} else " on average, not for all pairs of seeds"
-                )
+        verdict = ("holds" if holds else "**does not hold**") if by_failures or told else "cannot be told"
+        if told and key != "variation":
+            agree = {better(key, x, y) == holds for x, y in itertools.product(found[first], found[second])}
+            verdict += (
+                ", whichever seeds are compared" if agree == {True} else " on average, not for all pairs of seeds"
+            )
         said.append(f"{claim[0].upper()}{claim[1:]}: {verdict} ({numbers}).")
     return said
 
@@ -264,12 +265,11 @@ def main() -> None:
     if args.steps % SEEDS:
         parser.error(f"--steps are shared by {SEEDS} seeds: give a multiple of that, not {args.steps}")
     data = load_data(args, multiple_of=4)
-    if not has_classes(data.labels):
-        raise SystemExit(f"--data: needs labelled images of two classes or more; {args.data} has fewer")
+    names = np.unique(need_classes(args, data.labels))
     training, test = split_for_distances(args, data)
-    names, known = np.unique(np.asarray(data.labels)), np.asarray(training.labels)
+    known = np.asarray(training.labels)
     if len(missing := np.setdiff1d(names, known)):
-        raise SystemExit(f"--data: there is no image of class {missing[0]} to learn from: all of it are held out")
+        raise SystemExit(f"--data: there is no image of class {missing[0]} to learn from: all of them are held out")
     labels = np.searchsorted(names, known)
     run, models = train(args, training.images, labels, len(names))
 

@@ -26,8 +26,8 @@ from common import (
     arguments,
     draw_in_batches,
     frechet,
-    has_classes,
     load_data,
+    need_classes,
     report,
     run_main,
     split_for_distances,
@@ -79,15 +79,14 @@ def draw(
 def main() -> None:
     args = arguments("conditional", __doc__.split("\n")[0], steps=3500, batch=32, samples=500).parse_args()
     data = load_data(args, multiple_of=4)
-    if not has_classes(data.labels):
-        raise SystemExit(f"--data: needs labelled images of two classes or more; {args.data} has fewer")
+    known = need_classes(args, data.labels)
     training, test = split_for_distances(args, data)
-    names = np.unique(data.labels)
+    names = np.unique(known)
     labels = np.searchsorted(names, np.asarray(training.labels))
     run, network, diffusion, ema = train(args, training.images, labels, len(names))
 
     asked = np.arange(args.samples) % len(names)
-    features, reader, shape = Features(data), Reader(data.images, data.labels), data.images.shape[1:]
+    features, reader, shape = Features(data), Reader(data.images, known), data.images.shape[1:]
     with ema.applied():
         made = {scale: draw(diffusion, network, asked, shape, scale, args.seed) for scale in SCALES}
     real = features(training.images)

@@ -28,9 +28,8 @@ class TextEncoder(Module):
         self.embed = Embedding(vocabulary, width)
         self.positions = init.normal_(Parameter(np.zeros((context, width), np.float32)), std=0.1)
         self.blocks = ModuleList([TransformerBlock(width, heads) for _ in range(depth)])
-        for (
-            block
-        ) in self.blocks:  # not as the identity: texts would begin as one point, and no image could learn of them
+        # blocks must not start as the identity: texts would begin as one point, from which no image could learn
+        for block in self.blocks:
             for layer in (block.attended, block.narrow):
                 init.kaiming_normal_(layer.weight, gain=1.0)
         self.norm = LayerNorm(width)

@@ -97,8 +97,7 @@ class EstimateGuided(Denoiser):
     def __call__(self, x: Tensor, alpha_bar: float) -> Tensor:
         alpha, beta = signal_and_noise(alpha_bar)
         if alpha < SMALLEST_SIGNAL:
-            x0 = self.denoiser(x, alpha_bar)
-            return x0 if self.clip is None else ops.clip(x0, -self.clip, self.clip)
+            return ops.linear_step([self.denoiser(x, alpha_bar)], [1.0], clip=self.clip)
         with enable_grad():
             seen = Tensor(x.data, True)
             x0 = self.denoiser(seen, alpha_bar)
