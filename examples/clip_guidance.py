@@ -1,18 +1,21 @@
 """A diffusion model that has never seen a text, led by one: CLIP guidance (Nichol et al. 2022; Bansal et al. 2023).
 
-    python examples/clip.py                 # first: CLIP, else this example begins with running it
+    python examples/clip.py                 # first: CLIP,
+    python examples/kl_autoencoder.py       # and the autoencoder; what is missing this example runs itself
     python examples/clip_guidance.py        # trains, then writes runs/clip_guidance/samples.png
 
-The whole algorithm: a diffusion model learns pictures of coloured shapes, and no words (ddpm.py). At each step of its
-sampling CLIP (clip.py) looks at what the network takes the picture for. How near is that to the sentence "a red shape"?
-The gradient of this cosine, back through CLIP and through the network, says which change of the noisy picture would
-bring it nearer, and the guess is pushed there. The model takes care that it stays a picture.
+The whole algorithm: a diffusion model learns the latents of pictures of coloured shapes, and no words (latent.py). At
+each step of its sampling what it takes the latents for is decoded, and CLIP (clip.py) looks at the picture. How near is
+that to the sentence "a red shape"? The gradient of this cosine, back through CLIP, the decoder and the network, says
+which change of the noisy latents would bring it nearer, and the guess is pushed there. The model takes care that it
+stays a picture. Each step is taken twice, the second time with what came of the first: so the push has its effect.
 
-The same push edits. Of a picture mixed with noise (SDEdit, see editing.py) only what the noise has hidden can follow
-the sentence. And where the frame of a picture is known and its inside is not (RePaint, see inpainting.py), the inside
-follows the sentence, and the frame stays as it is, to the bit.
+The same push edits. Of latents mixed with noise (SDEdit, see editing.py) only what the noise has hidden can follow the
+sentence. And where the frame of a picture is known and its inside is not, the guess is pushed towards the known pixels
+as well (reconstruction guidance, Ho et al. 2022): the inside follows the sentence, and fits the frame. In the end the
+frame is put in its place, so that it stays as it is, to the bit.
 
-Each is done without the push as well, from the same noise. A classifier that has seen none of these pictures reads
+Each is done without the sentence as well, from the same noise. A classifier that has seen none of these pictures reads
 whether they show what was asked for. --samples pictures are drawn, and a quarter as many of each kind edited:
 edits.png and inpainted.png.
 """
@@ -28,84 +31,110 @@ from typing import Any
 
 import numpy as np
 from clip import ASKED, TRAINING, drawn, prompts
-from common import FOR_FIGURES, Learner, Run, arguments, draw_in_batches, report, run_main, use_device
-from text_to_image import load_clip
+from common import FOR_FIGURES, Learner, Run, arguments, draw_in_batches, in_batches, report, run_main, use_device
+from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, parameters_of
+from text_to_image import CHANNELS, load_clip
 
 import minigen
-from minigen import Tensor, optim
+from minigen import Tensor, ops, optim
+from minigen.autoencoders import DiagonalGaussian
 from minigen.data import DataLoader, Dataset, load, shapes, to_float
-from minigen.data.captions import VALUES, describe
-from minigen.diffusion import Denoiser, Diffusion, EstimateGuided, UNet, edit, inpaint, sample
+from minigen.data.captions import POSITIONS, VALUES, describe, in_words
+from minigen.diffusion import Denoiser, Diffusion, EstimateGuided, UNet, inpaint
 from minigen.metrics import Features
 from minigen.viz import save_bars, save_rows
 
-NETWORK: dict[str, Any] = dict(channels=32, multipliers=(1, 2), blocks=1, attention=(False, False), patch=2)
+NETWORK: dict[str, Any] = dict(channels=64, multipliers=(1, 2), blocks=1, attention=(False, False))
 LEARNING_RATE = 2e-3
 CLIP_SETTINGS: list[str] = []  # more arguments of clip.py, if it is run
-SCALE = 500.0  # of the cosine
-METHOD, SAMPLING_STEPS = "dpm++2m", 25
+SCALE = 300.0  # of the cosine
+KNOWN = 3.0  # of the squared error of known pixels
+LEVELS, RESAMPLINGS, JUMP = 25, 2, 1  # each step of sampling is taken twice
 STRENGTH = 0.7  # of edits
-LEVELS, RESAMPLINGS, JUMP = 40, 3, 5  # of RePaint
 FRAME = 4  # pixels at each side that are known
 HIDDEN = 128  # the grey of hidden pixels in the picture
 BATCH = 50
 SHOWN = 8
 Wanted = list[dict[str, str]]  # of each picture the values that are asked for
+Fit = Callable[[Tensor], Tensor]  # pictures (N, H, W, C) -> how well each fits (N,)
 
 
 class Guide:
-    """A diffusion model in pixels, and CLIP, which pushes it."""
+    """A diffusion model in latents, the autoencoder that decodes them, and CLIP, which pushes."""
 
     def __init__(self, args: argparse.Namespace):
-        self.clip = load_clip(args, CLIP_SETTINGS)
-        self.shape, self.seed, self.device = tuple(self.clip.arguments["image_shape"]), args.seed, args.device
-        self.network = UNet(self.shape[-1], **NETWORK, size=self.shape[:2])
+        self.clip, self.autoencoder = load_clip(args, CLIP_SETTINGS), load_autoencoder(args, CHANNELS, AUTOENCODER)
+        self.seed, self.device = args.seed, args.device
+        with minigen.no_grad():
+            nothing = Tensor(np.zeros((1, *self.clip.arguments["image_shape"]), np.float32)).to(self.device)
+            self.latent_shape = self.autoencoder.encode(nothing).mean.shape[1:]
+        self.network = UNet(self.latent_shape[-1], **NETWORK, size=self.latent_shape[:-1])
         self.diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0", logit_normal=(0.7, 1.4))
 
-    def denoiser(self, wanted: Wanted | None) -> Denoiser:
-        """Pushed towards what is wanted of each picture, or left alone."""
+    def denoiser(self, fits: list[Fit]) -> Denoiser:
+        """Pushed towards latents whose pictures fit."""
+        if not fits:
+            return self.diffusion.denoiser(self.network, clip=LARGEST_LATENT)
+
+        def fit(z: Tensor) -> Tensor:
+            x = self.autoencoder.decode(z)
+            return ops.stack([one(x) for one in fits]).sum(axis=0)
+
+        return EstimateGuided(self.diffusion.denoiser(self.network, clip=None), fit, clip=LARGEST_LATENT)
+
+    def as_told(self, wanted: Wanted | None) -> list[Fit]:
+        """How near each picture is to a sentence of what is wanted of it; for None, nothing is asked for."""
         if wanted is None:
-            return self.diffusion.denoiser(self.network, clip=1.0)
+            return []
         asked = Tensor(prompts(self.clip, wanted)).to(self.device)
+        return [lambda x: SCALE * (self.clip.encode_image(x) * asked).sum(axis=1)]
 
-        def cosine(x0: Tensor) -> Tensor:
-            return (self.clip.encode_image(x0) * asked).sum(axis=1)
-
-        return EstimateGuided(self.diffusion.denoiser(self.network, clip=None), cosine, SCALE, clip=1.0)
-
-    def make(self, how: Callable[[Denoiser, slice], Tensor], n: int, wanted: Wanted | None) -> np.ndarray:
-        """n pictures, uint8; how(denoiser, which) gives some of them."""
+    def make(self, how: Callable[[Wanted | None, slice], Tensor], n: int, wanted: Wanted | None) -> np.ndarray:
+        """n pictures, uint8; how(wanted, which) gives some of them."""
 
         def some(first: int, count: int) -> Tensor:
             which = slice(first, first + count)
-            return how(self.denoiser(None if wanted is None else wanted[which]), which)
+            with minigen.no_grad():
+                return how(None if wanted is None else wanted[which], which)
 
         return draw_in_batches(some, n, BATCH)
 
-    def draw(self, denoiser: Denoiser, which: slice) -> Tensor:
-        size = (which.stop - which.start, *self.shape)
-        return sample(
-            denoiser, size, self.diffusion.timetable(SAMPLING_STEPS), METHOD, self.seed, first_sample=which.start
-        )
+    def sample(self, fits: list[Fit], which: slice, start: Tensor | None = None) -> Tensor:
+        """Pictures that fit, from noise, or from latents `start` mixed with it."""
+        size, nowhere = (which.stop - which.start, *self.latent_shape), np.zeros((1, 1, 1, 1), bool)
+        z = Tensor(np.zeros(size, np.float32)).to(self.device) if start is None else start
+        settings: dict[str, Any] = dict(strength=1.0 if start is None else STRENGTH, first_sample=which.start)
+        timetable = self.diffusion.timetable(LEVELS)
+        z = inpaint(self.denoiser(fits), z, nowhere, timetable, RESAMPLINGS, JUMP, self.seed, **settings)
+        return self.autoencoder.decode(z)
 
-    def edit(self, images: np.ndarray, denoiser: Denoiser, which: slice) -> Tensor:
-        x, timetable = Tensor(to_float(images[which])).to(self.device), self.diffusion.timetable(SAMPLING_STEPS)
-        return edit(denoiser, x, timetable, STRENGTH, METHOD, self.seed, first_sample=which.start)
+    def draw(self, wanted: Wanted | None, which: slice) -> Tensor:
+        return self.sample(self.as_told(wanted), which)
 
-    def fill(self, images: np.ndarray, known: np.ndarray, denoiser: Denoiser, which: slice) -> Tensor:
-        x, timetable = Tensor(to_float(images[which])).to(self.device), self.diffusion.timetable(LEVELS)
-        return inpaint(denoiser, x, known, timetable, RESAMPLINGS, JUMP, self.seed, first_sample=which.start)
+    def edit(self, images: np.ndarray, wanted: Wanted | None, which: slice) -> Tensor:
+        start = self.autoencoder.encode(Tensor(to_float(images[which])).to(self.device)).mean
+        return self.sample(self.as_told(wanted), which, start)
+
+    def fill(self, images: np.ndarray, known: np.ndarray, wanted: Wanted | None, which: slice) -> Tensor:
+        given = Tensor(to_float(images[which])).to(self.device)
+
+        def as_known(x: Tensor) -> Tensor:
+            return -KNOWN * (ops.where(known, x - given, 0.0) ** 2).sum(axis=(1, 2, 3))
+
+        return ops.where(known, given, self.sample([as_known, *self.as_told(wanted)], which))
 
 
 def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, Guide, optim.EMA]:
     generator = minigen.manual_seed(args.seed)
     guide = Guide(args)
     learner = Learner(args, guide.network, args.steps, LEARNING_RATE)
-    batches = DataLoader(data.images, batch_size=args.batch, seed=args.seed, device=args.device)
+    posteriors = in_batches(parameters_of(guide.autoencoder), to_float(data.images), args.device)  # once: it is slow
+    batches = DataLoader(posteriors, batch_size=args.batch, seed=args.seed, device=args.device)
     pictures = ("edits.png", "inpainted.png", "accuracy.png")
     run = Run(args, pictures, generator=generator, batches=batches, **learner.parts())
     for _ in run.steps():
-        run.log(loss=learner.descend(guide.diffusion.loss(guide.network, Tensor(to_float(next(batches))), generator)))
+        z = DiagonalGaussian.from_parameters(Tensor(next(batches))).sample(generator)
+        run.log(loss=learner.descend(guide.diffusion.loss(guide.network, z, generator)))
     return run, guide, learner.ema
 
 
@@ -115,18 +144,32 @@ def one_attribute(n: int) -> Wanted:
     return [{name: VALUES[name][i // len(ASKED) % len(VALUES[name])]} for i, name in enumerate(asked)]
 
 
-def other_colours(data: Dataset) -> Wanted:
-    """The shape of each picture in another colour."""
-    colours, known = VALUES["colour"], data.attributes or {}
-    new = (known["colour"] + 1 + np.arange(len(data)) % (len(colours) - 1)) % len(colours)
-    return [{"shape": VALUES["shape"][s], "colour": colours[c]} for s, c in zip(known["shape"], new, strict=True)]
-
-
 def other_shapes(data: Dataset) -> Wanted:
-    """Another shape than that of each picture, in another colour."""
-    shape_names, known = VALUES["shape"], data.attributes or {}
-    new = (known["shape"] + 1 + np.arange(len(data)) // 3 % (len(shape_names) - 1)) % len(shape_names)
-    return [{**wanted, "shape": shape_names[s]} for wanted, s in zip(other_colours(data), new, strict=True)]
+    """Another shape for each picture, of the same colour, in the same place."""
+    return [
+        {"shape": another("shape", values["shape"], i), "colour": values["colour"], "position": values["position"]}
+        for i, values in enumerate(in_words(data.attributes or {}))
+    ]
+
+
+def other_shapes_and_colours(data: Dataset) -> Wanted:
+    """Another shape for each picture, of another colour."""
+    return [
+        {"shape": another("shape", values["shape"], i // 3), "colour": another("colour", values["colour"], i)}
+        for i, values in enumerate(in_words(data.attributes or {}))
+    ]
+
+
+def another(name: str, value: str, i: int) -> str:
+    """The other values of an attribute by turns."""
+    values = VALUES[name]
+    return values[(values.index(value) + 1 + i % (len(values) - 1)) % len(values)]
+
+
+def in_the_middle(n: int, seed: int) -> Dataset:
+    """n pictures whose shape lies in the middle: their frame shows background only."""
+    many = shapes(n * 2 * len(POSITIONS) + 100, seed)
+    return many.subset(np.flatnonzero((many.attributes or {})["position"] == POSITIONS.index("centre"))[:n])
 
 
 def right(read: dict[str, np.ndarray], wanted: Wanted, name: str) -> float:
@@ -151,14 +194,15 @@ def captioned(rows: dict[str, np.ndarray], wanted: Wanted, path: Path) -> None:
 def measure(args: argparse.Namespace, guide: Guide, run: Run) -> list[tuple[str, float, str, float, str]]:
     """Writes all that is found; gives the figures to report."""
     features, started = Features(load("shapes")), time.monotonic()
-    data = shapes(max(2, args.samples // 4), FOR_FIGURES + args.seed)
+    count = max(2, args.samples // 4)
+    data, middle = shapes(count, FOR_FIGURES + args.seed), in_the_middle(count, FOR_FIGURES + args.seed)
     known = frame(*data.images.shape[1:3])
     ways: dict[str, tuple[Any, Wanted]] = {
         "drawing": (guide.draw, one_attribute(args.samples)),
-        "editing": (partial(guide.edit, data.images), other_colours(data)),
-        "inpainting": (partial(guide.fill, data.images, known), other_shapes(data)),
+        "editing": (partial(guide.edit, data.images), other_shapes(data)),
+        "inpainting": (partial(guide.fill, middle.images, known), other_shapes_and_colours(middle)),
     }
-    made: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # without the push, and with it
+    made: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # without the sentences, and with them
     read: dict[str, list[dict[str, np.ndarray]]] = {}  # likewise
     shares: dict[str, dict[str, tuple[float, float]]] = {}
     for name, (how, wanted) in ways.items():
@@ -168,12 +212,13 @@ def measure(args: argparse.Namespace, guide: Guide, run: Run) -> list[tuple[str,
         for asked in [a for a in ASKED if any(a in values for values in wanted)]:
             unled, led = (right(r, wanted, asked) for r in read[name])
             shares.setdefault(name, {})[asked] = unled, led
-            print(f"{name}: {asked} as asked {led:.1%}, without the push {unled:.1%}")
+            print(f"{name}: {asked} as asked {led:.1%}, without {unled:.1%}")
     seconds = time.monotonic() - started
-    kept_place = [float(np.mean(r["position"] == (data.attributes or {})["position"])) for r in read["editing"]]
-    given = np.broadcast_to(known, data.images.shape)
-    kept = float(np.mean([(images[given] == data.images[given]).mean() for images in made["inpainting"]]))
-    draw_all(run, ways, made, data, known)
+    behind = (data.attributes or {})["background_colour"]
+    kept_behind = [float(np.mean(r["background_colour"] == behind)) for r in read["editing"]]
+    given = np.broadcast_to(known, middle.images.shape)
+    kept = float(np.mean([(images[given] == middle.images[given]).mean() for images in made["inpainting"]]))
+    draw_all(run, ways, made, data.images, np.where(known, middle.images, HIDDEN).astype(np.uint8))
     save_bars(
         {
             which: {name: pair[i] for name, pair in shares["drawing"].items()}
@@ -187,14 +232,16 @@ def measure(args: argparse.Namespace, guide: Guide, run: Run) -> list[tuple[str,
         for name, pairs in shares.items()
     }
     run.write_metrics(
-        {**found, "position_kept": kept_place[1], "pixels_kept": kept, "sampling_seconds": round(seconds, 1)}
+        {**found, "background_kept": kept_behind[1], "pixels_kept": kept, "sampling_seconds": round(seconds, 1)}
     )
     figures = [
         (f"{name}: {asked} as asked", led, ">=", 0.7, f"not led: {unled:.3g}")
         for name, pairs in shares.items()
         for asked, (unled, led) in pairs.items()
     ]
-    figures.append(("editing: position kept", kept_place[1], ">=", 0.7, f"not led: {kept_place[0]:.3g}"))
+    figures.append(
+        ("editing: colour of the background kept", kept_behind[1], ">=", 0.7, f"not led: {kept_behind[0]:.3g}")
+    )
     figures.append(("inpainting: share of known pixels kept to the bit", kept, ">=", 1.0, "in all pictures"))
     return figures
 
@@ -203,10 +250,10 @@ def draw_all(
     run: Run,
     ways: dict[str, tuple[Any, Wanted]],
     made: dict[str, tuple[np.ndarray, np.ndarray]],
-    data: Dataset,
-    known: np.ndarray,
+    edited: np.ndarray,
+    inpainted: np.ndarray,
 ) -> None:
-    """samples.png, edits.png and inpainted.png."""
+    """samples.png, and beside what was given edits.png and inpainted.png."""
     wanted, (_, led) = ways["drawing"][1], made["drawing"]
     rows: dict[str, list[np.ndarray]] = {}
     for values, image in zip(wanted, led, strict=True):
@@ -214,19 +261,17 @@ def draw_all(
     shown = sorted(rows, key=lambda sentence: sentence.split()[1:])[:: max(1, len(rows) // 12)]
     columns = min(SHOWN, *(len(rows[s]) for s in shown))
     run.write_samples(led, {s: np.stack(rows[s][:columns]) for s in shown})
-    for name, start, file in (
-        ("editing", data.images, "edits.png"),
-        ("inpainting", np.where(known, data.images, HIDDEN).astype(np.uint8), "inpainted.png"),
-    ):
+    for name, start, file in (("editing", edited, "edits.png"), ("inpainting", inpainted, "inpainted.png")):
         pair = dict(zip(("not led", "led by CLIP"), made[name], strict=True))
         captioned({"given": start, **pair}, ways[name][1], run.folder / file)
 
 
 def main() -> None:
     parser = arguments(
-        "clip_guidance", __doc__.split("\n")[0], 4000, 32, samples=400, data="shapes", choices=("shapes",)
+        "clip_guidance", __doc__.split("\n")[0], 4500, 32, samples=400, data="shapes", choices=("shapes",)
     )
     parser.add_argument("--clip", type=Path, help="that of clip.py; by default in its folder by --out")
+    parser.add_argument("--autoencoder", type=Path, help="that of kl_autoencoder.py; by default in its folder by --out")
     args = parser.parse_args()
     use_device(args)
     args.digest = ""  # of CLIP

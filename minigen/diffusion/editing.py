@@ -37,12 +37,9 @@ def edit(
               kept, and fine structure becomes that of the data which the denoiser knows
     The other arguments are those of `samplers.denoise`. Sample i of a seed does not depend on its batch.
     """
-    if not 0 <= strength <= 1:
-        raise ValueError(f"edit: strength must be from 0 to 1, got {strength}")
-    taken = round(strength * len(timetable))
-    if taken == 0:
+    rest = timetable.last(strength)
+    if rest is None:
         return images
-    rest = timetable.after(len(timetable) - taken)
     alpha, beta = signal_and_noise(rest.alpha_bars[0])
     with no_grad(), using(images.device):
         x = ops.linear_step([images], [alpha], deviation=beta, **Noise(seed, first_sample).of(-1))

@@ -48,18 +48,25 @@ def inpaint(
     seed: int = 0,
     first_sample: int = 0,
     progress: Progress = iter,
+    strength: float = 1.0,
 ) -> Tensor:
     """Images (N, ...) like `known` where the mask holds, to the bit, and drawn by the denoiser elsewhere.
 
-    known: (N, ...) clean images; what is in their unknown pixels does not matter
-    mask:  bool, True where a pixel is known; broadcasts to the shape of `known`
+    known: (N, ...) clean images; what is in their unknown pixels does not matter, unless `strength` is below 1
+    mask:  bool, True where a pixel is known; broadcasts to the shape of `known`. It may hold nowhere: then this is
+           ancestral sampling in which each `jump` steps are taken anew, with what came of them (the self-recurrence of
+           Bansal et al. 2023, section 3.3), which gives guidance time to have its effect
     resamplings, jump: how often each `jump` steps are taken, see `walk`; with 1, this is plain replacement
+    strength: below 1, only that share of the steps is taken, beginning with all of `known` mixed with noise, as in
+           `editing.edit`
     Sample i of a seed does not depend on its batch; `first_sample` and `progress` as in `samplers.sample`.
     """
     mask = _checked("inpaint", mask, known.shape, timetable)
-    return _inpaint(
-        denoiser, known, mask, timetable, walk(len(timetable), resamplings, jump), _draws(seed, first_sample), progress
-    )
+    rest = timetable.last(strength)
+    if rest is None:
+        return known
+    visited, draws = walk(len(rest), resamplings, jump), _draws(seed, first_sample)
+    return _inpaint(denoiser, known, mask, rest, visited, draws, progress, from_noise=strength == 1)
 
 
 def walk(steps: int, resamplings: int, jump: int) -> list[int]:
@@ -173,18 +180,25 @@ def _inpaint(
     visited: list[int],
     draws: Iterator[dict[str, int]],
     progress: Progress,
+    from_noise: bool = True,
 ) -> Tensor:
     levels = timetable.alpha_bars.tolist()
     with no_grad(), using(known.device):
         mask = to_device(mask, known.device)
 
-        def paste(x: Tensor, level: float) -> Tensor:
+        def noisy(level: float) -> Tensor:
             alpha, beta = signal_and_noise(level)
             # clean data are taken as they are: to the bit
-            pasted = known if level == 1 else ops.linear_step([known], [alpha], deviation=beta, **next(draws))
-            return ops.where(mask, pasted, x)
+            return known if level == 1 else ops.linear_step([known], [alpha], deviation=beta, **next(draws))
 
-        x = paste(Tensor(kernels_for(known.data).normal(known.shape, dtype=known.dtype, **next(draws))), levels[0])
+        def paste(x: Tensor, level: float) -> Tensor:
+            return ops.where(mask, noisy(level), x)
+
+        if from_noise:
+            x = Tensor(kernels_for(known.data).normal(known.shape, dtype=known.dtype, **next(draws)))
+            x = paste(x, levels[0])
+        else:
+            x = noisy(levels[0])
         for i, j in progress(list(itertools.pairwise(visited))):
             now, then = levels[i], levels[j]
             if then > now:

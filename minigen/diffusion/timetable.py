@@ -87,6 +87,13 @@ class Timetable:
         halfway = None if self.halfway is None else self.halfway[first:]
         return Timetable(self.alpha_bars[first:], halfway, self.time_of)
 
+    def last(self, strength: float) -> Timetable | None:
+        """That share of the steps, from 0 to 1, counted from the end; None if this is less than half a step."""
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength must be from 0 to 1, got {strength}")
+        taken = round(strength * len(self))
+        return self.after(len(self) - taken) if taken else None
+
     def __str__(self) -> str:
         lines = [f"{'step':>5} {'time':>9} {'alpha_bar':>12} {'sigma':>11} {'log SNR':>9}"]
         for i, level in enumerate(self.alpha_bars.tolist()):

@@ -47,11 +47,10 @@ SMALL = {
             "CLIP_SETTINGS": ["--steps", "2", "--batch", "4", "--samples", "4"],
             "minigen.metrics.classifier.DRAWN": 16,
             "minigen.metrics.classifier.EPOCHS": 1,
+            "AUTOENCODER": ["--steps", "2", "--batch", "4", "--samples", "2"],
             "TRAINING": 8,
-            "NETWORK": SMALL_UNET,
+            "NETWORK": {"channels": 8, "multipliers": (1,), "blocks": 1, "attention": (False,)},
             "SAMPLING_STEPS": 2,
-            "LEVELS": 2,
-            "RESAMPLINGS": 1,
         },
     ),
     "comparison": (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minigen import Tensor
-from minigen.data import shapes
+from minigen.data import shapes, to_float
 from minigen.data.captions import VALUES
 
 for module in ("tqdm", "matplotlib", "PIL", "tokenizers"):
@@ -25,14 +25,21 @@ def test_each_value_of_each_attribute_is_asked_for_by_turns(guidance):
 
 def test_edits_ask_for_what_is_not_there(guidance):
     data = shapes(60, seed=3)
-    known = {name: [VALUES[name][i] for i in data.attributes[name]] for name in ("shape", "colour")}
-    recoloured, other = guidance.other_colours(data), guidance.other_shapes(data)
-    assert [w["shape"] for w in recoloured] == known["shape"]
-    for wanted in (recoloured, other):
-        assert all(w["colour"] != colour for w, colour in zip(wanted, known["colour"], strict=True))
-        assert {w["colour"] for w in wanted} == set(VALUES["colour"])
-    assert all(w["shape"] != shape for w, shape in zip(other, known["shape"], strict=True))
-    assert {w["shape"] for w in other} == set(VALUES["shape"])
+    known = {name: [VALUES[name][i] for i in data.attributes[name]] for name in ("shape", "colour", "position")}
+    edited, inpainted = guidance.other_shapes(data), guidance.other_shapes_and_colours(data)
+    for name, asked in (("shape", edited), ("shape", inpainted), ("colour", inpainted)):
+        assert all(w[name] != value for w, value in zip(asked, known[name], strict=True))
+        assert {w[name] for w in asked} == set(VALUES[name])
+    assert all([w[name] for w in edited] == known[name] for name in ("colour", "position"))
+
+
+def test_the_frames_of_what_is_inpainted_show_background_only(guidance):
+    data = guidance.in_the_middle(60, seed=3)
+    assert len(data) == 60 and len(np.unique(data.attributes["shape"])) == len(VALUES["shape"])
+    plain = data.subset(data.attributes["background"] == VALUES["background"].index("plain"))
+    known = guidance.frame(32, 32)[..., 0]
+    assert all(len(np.unique(image[known], axis=0)) == 1 for image in plain.images)
+    assert all(len(np.unique(image[~known], axis=0)) > 1 for image in plain.images)
 
 
 def test_only_pictures_of_which_it_is_asked_for_count(guidance):
@@ -48,11 +55,11 @@ def test_a_frame_is_known(guidance):
 
 
 def test_each_picture_is_pushed_towards_its_own_sentence_in_any_batches(guidance, monkeypatch):
-    """The parts of a guide are stood in for: a picture is the number of its sentence."""
+    """What draws is stood in for: a picture is the number of its sentence."""
     guide, wanted = object.__new__(guidance.Guide), guidance.one_attribute(10)
-    monkeypatch.setattr(guide, "denoiser", lambda some: [wanted.index(w) for w in some], raising=False)
 
-    def how(numbers, which):
+    def how(some, which):
+        numbers = [wanted.index(w) for w in some]
         assert numbers == list(range(which.start, which.stop))
         return Tensor((np.array(numbers, np.float32) / 127.5 - 1).reshape(-1, 1, 1, 1))
 
@@ -60,3 +67,19 @@ def test_each_picture_is_pushed_towards_its_own_sentence_in_any_batches(guidance
         monkeypatch.setattr(guidance, "BATCH", batch)
         made = guide.make(how, 10, wanted)
         assert made.shape == (10, 1, 1, 1) and made.ravel().tolist() == list(range(10))
+
+
+def test_pictures_fit_that_agree_where_they_are_known(guidance):
+    """What samples is stood in for: it gives grey pictures, and keeps what is asked of them."""
+    guide, asked = object.__new__(guidance.Guide), []
+    guide.device, guide.clip = "cpu", None
+    images, known = shapes(5, seed=3).images, guidance.frame(32, 32)
+    grey = Tensor(np.zeros((2, 32, 32, 3), np.float32))
+    guide.sample = lambda fits, which: asked.extend(fits) or grey
+    made = guide.fill(images, known, None, slice(1, 3)).numpy()
+    assert np.array_equal(made, np.where(known, to_float(images[1:3]), 0))
+    (fit,) = asked
+    changed = np.where(known, made, 1.0)
+    assert fit(Tensor(changed)).numpy().tolist() == [0, 0]
+    changed[1, 0, 0, 0] += 0.5
+    assert np.allclose(fit(Tensor(changed)).numpy(), [0, -guidance.KNOWN / 4], atol=1e-5)
