@@ -58,7 +58,7 @@ NETWORK: dict[str, Any] = dict(channels=64, multipliers=(1, 2), blocks=1, attent
 LEARNING_RATE = 2e-3
 WHOLE = 0.7  # the share of sentences that tell all: the more is told, the less there is to guess
 WITHOUT_TEXT = 0.1  # the share of pictures whose sentence is kept from the network
-SCALES, SCALE = (1.0, 2.0, 3.0, 5.0, 8.0), 3.0  # of guidance: those compared, and the one in use
+SCALES, SCALE = (1.0, 2.0, 3.0, 5.0, 8.0), 2.0  # of guidance: those compared, and the one in use
 METHOD, SAMPLING_STEPS, SAMPLING_BATCH = "dpm++2m", 20, 50
 CLIP_SETTINGS: list[str] = []  # more arguments of clip.py, if it is run
 QUESTIONS = (

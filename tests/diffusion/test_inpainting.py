@@ -77,10 +77,13 @@ def test_the_denoiser_is_asked_as_often_as_stated(steps, resamplings, jump):
 # ---- inpainting --------------------------------------------------------------------------------------------
 
 
-def by_the_book(D, known, mask, abar, visited, noise):
-    """Lugmayr et al. 2022, algorithm 1, in float64: m x_known + (1 - m) x_unknown."""
-    x = noise()
-    x = mask * (np.sqrt(abar[0]) * known + np.sqrt(1 - abar[0]) * noise()) + (1 - mask) * x
+def by_the_book(D, known, mask, abar, visited, noise, from_noise):
+    """Lugmayr et al. 2022, algorithm 1, in float64: m x_known + (1 - m) x_unknown.
+
+    It begins with noise, or with all of `known`, noisy (Meng et al. 2022)."""
+    x = noise() if from_noise else 0
+    first = np.sqrt(abar[0]) * known + np.sqrt(1 - abar[0]) * noise()
+    x = mask * first + (1 - mask) * x if from_noise else first
     for i, j in itertools.pairwise(visited):
         if j > i:
             alpha = abar[i] / abar[j]
@@ -97,20 +100,31 @@ def by_the_book(D, known, mask, abar, visited, noise):
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-9), (np.float32, 1e-5)])
 @pytest.mark.parametrize("resamplings, jump", [(1, 1), (3, 1), (2, 4)])
-def test_repaint_is_its_textbook(dtype, tolerance, resamplings, jump):
+@pytest.mark.parametrize("strength", [1, 0.5])
+def test_repaint_is_its_textbook(dtype, tolerance, resamplings, jump, strength):
     known, mask = images(2, 4, 5, 1, dtype=dtype), images(2, 4, 5, 1) > 0
-    draws = itertools.count(SAMPLING_DRAW + 1)
+    draws, levels = itertools.count(SAMPLING_DRAW + 1), TIMETABLE.alpha_bars
+    levels = levels[round((len(levels) - 1) * (1 - strength)) :]
     expected = by_the_book(
         smooth,
         known.astype(np.float64),
         mask,
-        TIMETABLE.alpha_bars,
-        walk(len(TIMETABLE), resamplings, jump),
+        levels,
+        walk(len(levels) - 1, resamplings, jump),
         lambda: reference.normal(known.shape, 3, next(draws), 0, np.float64),
+        from_noise=strength == 1,
     )
-    got = inpaint(Known(smooth), Tensor(known), mask, TIMETABLE, resamplings, jump, seed=3)
+    got = inpaint(Known(smooth), Tensor(known), mask, TIMETABLE, resamplings, jump, seed=3, strength=strength)
     assert got.dtype == dtype
     assert np.abs(got.data - expected).max() < tolerance * np.abs(expected).max()
+
+
+def test_of_no_strength_nothing_is_changed():
+    known = Tensor(images(2, 4, 5, 1))
+    nowhere = np.zeros((1, 1, 1, 1), bool)
+    assert np.array_equal(inpaint(Known(smooth), known, nowhere, TIMETABLE, strength=0).data, known.data)
+    with pytest.raises(ValueError, match="strength must be from 0 to 1, got -1"):
+        inpaint(Known(smooth), known, nowhere, TIMETABLE, strength=-1)
 
 
 class Pairs(Denoiser):
