@@ -26,7 +26,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, at_least, descend, has_classes, in_batches, load_data, report, run_main, split
+from common import (
+    Run,
+    arguments,
+    at_least,
+    descend,
+    has_classes,
+    in_batches,
+    load_data,
+    need_classes,
+    report,
+    run_main,
+    split,
+)
 from tqdm import tqdm
 
 import minigen
@@ -211,15 +223,14 @@ def labelled_images(args: argparse.Namespace) -> tuple[Dataset, Images, Images, 
     """
     data = load_data(args, multiple_of=4)
     training, test = split(args, data)
-    if not has_classes(training.labels) or test.labels is None:
-        sys.exit(f"--data: needs images with labels of two classes or more, and {args.data} has none")
-    names, labels = np.unique(training.labels, return_inverse=True)
-    known = np.isin(test.labels, names)
-    if not has_classes(test.labels[known]):
+    names, labels = np.unique(need_classes(args, training.labels), return_inverse=True)
+    test_labels = np.asarray(test.labels)
+    known = np.isin(test_labels, names)
+    if not has_classes(test_labels[known]):
         sys.exit(f"--data: needs held-out images of two classes or more; of {args.data}, {len(test)} are held out")
     if args.batch < 2:
         sys.exit("--batch: needs at least 2, since G is shown pairs")
-    unseen = test.images[known], np.searchsorted(names, test.labels[known])
+    unseen = test.images[known], np.searchsorted(names, test_labels[known])
     return data, (training.images, labels), unseen, names
 
 

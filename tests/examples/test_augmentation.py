@@ -70,8 +70,8 @@ def test_classifiers_learn_from_what_they_are_given(example, draws):
 @pytest.mark.parametrize(
     "labels, more, words",
     [
-        (None, (), "labels of two classes or more"),
-        (np.zeros(20, np.int64), (), "labels of two classes or more"),
+        (None, (), "labelled images of two classes or more"),
+        (np.zeros(20, np.int64), (), "labelled images of two classes or more"),
         (np.arange(20), (), "held-out images of two classes or more"),
         (np.arange(20) % 2, ("--batch", "1"), "--batch: needs at least 2"),
     ],

@@ -1,5 +1,7 @@
 """Blocks: what they start as, that embeddings are added, attention against plain ops, and pixels there and back."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -15,17 +17,15 @@ from minigen.nn.blocks import (
     space_to_depth,
 )
 
+from ..diffusion import networks
+
 
 @pytest.fixture(autouse=True)
 def seeded():
     minigen.manual_seed(0)
 
 
-def filled(module):
-    """The module with random numbers in the place of its zeros."""
-    for p in module.parameters():
-        p.assign_(p.data + 0.3 * minigen.randn(*p.shape).data)
-    return module
+filled = partial(networks.filled, scale=0.3)
 
 
 def zeros(*shape):
