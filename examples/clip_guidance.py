@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from clip import ASKED, TRAINING, drawn, prompts
 from common import FOR_FIGURES, Learner, Run, arguments, draw_in_batches, in_batches, report, run_main, use_device
-from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, parameters_of
+from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, parameters_of, shape_of_latents
 from text_to_image import CHANNELS, load_clip
 
 import minigen
@@ -65,9 +65,7 @@ class Guide:
     def __init__(self, args: argparse.Namespace):
         self.clip, self.autoencoder = load_clip(args, CLIP_SETTINGS), load_autoencoder(args, CHANNELS, AUTOENCODER)
         self.seed, self.device = args.seed, args.device
-        with minigen.no_grad():
-            nothing = Tensor(np.zeros((1, *self.clip.arguments["image_shape"]), np.float32)).to(self.device)
-            self.latent_shape = self.autoencoder.encode(nothing).mean.shape[1:]
+        self.latent_shape = shape_of_latents(self.autoencoder, self.clip.arguments["image_shape"], args.device)
         self.network = UNet(self.latent_shape[-1], **NETWORK, size=self.latent_shape[:-1])
         self.diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0", logit_normal=(0.7, 1.4))
 

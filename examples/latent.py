@@ -75,6 +75,12 @@ def load_autoencoder(args: argparse.Namespace, channels: int, more: list[str] | 
     return autoencoder
 
 
+def shape_of_latents(autoencoder: KLAutoencoder, image_shape: tuple[int, ...], device: str) -> tuple[int, ...]:
+    """(H/f, W/f, latent channels) for images (H, W, C)."""
+    with minigen.no_grad():
+        return autoencoder.encode(Tensor(np.zeros((1, *image_shape), np.float32)).to(device)).mean.shape[1:]
+
+
 class Model(Learner):
     """A diffusion model of arrays of a shape, which `decode` turns into images."""
 

@@ -40,7 +40,7 @@ from common import (
     run_main,
     use_device,
 )
-from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, parameters_of
+from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, parameters_of, shape_of_latents
 
 import minigen
 from minigen import Tensor, optim
@@ -58,14 +58,14 @@ NETWORK: dict[str, Any] = dict(channels=64, multipliers=(1, 2), blocks=1, attent
 LEARNING_RATE = 2e-3
 WHOLE = 0.7  # the share of sentences that tell all: the more is told, the less there is to guess
 WITHOUT_TEXT = 0.1  # the share of pictures whose sentence is kept from the network
-SCALES, SCALE = (1.0, 2.0, 3.0, 5.0, 8.0), 2.0  # of guidance: those compared, and the one in use
+SCALES, SCALE = (1.0, 2.0, 3.0, 5.0, 8.0), 2.0  # of guidance: those compared, and one of them that is in use
 METHOD, SAMPLING_STEPS, SAMPLING_BATCH = "dpm++2m", 20, 50
 CLIP_SETTINGS: list[str] = []  # more arguments of clip.py, if it is run
 QUESTIONS = (
     "a small red star in the top left",
-    "a large yellow ring",
+    "a large yellow ring",  # this pair is held out
     "a green heart on the right, on a checked brown background",
-    "a cyan star",  # this pair is held out
+    "a cyan star",  # and this
     "a medium circle, on a striped background",
 )
 ALIKE = 20  # pictures for each of QUESTIONS, of which the variety is measured
@@ -81,9 +81,7 @@ class Painter:
         except ValueError as error:
             sys.exit(str(error))  # a sentence that is too long
         self.autoencoder, self.seed = load_autoencoder(args, CHANNELS, AUTOENCODER if args.train else None), args.seed
-        nothing = Tensor(np.zeros((1, *self.clip.arguments["image_shape"]), np.float32)).to(args.device)
-        with minigen.no_grad():
-            self.latent_shape = self.autoencoder.encode(nothing).mean.shape[1:]
+        self.latent_shape = shape_of_latents(self.autoencoder, self.clip.arguments["image_shape"], args.device)
         self.network = TextUNet(self.clip.text.width, self.latent_shape[-1], **NETWORK, size=self.latent_shape[:-1])
         self.network.to(args.device)
         self.diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0", logit_normal=(0.7, 1.4))

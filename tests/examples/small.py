@@ -176,7 +176,7 @@ SMALL = {
             "minigen.metrics.classifier.EPOCHS": 1,
             "TRAINING": 8,
             "NETWORK": {"channels": 8, "multipliers": (1,), "blocks": 1, "attention": (False,)},
-            "SCALES": (1.0, 3.0),
+            "SCALES": (1.0, 2.0),
             "SAMPLING_STEPS": 2,
             "ALIKE": 3,
         },
