@@ -8,12 +8,14 @@ The whole algorithm: a diffusion model learns the latents of pictures of coloure
 each step of its sampling what it takes the latents for is decoded, and CLIP (clip.py) looks at the picture. How near is
 that to the sentence "a red shape"? The gradient of this cosine, back through CLIP, the decoder and the network, says
 which change of the noisy latents would bring it nearer, and the guess is pushed there. The model takes care that it
-stays a picture. Each step is taken twice, the second time with what came of the first: so the push has its effect.
+stays a picture. Each step but the last is taken twice, the second time from what came of the first: so the push has
+time to have its effect.
 
 The same push edits. Of latents mixed with noise (SDEdit, see editing.py) only what the noise has hidden can follow the
 sentence. And where the frame of a picture is known and its inside is not, the guess is pushed towards the known pixels
-as well (reconstruction guidance, Ho et al. 2022): the inside follows the sentence, and fits the frame. In the end the
-frame is put in its place, so that it stays as it is, to the bit.
+as well (as in the reconstruction guidance of Ho et al. 2022, arXiv:2204.03458, but with a fixed variance): the inside
+follows the sentence, and fits the frame. In the end the frame is put in its place, so that it stays as it is, to the
+bit.
 
 Each is done without the sentence as well, from the same noise. A classifier that has seen none of these pictures reads
 whether they show what was asked for. --samples pictures are drawn, and a quarter as many of each kind edited:
@@ -33,29 +35,29 @@ import numpy as np
 from clip import ASKED, TRAINING, drawn, prompts
 from common import FOR_FIGURES, Learner, Run, arguments, draw_in_batches, in_batches, report, run_main, use_device
 from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, parameters_of, shape_of_latents
-from text_to_image import CHANNELS, load_clip
+from text_to_image import CHANNELS, LEARNING_RATE, NETWORK, load_clip
 
 import minigen
 from minigen import Tensor, ops, optim
 from minigen.autoencoders import DiagonalGaussian
 from minigen.data import DataLoader, Dataset, load, shapes, to_float
-from minigen.data.captions import POSITIONS, VALUES, describe, in_words
+from minigen.data.captions import HELD_OUT_PAIRS, POSITIONS, VALUES, describe, in_words
 from minigen.diffusion import Denoiser, Diffusion, EstimateGuided, UNet, inpaint
 from minigen.metrics import Features
 from minigen.viz import save_bars, save_rows
 
-NETWORK: dict[str, Any] = dict(channels=64, multipliers=(1, 2), blocks=1, attention=(False, False))
-LEARNING_RATE = 2e-3
 CLIP_SETTINGS: list[str] = []  # more arguments of clip.py, if it is run
 SCALE = 300.0  # of the cosine
-KNOWN = 3.0  # of the squared error of known pixels
-LEVELS, RESAMPLINGS, JUMP = 25, 2, 1  # each step of sampling is taken twice
+KNOWN = 3.0  # of the squared error of known pixels: 1 / (2 variance)
+LEVELS, RESAMPLINGS, JUMP = 25, 2, 1  # each step of sampling but the last is taken twice
 STRENGTH = 0.7  # of edits
+KEPT = ("colour", "position", "background_colour")  # what edits should leave as it is
 FRAME = 4  # pixels at each side that are known
 HIDDEN = 128  # the grey of hidden pixels in the picture
 BATCH = 50
 SHOWN = 8
 Wanted = list[dict[str, str]]  # of each picture the values that are asked for
+Pair = tuple[Any, ...]  # of anything: without the sentences, and with them
 Fit = Callable[[Tensor], Tensor]  # pictures (N, H, W, C) -> how well each fits (N,)
 
 
@@ -114,12 +116,12 @@ class Guide:
         return self.sample(self.as_told(wanted), which, start)
 
     def fill(self, images: np.ndarray, known: np.ndarray, wanted: Wanted | None, which: slice) -> Tensor:
-        given = Tensor(to_float(images[which])).to(self.device)
+        given, there = Tensor(to_float(images[which])).to(self.device), Tensor(known).to(self.device)
 
         def as_known(x: Tensor) -> Tensor:
-            return -KNOWN * (ops.where(known, x - given, 0.0) ** 2).sum(axis=(1, 2, 3))
+            return -KNOWN * (ops.where(there, x - given, 0.0) ** 2).sum(axis=(1, 2, 3))
 
-        return ops.where(known, given, self.sample([as_known, *self.as_told(wanted)], which))
+        return ops.where(there, given, self.sample([as_known, *self.as_told(wanted)], which))
 
 
 def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, Guide, optim.EMA]:
@@ -137,31 +139,36 @@ def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, Guide, optim.EM
 
 
 def one_attribute(n: int) -> Wanted:
-    """An attribute for each picture, by turns: "a red shape", "a star", "a small shape", ..., "an orange shape", ..."""
+    """An attribute for each picture, by turns: "a circle", "a red shape", "a small shape", "a shape in the top left",
+    "a square", "an orange shape", ..."""
     asked = [ASKED[i % len(ASKED)] for i in range(n)]
     return [{name: VALUES[name][i // len(ASKED) % len(VALUES[name])]} for i, name in enumerate(asked)]
 
 
 def other_shapes(data: Dataset) -> Wanted:
     """Another shape for each picture, of the same colour, in the same place."""
-    return [
-        {"shape": another("shape", values["shape"], i), "colour": values["colour"], "position": values["position"]}
-        for i, values in enumerate(in_words(data.attributes or {}))
-    ]
+    wanted = []
+    for i, values in enumerate(in_words(data.attributes or {})):
+        shape_names = [s for s in VALUES["shape"] if s != values["shape"] and seen(s, values["colour"])]
+        shape = shape_names[i % len(shape_names)]
+        wanted.append({"shape": shape, "colour": values["colour"], "position": values["position"]})
+    return wanted
 
 
 def other_shapes_and_colours(data: Dataset) -> Wanted:
     """Another shape for each picture, of another colour."""
-    return [
-        {"shape": another("shape", values["shape"], i // 3), "colour": another("colour", values["colour"], i)}
-        for i, values in enumerate(in_words(data.attributes or {}))
-    ]
+    wanted = []
+    for i, values in enumerate(in_words(data.attributes or {})):
+        shape_names = [s for s in VALUES["shape"] if s != values["shape"]]
+        shape = shape_names[i // 3 % len(shape_names)]
+        colours = [c for c in VALUES["colour"] if c != values["colour"] and seen(shape, c)]
+        wanted.append({"shape": shape, "colour": colours[i % len(colours)]})
+    return wanted
 
 
-def another(name: str, value: str, i: int) -> str:
-    """The other values of an attribute by turns."""
-    values = VALUES[name]
-    return values[(values.index(value) + 1 + i % (len(values) - 1)) % len(values)]
+def seen(shape: str, colour: str) -> bool:
+    """Whether there are pictures of this pair for the networks to learn from."""
+    return (shape, colour) not in HELD_OUT_PAIRS
 
 
 def in_the_middle(n: int, seed: int) -> Dataset:
@@ -191,63 +198,67 @@ def captioned(rows: dict[str, np.ndarray], wanted: Wanted, path: Path) -> None:
 
 def measure(args: argparse.Namespace, guide: Guide, run: Run) -> list[tuple[str, float, str, float, str]]:
     """Writes all that is found; gives the figures to report."""
-    features, started = Features(load("shapes")), time.monotonic()
-    count = max(2, args.samples // 4)
+    features, count = Features(load("shapes")), max(2, args.samples // 4)
     data, middle = shapes(count, FOR_FIGURES + args.seed), in_the_middle(count, FOR_FIGURES + args.seed)
     known = frame(*data.images.shape[1:3])
-    ways: dict[str, tuple[Any, Wanted]] = {
-        "drawing": (guide.draw, one_attribute(args.samples)),
-        "editing": (partial(guide.edit, data.images), other_shapes(data)),
-        "inpainting": (partial(guide.fill, middle.images, known), other_shapes_and_colours(middle)),
+    ways: dict[str, tuple[Any, Wanted, tuple[str, ...]]] = {  # the last are those asked for that were otherwise before
+        "drawing": (guide.draw, one_attribute(args.samples), ASKED),
+        "editing": (partial(guide.edit, data.images), other_shapes(data), ("shape",)),
+        "inpainting": (
+            partial(guide.fill, middle.images, known),
+            other_shapes_and_colours(middle),
+            ("shape", "colour"),
+        ),
     }
-    made: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # without the sentences, and with them
-    read: dict[str, list[dict[str, np.ndarray]]] = {}  # likewise
-    shares: dict[str, dict[str, tuple[float, float]]] = {}
-    for name, (how, wanted) in ways.items():
-        both = [guide.make(how, len(wanted), w) for w in (None, wanted)]
-        read[name] = [features.attributes(images) for images in both]
-        made[name] = both[0], both[1]
-        for asked in [a for a in ASKED if any(a in values for values in wanted)]:
-            unled, led = (right(r, wanted, asked) for r in read[name])
-            shares.setdefault(name, {})[asked] = unled, led
-            print(f"{name}: {asked} as asked {led:.1%}, without {unled:.1%}")
-    seconds = time.monotonic() - started
-    behind = (data.attributes or {})["background_colour"]
-    kept_behind = [float(np.mean(r["background_colour"] == behind)) for r in read["editing"]]
+    made: dict[str, Pair] = {}
+    shares: dict[str, Pair] = {}
+    seconds: dict[str, Pair] = {}
+    for name, (how, wanted, changed) in ways.items():
+        made[name], seconds[name] = without_and_with(guide, how, wanted)
+        read = [features.attributes(images) for images in made[name]]
+        for asked in changed:
+            shares[f"{name}: {asked} as asked"] = tuple(right(r, wanted, asked) for r in read)
+        if name == "editing":
+            before = data.attributes or {}
+            for kept in KEPT:
+                shares[f"{name}: {kept} kept"] = tuple(float(np.mean(r[kept] == before[kept])) for r in read)
+    for name, (unled, led) in shares.items():
+        print(f"{name} {led:.1%}, without the sentence {unled:.1%}")
     given = np.broadcast_to(known, middle.images.shape)
-    kept = float(np.mean([(images[given] == middle.images[given]).mean() for images in made["inpainting"]]))
+    intact = float(np.mean([(images[given] == middle.images[given]).mean() for images in made["inpainting"]]))
     draw_all(run, ways, made, data.images, np.where(known, middle.images, HIDDEN).astype(np.uint8))
+    bars = {"led by CLIP": 1, "not led": 0}
     save_bars(
-        {
-            which: {name: pair[i] for name, pair in shares["drawing"].items()}
-            for i, which in ((1, "led by CLIP"), (0, "not led"))
-        },
+        {which: {name: pair[i] for name, pair in shares.items()} for which, i in bars.items()},
         run.folder / "accuracy.png",
-        ylabel="share as asked",
+        ylabel="share",
     )
-    found = {
-        name: {asked: {"led": led, "not_led": unled} for asked, (unled, led) in pairs.items()}
-        for name, pairs in shares.items()
-    }
     run.write_metrics(
-        {**found, "background_kept": kept_behind[1], "pixels_kept": kept, "sampling_seconds": round(seconds, 1)}
+        {
+            **{name: {"led": led, "not_led": unled} for name, (unled, led) in shares.items()},
+            "pixels_kept": intact,
+            "sampling_seconds": {name: {"led": led, "not_led": unled} for name, (unled, led) in seconds.items()},
+        }
     )
-    figures = [
-        (f"{name}: {asked} as asked", led, ">=", 0.7, f"not led: {unled:.3g}")
-        for name, pairs in shares.items()
-        for asked, (unled, led) in pairs.items()
-    ]
-    figures.append(
-        ("editing: colour of the background kept", kept_behind[1], ">=", 0.7, f"not led: {kept_behind[0]:.3g}")
-    )
-    figures.append(("inpainting: share of known pixels kept to the bit", kept, ">=", 1.0, "in all pictures"))
+    figures = [(name, led, ">=", 0.7, f"not led: {unled:.3g}") for name, (unled, led) in shares.items()]
+    figures.append(("inpainting: share of known pixels kept to the bit", intact, ">=", 1.0, "in all pictures"))
     return figures
+
+
+def without_and_with(guide: Guide, how: Any, wanted: Wanted) -> tuple[Pair, Pair]:
+    """Pictures without and with the sentences, and how many seconds each took."""
+    images, seconds = [], []
+    for told in (None, wanted):
+        started = time.monotonic()
+        images.append(guide.make(how, len(wanted), told))
+        seconds.append(time.monotonic() - started)
+    return tuple(images), tuple(seconds)
 
 
 def draw_all(
     run: Run,
-    ways: dict[str, tuple[Any, Wanted]],
-    made: dict[str, tuple[np.ndarray, np.ndarray]],
+    ways: dict[str, tuple[Any, Wanted, tuple[str, ...]]],
+    made: dict[str, Pair],
     edited: np.ndarray,
     inpainted: np.ndarray,
 ) -> None:
@@ -272,7 +283,7 @@ def main() -> None:
     parser.add_argument("--autoencoder", type=Path, help="that of kl_autoencoder.py; by default in its folder by --out")
     args = parser.parse_args()
     use_device(args)
-    args.digest = ""  # of CLIP
+    args.digest = ""  # of CLIP and the autoencoder, which belong to a trained network
     run, guide, ema = train(args, drawn(args, TRAINING))
     with ema.applied():
         figures = measure(args, guide, run)

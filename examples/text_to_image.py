@@ -2,7 +2,7 @@
 
     python examples/text_to_image.py --train                                 # once: writes runs/text_to_image
     python examples/text_to_image.py "a small red star in the top left"      # then: writes prompts.png there
-    python examples/text_to_image.py "a large heart" --negative "red" --scale 4
+    python examples/text_to_image.py "a large heart" --negative "red" --scale 3
 
 The whole algorithm: kl_autoencoder.py makes each picture a map of 8 x 8 latents, clip.py each sentence a row of
 features. A U-Net learns to say what noisy latents were (latent.py); at every place it looks at the features of every
@@ -198,7 +198,9 @@ def command_line() -> Any:
     parser.add_argument("sentence", nargs="*", help="what to paint, each in quotes")
     parser.add_argument("--train", action="store_true", help="train, and measure, before anything is painted")
     parser.add_argument("--negative", default="", help="what not to paint")
-    parser.add_argument("--scale", type=float, default=SCALE, help="of guidance")
+    parser.add_argument(
+        "--scale", type=float, default=SCALE, help="of guidance: 1 is none; beyond 2 it harms, see guidance.png"
+    )
     parser.add_argument("--autoencoder", type=Path, help="that of kl_autoencoder.py; by default in its folder by --out")
     parser.add_argument("--clip", type=Path, help="that of clip.py; by default in its folder by --out")
     return parser
@@ -230,6 +232,8 @@ def paint_sentences(args: argparse.Namespace) -> None:
     if not path.exists():
         sys.exit(f"{path} is not there: --train writes it")
     painter, saved = Painter(args), minigen.load(path)
+    if saved.keys() != {"digest", "network"}:
+        sys.exit(f"{path} holds no network of this example: it has {', '.join(sorted(saved))[:80]}")
     if saved["digest"] != args.digest:
         sys.exit(f"{path} was trained with another CLIP or autoencoder: name those by --clip and --autoencoder")
     painter.network.load_state_dict(saved["network"])

@@ -54,11 +54,12 @@ def inpaint(
 
     known: (N, ...) clean images; what is in their unknown pixels does not matter, unless `strength` is below 1
     mask:  bool, True where a pixel is known; broadcasts to the shape of `known`. It may hold nowhere: then this is
-           ancestral sampling in which each `jump` steps are taken anew, with what came of them (the self-recurrence of
-           Bansal et al. 2023, section 3.3), which gives guidance time to have its effect
-    resamplings, jump: how often each `jump` steps are taken, see `walk`; with 1, this is plain replacement
+           ancestral sampling in which steps are taken again, from what came of them: with `jump` 1, each but the last
+           (the self-recurrence of Bansal et al. 2023, arXiv:2302.07121, section 3.3), so that a picture can fit
+           both what guides it and the data
+    resamplings, jump: how often each `jump` steps are taken, see `walk`; one resampling is plain replacement
     strength: below 1, only that share of the steps is taken, beginning with all of `known` mixed with noise, as in
-           `editing.edit`
+           `editing.edit`; where it rounds to none, `known` is given back
     Sample i of a seed does not depend on its batch; `first_sample` and `progress` as in `samplers.sample`.
     """
     mask = _checked("inpaint", mask, known.shape, timetable)

@@ -88,9 +88,9 @@ class Timetable:
         return Timetable(self.alpha_bars[first:], halfway, self.time_of)
 
     def last(self, strength: float) -> Timetable | None:
-        """That share of the steps, from 0 to 1, counted from the end; None if this is less than half a step."""
+        """That share of the steps, from 0 to 1, counted from the end and rounded; None if none is left."""
         if not 0 <= strength <= 1:
-            raise ValueError(f"strength must be from 0 to 1, got {strength}")
+            raise ValueError(f"Timetable.last: strength must be from 0 to 1, got {strength}")
         taken = round(strength * len(self))
         return self.after(len(self) - taken) if taken else None
 

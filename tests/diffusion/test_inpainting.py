@@ -100,9 +100,9 @@ def by_the_book(D, known, mask, abar, visited, noise, from_noise):
 
 @pytest.mark.parametrize("dtype, tolerance", [(np.float64, 1e-9), (np.float32, 1e-5)])
 @pytest.mark.parametrize("resamplings, jump", [(1, 1), (3, 1), (2, 4)])
-@pytest.mark.parametrize("strength", [1, 0.5])
-def test_repaint_is_its_textbook(dtype, tolerance, resamplings, jump, strength):
-    known, mask = images(2, 4, 5, 1, dtype=dtype), images(2, 4, 5, 1) > 0
+@pytest.mark.parametrize("strength, somewhere", [(1, True), (0.5, True), (0.5, False)])
+def test_repaint_is_its_textbook(dtype, tolerance, resamplings, jump, strength, somewhere):
+    known, mask = images(2, 4, 5, 1, dtype=dtype), somewhere & (images(2, 4, 5, 1) > 0)
     draws, levels = itertools.count(SAMPLING_DRAW + 1), TIMETABLE.alpha_bars
     levels = levels[round((len(levels) - 1) * (1 - strength)) :]
     expected = by_the_book(
@@ -181,15 +181,23 @@ def test_known_pixels_are_kept_to_the_bit(seed, dtype):
     assert np.isfinite(got[~kept]).all()
 
 
-@given(seed=st.integers(0, 2**63), cut=st.integers(1, 6), resamplings=st.integers(1, 3))
+@given(
+    seed=st.integers(0, 2**63),
+    cut=st.integers(1, 6),
+    resamplings=st.integers(1, 3),
+    strength=st.sampled_from([0.5, 1]),
+)
 @settings(max_examples=20, deadline=None)
-def test_a_sample_does_not_depend_on_its_batch(seed, cut, resamplings):
+def test_a_sample_does_not_depend_on_its_batch(seed, cut, resamplings, strength):
     known, mask = images(7, 4, 5, 1), images(7, 4, 5, 1) > 0
-    whole = inpaint(Known(smooth), Tensor(known), mask, TIMETABLE, resamplings, 2, seed, first_sample=3).data
-    parts = [
-        inpaint(Known(smooth), Tensor(known[part]), mask[part], TIMETABLE, resamplings, 2, seed, first).data
-        for part, first in ((slice(0, cut), 3), (slice(cut, 7), 3 + cut))
-    ]
+
+    def some(part, first):
+        x = Tensor(known[part])
+        return inpaint(
+            Known(smooth), x, mask[part], TIMETABLE, resamplings, 2, seed, first_sample=first, strength=strength
+        ).data
+
+    whole, parts = some(slice(None), 3), [some(slice(0, cut), 3), some(slice(cut, 7), 3 + cut)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 

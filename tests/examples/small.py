@@ -50,7 +50,7 @@ SMALL = {
             "AUTOENCODER": ["--steps", "2", "--batch", "4", "--samples", "2"],
             "TRAINING": 8,
             "NETWORK": {"channels": 8, "multipliers": (1,), "blocks": 1, "attention": (False,)},
-            "SAMPLING_STEPS": 2,
+            "LEVELS": 2,
         },
     ),
     "comparison": (
@@ -220,7 +220,9 @@ import minigen, common
 import {name} as example
 for key, value in {settings}.items():
     *module, key = key.split(".")
-    setattr(sys.modules[".".join(module)] if module else example, key, value)
+    module = sys.modules[".".join(module)] if module else example
+    assert hasattr(module, key), f"{{module.__name__}} has no {{key}}"
+    setattr(module, key, value)
 
 def run(out, *more):
     "The exit code of the example, called as from a command line."
