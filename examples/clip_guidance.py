@@ -213,15 +213,15 @@ def measure(args: argparse.Namespace, guide: Guide, run: Run) -> list[tuple[str,
     made: dict[str, Pair] = {}
     shares: dict[str, Pair] = {}
     seconds: dict[str, Pair] = {}
+    before = data.attributes or {}
     for name, (how, wanted, changed) in ways.items():
         made[name], seconds[name] = without_and_with(guide, how, wanted)
         read = [features.attributes(images) for images in made[name]]
         for asked in changed:
             shares[f"{name}: {asked} as asked"] = tuple(right(r, wanted, asked) for r in read)
-        if name == "editing":
-            before = data.attributes or {}
-            for kept in KEPT:
-                shares[f"{name}: {kept} kept"] = tuple(float(np.mean(r[kept] == before[kept])) for r in read)
+        for kept in KEPT if name == "editing" else ():
+            both = (float(np.mean(r[kept] == before[kept])) for r in read)
+            shares[f"{name}: {kept.replace('_', ' ')} kept"] = tuple(both)
     for name, (unled, led) in shares.items():
         print(f"{name} {led:.1%}, without the sentence {unled:.1%}")
     given = np.broadcast_to(known, middle.images.shape)

@@ -245,7 +245,8 @@ def save_bars(bars: Mapping[str, Mapping[str, float]], path: str | os.PathLike, 
         values = np.array([heights[group] for group in groups], np.float64)
         drawn = axes.bar(places + (i + 0.5) * width - 0.4, np.where(np.isfinite(values), values, 0), width, label=name)
         axes.bar_label(drawn, [f"{v:.2g}" if np.isfinite(v) else "" for v in values], fontsize="x-small")
-    axes.set_xticks(places, groups, rotation=20 if len(groups) > 4 else 0)
+    slanted: dict[str, Any] = dict(rotation=25, ha="right", rotation_mode="anchor") if len(groups) > 4 else {}
+    axes.set_xticks(places, groups, **slanted)
     figure.legend(loc="outside upper center", ncols=len(bars))
     axes.grid(alpha=0.3, axis="y")
     figure.savefig(path, dpi=120)
