@@ -51,7 +51,7 @@ from minigen.metrics import Features, compare
 from minigen.viz import save_bars
 
 SEEDS = 3
-TURNS = {"VAE": 2, "GAN": 1, "diffusion": 1}  # steps of each in a step of the run: they take about as long
+TURNS = {"VAE": 6, "GAN": 4, "diffusion": 3}  # steps of each in a step of the run: they take about as long
 BATCH = 100  # of images drawn at a time
 COMPONENTS = 50  # of the normal distributions
 SHOWN = 20
@@ -260,7 +260,7 @@ def figures(
 
 
 def main() -> None:
-    parser = arguments("comparison", __doc__.split("\n")[0], steps=2100, batch=32, samples=1000)
+    parser = arguments("comparison", __doc__.split("\n")[0], steps=645, batch=32, samples=1000)
     args = parser.parse_args()
     if args.steps % SEEDS:
         parser.error(f"--steps are shared by {SEEDS} seeds: give a multiple of that, not {args.steps}")
