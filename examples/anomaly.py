@@ -19,7 +19,8 @@ import math
 from pathlib import Path
 
 import numpy as np
-from common import Run, arguments, in_batches, load_data, report, run_main, through_pca
+from common import arguments, in_batches, load_data, through_pca
+from run import Run, report, run_main
 from tqdm import tqdm
 
 import minigen

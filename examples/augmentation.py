@@ -26,19 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import (
-    Run,
-    arguments,
-    at_least,
-    descend,
-    has_classes,
-    in_batches,
-    load_data,
-    need_classes,
-    report,
-    run_main,
-    split,
-)
+from common import arguments, at_least, descend, has_classes, in_batches, load_data, need_classes, split
+from run import Run, report, run_main
 from tqdm import tqdm
 
 import minigen

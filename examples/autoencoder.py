@@ -15,7 +15,8 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from common import Run, arguments, at_least, in_batches, load_split, report, run_main, through_pca
+from common import arguments, at_least, in_batches, load_split, through_pca
+from run import Run, report, run_main
 
 import minigen
 from minigen import Tensor, optim

@@ -24,7 +24,8 @@ import sys
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Learner, Run, arguments, in_batches, report, run_main, use_device
+from common import FOR_FIGURES, Learner, arguments, in_batches, use_device
+from run import Run, report, run_main
 
 import minigen
 from minigen import Tensor, ops

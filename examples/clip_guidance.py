@@ -33,8 +33,9 @@ from typing import Any
 
 import numpy as np
 from clip import ASKED, TRAINING, drawn, prompts
-from common import FOR_FIGURES, Learner, Run, arguments, draw_in_batches, in_batches, report, run_main, use_device
+from common import FOR_FIGURES, Learner, arguments, draw_in_batches, in_batches, use_device
 from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, parameters_of, shape_of_latents
+from run import Run, report, run_main
 from text_to_image import CHANNELS, LEARNING_RATE, NETWORK, load_clip
 
 import minigen
@@ -237,7 +238,9 @@ def measure(args: argparse.Namespace, guide: Guide, run: Run) -> list[tuple[str,
         {
             **{name: {"led": led, "not_led": unled} for name, (unled, led) in shares.items()},
             "pixels_kept": intact,
-            "sampling_seconds": {name: {"led": led, "not_led": unled} for name, (unled, led) in seconds.items()},
+            "sampling": {
+                name: {"led_seconds": led, "not_led_seconds": unled} for name, (unled, led) in seconds.items()
+            },
         }
     )
     figures = [(name, led, ">=", 0.7, f"not led: {unled:.3g}") for name, (unled, led) in shares.items()]

@@ -31,18 +31,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
-from common import (
-    Run,
-    arguments,
-    draw_in_batches,
-    fit_pca,
-    load_data,
-    need_classes,
-    report,
-    run_main,
-    split_for_distances,
-)
+from common import arguments, draw_in_batches, fit_pca, load_data, need_classes, split_for_distances
 from contenders import FAMILIES, Model
+from run import Run, report, run_main
 from tqdm import tqdm
 
 import minigen

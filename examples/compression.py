@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, fit_pca, in_batches, load_split, report, run_main
+from common import arguments, fit_pca, in_batches, load_split
+from run import Run, report, run_main
 from tqdm import tqdm
 
 import minigen

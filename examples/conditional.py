@@ -20,18 +20,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import (
-    Learner,
-    Run,
-    arguments,
-    draw_in_batches,
-    frechet,
-    load_data,
-    need_classes,
-    report,
-    run_main,
-    split_for_distances,
-)
+from common import Learner, arguments, draw_in_batches, frechet, load_data, need_classes, split_for_distances
+from run import Run, report, run_main
 
 import minigen
 from minigen import Tensor, optim

@@ -25,7 +25,8 @@ import sys
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, descend, in_batches, load_data, report, run_main, split
+from common import arguments, descend, in_batches, load_data, split
+from run import Run, report, run_main
 
 import minigen
 from minigen import F, Tensor, nn, ops, optim

@@ -20,7 +20,8 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, in_batches, load_data, report, run_main, split_for_distances
+from common import FOR_FIGURES, arguments, in_batches, load_data, split_for_distances
+from run import Run, report, run_main
 
 import minigen
 from minigen import F, Tensor, nn, optim

@@ -22,17 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import (
-    FOR_FIGURES,
-    Run,
-    arguments,
-    draw_in_batches,
-    has_classes,
-    load_data,
-    report,
-    run_main,
-    split_for_distances,
-)
+from common import FOR_FIGURES, arguments, draw_in_batches, has_classes, load_data, split_for_distances
+from run import Run, report, run_main
 
 import minigen
 from minigen import Tensor, optim

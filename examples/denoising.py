@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, in_batches, load_split, report, run_main
+from common import FOR_FIGURES, arguments, in_batches, load_split
+from run import Run, report, run_main
 from tqdm import tqdm
 
 import minigen

@@ -24,8 +24,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from common import kid, load_data, report, run_main, split_for_distances
+from common import kid, load_data, split_for_distances
 from ddpm import arguments_with_network, train
+from run import report, run_main
 from tqdm import tqdm
 
 from minigen import Tensor
@@ -34,7 +35,7 @@ from minigen.diffusion import Denoiser, Diffusion, edit, interpolate
 from minigen.metrics import Features, psnr
 from minigen.viz import save_curves, save_rows
 
-Figure = tuple[str, float, str, float, str]  # see common.report
+Figure = tuple[str, float, str, float, str]  # see `report` in run.py
 
 BLOCK, GREYS = 4, 4  # of the crude pictures: the side of their pixels, and how many greys (or levels of a colour)
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)

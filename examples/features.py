@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, at_least, fit_pca, in_batches, load_split, report, run_main
+from common import FOR_FIGURES, arguments, at_least, fit_pca, in_batches, load_split
+from run import Run, report, run_main
 from tqdm import tqdm
 
 import minigen

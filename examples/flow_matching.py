@@ -17,18 +17,8 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import (
-    FOR_FIGURES,
-    Learner,
-    Run,
-    arguments,
-    frechet,
-    has_classes,
-    load_data,
-    report,
-    run_main,
-    split_for_distances,
-)
+from common import FOR_FIGURES, Learner, arguments, frechet, has_classes, load_data, split_for_distances
+from run import Run, report, run_main
 from tqdm import tqdm
 
 import minigen

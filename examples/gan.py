@@ -31,7 +31,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, descend, in_batches, report, run_main, use_device
+from common import FOR_FIGURES, arguments, descend, in_batches, use_device
+from run import Run, report, run_main
 from tqdm import tqdm
 
 import minigen

@@ -24,8 +24,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from common import has_classes, load_data, report, run_main, split
+from common import has_classes, load_data, split
 from ddpm import arguments_with_network, train
+from run import report, run_main
 from tqdm import tqdm
 
 from minigen import Tensor

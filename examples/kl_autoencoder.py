@@ -18,7 +18,8 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import Run, arguments, descend, in_batches, load_split, report, run_main, through_pca
+from common import arguments, descend, in_batches, load_split, through_pca
+from run import Run, report, run_main
 
 import minigen
 from minigen import Tensor, optim

@@ -25,19 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import (
-    Learner,
-    Run,
-    arguments,
-    draw_in_batches,
-    frechet,
-    in_batches,
-    load_data,
-    made_by,
-    report,
-    run_main,
-    split_for_distances,
-)
+from common import Learner, arguments, draw_in_batches, frechet, in_batches, load_data, made_by, split_for_distances
+from run import Run, report, run_main
 from tqdm import tqdm
 
 import minigen

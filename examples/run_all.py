@@ -45,7 +45,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 EVERY = [name for names in FAMILIES.values() for name in names]
 MORE = {name: ["--trained", "{out}/ddpm"] for name in ("samplers", "inpainting", "editing")}
 MORE["text_to_image"] = ["--train"]
-FIGURE = re.compile(r"(ok  |MISS) (.+): (\S+), asked ([<>]=) (\S+) \| (.*)")  # as `report` in common.py prints it
+FIGURE = re.compile(r"(ok  |MISS) (.+): (\S+), asked ([<>]=) (\S+) \| (.*)")  # as `report` in run.py prints it
 Entry = dict[str, Any]
 
 

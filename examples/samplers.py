@@ -17,8 +17,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from common import draw_in_batches, frechet, load_data, report, run_main, split_for_distances
+from common import draw_in_batches, frechet, load_data, split_for_distances
 from ddpm import arguments_with_network, train
+from run import report, run_main
 from tqdm import tqdm
 
 from minigen import Tensor

@@ -23,7 +23,8 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, descend, has_classes, in_batches, load_data, report, run_main, split
+from common import FOR_FIGURES, arguments, descend, has_classes, in_batches, load_data, split
+from run import Run, report, run_main
 
 import minigen
 from minigen import Tensor, optim

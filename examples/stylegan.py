@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, descend, in_batches, load_data, report, run_main, split_for_distances
+from common import FOR_FIGURES, arguments, descend, in_batches, load_data, split_for_distances
+from run import Run, report, run_main
 from tqdm import tqdm
 
 import minigen

@@ -23,17 +23,8 @@ import argparse
 from typing import Any
 
 import numpy as np
-from common import (
-    Learner,
-    Run,
-    arguments,
-    draw_in_batches,
-    in_batches,
-    load_data,
-    report,
-    run_main,
-    split_for_distances,
-)
+from common import Learner, arguments, draw_in_batches, in_batches, load_data, split_for_distances
+from run import Run, report, run_main
 
 import minigen
 from minigen import F, Tensor, ops

@@ -28,19 +28,9 @@ from typing import Any
 
 import numpy as np
 from clip import drawn, sentences
-from common import (
-    FOR_FIGURES,
-    Learner,
-    Run,
-    arguments,
-    draw_in_batches,
-    in_batches,
-    made_by,
-    report,
-    run_main,
-    use_device,
-)
+from common import FOR_FIGURES, Learner, arguments, draw_in_batches, in_batches, made_by, use_device
 from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, parameters_of, shape_of_latents
+from run import Run, report, run_main
 
 import minigen
 from minigen import Tensor, optim

@@ -19,7 +19,8 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, in_batches, load_split, report, run_main
+from common import FOR_FIGURES, arguments, in_batches, load_split
+from run import Run, report, run_main
 from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 from tqdm import tqdm

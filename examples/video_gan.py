@@ -23,7 +23,8 @@ import sys
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, descend, in_batches, report, run_main, use_device
+from common import FOR_FIGURES, arguments, descend, in_batches, use_device
+from run import Run, report, run_main
 
 import minigen
 from minigen import Tensor, optim

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import Learner, Run, arguments, draw_in_batches, report, run_main, use_device
+from common import Learner, arguments, draw_in_batches, use_device
+from run import Run, report, run_main
 
 import minigen
 from minigen import Tensor, optim

@@ -16,7 +16,8 @@ import math
 from typing import Any
 
 import numpy as np
-from common import FOR_FIGURES, Run, arguments, in_batches, load_data, report, run_main, split
+from common import FOR_FIGURES, arguments, in_batches, load_data, split
+from run import Run, report, run_main
 from tqdm import tqdm
 
 import minigen

@@ -21,18 +21,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import (
-    FOR_FIGURES,
-    Run,
-    arguments,
-    descend,
-    has_classes,
-    in_batches,
-    load_data,
-    report,
-    run_main,
-    split_for_distances,
-)
+from common import FOR_FIGURES, arguments, descend, has_classes, in_batches, load_data, split_for_distances
+from run import Run, report, run_main
 
 import minigen
 from minigen import Tensor, optim

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-NO_EXAMPLES = ("common", "contenders", "run_all")
+NO_EXAMPLES = ("common", "contenders", "run", "run_all")
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in NO_EXAMPLES)
 SMALL_UNET = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (False, False), "patch": 2}
 # For each example: its arguments, and what to set in it or, as "module.NAME", in another module, so that it takes
@@ -216,7 +216,7 @@ READ_IMAGES = [name for name in SMALL if "--data" not in SMALL[name][0]]
 START = """
 import sys
 sys.path[:0] = [{root!r}, {examples!r}]
-import minigen, common
+import minigen
 import {name} as example
 for key, value in {settings}.items():
     *module, key = key.split(".")

@@ -16,6 +16,7 @@ for module in ("tqdm", "matplotlib", "PIL", "sklearn", "skimage", "constriction"
     pytest.importorskip(module)
 
 SCRIPT = """
+import run as run_module
 from pathlib import Path
 out, steps = Path({out!r}), ("--steps", 4, "--seed", 3)
 code = run(out / "whole", *steps, "--check")
@@ -23,19 +24,19 @@ code = run(out / "whole", *steps, "--check")
 class Killed(BaseException):
     pass
 
-real_save, saved = common.Run.save, 0
+real_save, saved = run_module.Run.save, 0
 def save_and_die(run):
     global saved
     real_save(run)
     saved += 1
     if saved == 2:
         raise Killed
-common.Run.save, common.SAVE_EVERY_SECONDS = save_and_die, 0  # after every step
+run_module.Run.save, run_module.SAVE_EVERY_SECONDS = save_and_die, 0  # after every step
 try:
     run(out / "killed", *steps)
 except Killed:
     print("killed")
-common.Run.save = real_save
+run_module.Run.save = real_save
 print("-- resumed", run(out / "killed", *steps, "--resume"))
 print("-- refused", run(out / "killed", *steps, "--resume", "--batch", 3))
 print("-- again", run(out / "whole", *steps))

@@ -77,16 +77,16 @@ def test_a_run_that_is_killed_and_resumed_ends_with_the_same_bits(data, finished
     kill_after_step = f"""
 import os, signal, sys
 sys.path.insert(0, {str(EXAMPLES)!r})
-import common
-common.SAVE_EVERY_SECONDS = 0  # after every step
-real_save, count = common.Run.save, 0
+import run
+run.SAVE_EVERY_SECONDS = 0  # after every step
+real_save, count = run.Run.save, 0
 def save(run):
     global count
     real_save(run)
     count += 1
     if count == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-common.Run.save = save
+run.Run.save = save
 import ddpm
 ddpm.main()
 """

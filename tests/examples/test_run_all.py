@@ -13,7 +13,7 @@ EXAMPLE = '''"""Counts.
 More."""
 import sys
 from pathlib import Path
-from common import report
+from run import report
 out = Path(sys.argv[sys.argv.index("--out") + 1])
 tries = out / "tries"
 assert "--check" in sys.argv and ("--resume" in sys.argv) == ({stops} > 1 and tries.exists())
@@ -28,11 +28,11 @@ report([("how much: of it", 0.5, ">=", 0.25, "chance: 0.1"), ("the rest", 2, "<=
 @pytest.fixture
 def run_all(load_example, tmp_path, monkeypatch):
     """The script, in a folder with two examples: counting.py, and stopping.py, which ends early twice."""
-    module, common = load_example("run_all"), load_example("common")
+    module, running = load_example("run_all"), load_example("run")
     (tmp_path / "gallery").mkdir()
     for name, stops in (("counting", 1), ("stopping", 3)):
         (tmp_path / f"{name}.py").write_text(EXAMPLE.replace("{stops}", str(stops)))
-    (tmp_path / "common.py").write_text(Path(common.__file__).read_text())
+    (tmp_path / "run.py").write_text(Path(running.__file__).read_text())
     for name, value in {
         "HERE": tmp_path,
         "RESULTS": tmp_path / "gallery" / "results.json",

@@ -1,4 +1,4 @@
-"""examples/common.py, beyond what the contract says of every example."""
+"""examples/run.py, beyond what the contract says of every example."""
 
 import json
 import math
@@ -12,7 +12,7 @@ for module in ("tqdm", "matplotlib", "PIL"):
 
 
 def test_metrics_are_json_whatever_was_measured(load_example, tmp_path):
-    run = load_example("common").Run(Namespace(out=tmp_path, resume=False, steps=1, batch=1, seed=0))
+    run = load_example("run").Run(Namespace(out=tmp_path, resume=False, steps=1, batch=1, seed=0))
     own = {"kid": math.nan, "psnr": np.float64("inf"), "nested": [{"fine": 0.5, "low": -math.inf}, (1, "nan")]}
     run.write_metrics(own)
 
@@ -27,12 +27,12 @@ def test_metrics_are_json_whatever_was_measured(load_example, tmp_path):
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_run_that_diverges_says_so_and_keeps_what_was_saved(load_example, tmp_path, bad):
     settings = dict(out=tmp_path, steps=4, batch=1, seed=0, device="cpu")
-    run = load_example("common").Run(Namespace(**settings, resume=False))
+    run = load_example("run").Run(Namespace(**settings, resume=False))
     run.save()
     with pytest.raises(SystemExit, match=r"diverged: 'loss: G' is (nan|inf) at step 2.*kept in .*checkpoint"):
         for step in run.steps():
             run.log(**{"loss: D": 1.0, "loss: G": bad if step == 2 else 0.5})
-    resumed = load_example("common").Run(Namespace(**settings, resume=True))
+    resumed = load_example("run").Run(Namespace(**settings, resume=True))
     assert resumed.step == 0 and not resumed.curves
 
 
@@ -49,26 +49,26 @@ class Part:
         self.value = int(state["value"])
 
 
-def run_of(common, out, value, trained=None, **more):
+def run_of(module, out, value, trained=None, **more):
     settings = dict(out=out, steps=2, batch=1, seed=0, device="cpu", resume=False, trained=trained) | more
-    return common.Run(Namespace(**settings), (), trained, part=Part(value))
+    return module.Run(Namespace(**settings), (), trained, part=Part(value))
 
 
 def test_a_finished_run_with_the_same_settings_is_taken_over(load_example, tmp_path, capsys):
-    common = load_example("common")
-    first = run_of(common, tmp_path / "first", 5)
+    module = load_example("run")
+    first = run_of(module, tmp_path / "first", 5)
     assert len(list(first.steps())) == 2
-    taken = run_of(common, tmp_path / "second", 7, tmp_path / "first")
+    taken = run_of(module, tmp_path / "second", 7, tmp_path / "first")
     assert taken.parts["part"].value == 5 and list(taken.steps()) == []
     assert "took over the network" in capsys.readouterr().out
-    again = run_of(common, tmp_path / "second", 7, resume=True)  # now it is that folder's own
+    again = run_of(module, tmp_path / "second", 7, resume=True)  # now it is that folder's own
     assert again.parts["part"].value == 5
 
 
 @pytest.mark.parametrize("what", ["other settings", "unfinished", "nothing there", "damaged", "itself"])
 def test_any_other_run_is_not_taken_over(load_example, tmp_path, what):
-    common, folder = load_example("common"), tmp_path / "first"
-    first = run_of(common, folder, 5)
+    module, folder = load_example("run"), tmp_path / "first"
+    first = run_of(module, folder, 5)
     if what != "unfinished":
         list(first.steps())
     first.save()
@@ -77,5 +77,5 @@ def test_any_other_run_is_not_taken_over(load_example, tmp_path, what):
     if what == "damaged":
         (folder / "checkpoint.safetensors").write_bytes(b"no checkpoint")
     out = folder if what == "itself" else tmp_path / "second"
-    taken = run_of(common, out, 7, folder, seed=1 if what == "other settings" else 0)
+    taken = run_of(module, out, 7, folder, seed=1 if what == "other settings" else 0)
     assert taken.parts["part"].value == 7 and taken.step == 0
