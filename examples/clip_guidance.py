@@ -19,7 +19,7 @@ bit.
 
 Each is done without the sentence as well, from the same noise. A classifier that has seen none of these pictures reads
 whether they show what was asked for. --samples pictures are drawn, and a quarter as many of each kind edited:
-edits.png and inpainted.png.
+edits.png and inpainted.png show what was given, what became of it without a sentence, and with it.
 """
 
 from __future__ import annotations
@@ -191,10 +191,10 @@ def frame(height: int, width: int) -> np.ndarray:
     return known
 
 
-def captioned(rows: dict[str, np.ndarray], wanted: Wanted, path: Path) -> None:
-    """A picture with a column for each of the first images of all rows; what is wanted of them is printed."""
-    save_rows({name: images[:SHOWN] for name, images in rows.items()}, path, SHOWN)
-    print(f"asked in {path.name}: {', '.join(map(describe, wanted[:SHOWN]))}")
+def captioned(columns: list[np.ndarray], wanted: Wanted, path: Path) -> None:
+    """A picture with what is wanted of each of the first images of all columns beside them."""
+    rows = zip(wanted[:SHOWN], *columns, strict=False)
+    save_rows({f"{i + 1}: {describe(values)}": np.stack(row) for i, (values, *row) in enumerate(rows)}, path)
 
 
 def measure(args: argparse.Namespace, guide: Guide, run: Run) -> list[tuple[str, float, str, float, str]]:
@@ -265,7 +265,7 @@ def draw_all(
     edited: np.ndarray,
     inpainted: np.ndarray,
 ) -> None:
-    """samples.png, and beside what was given edits.png and inpainted.png."""
+    """samples.png; and edits.png and inpainted.png: what was given, what it became without a sentence, and with one."""
     wanted, (_, led) = ways["drawing"][1], made["drawing"]
     rows: dict[str, list[np.ndarray]] = {}
     for values, image in zip(wanted, led, strict=True):
@@ -274,8 +274,7 @@ def draw_all(
     columns = min(SHOWN, *(len(rows[s]) for s in shown))
     run.write_samples(led, {s: np.stack(rows[s][:columns]) for s in shown})
     for name, start, file in (("editing", edited, "edits.png"), ("inpainting", inpainted, "inpainted.png")):
-        pair = dict(zip(("not led", "led by CLIP"), made[name], strict=True))
-        captioned({"given": start, **pair}, ways[name][1], run.folder / file)
+        captioned([start, *made[name]], ways[name][1], run.folder / file)
 
 
 def main() -> None:

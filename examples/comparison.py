@@ -221,14 +221,15 @@ def training_seconds(some: list[Model]) -> float:
 
 
 def scores(summary: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Each measure as a share of the best family's: 1 is the best."""
+    """Each measure as a share of the best family's: 1 is the best. Of a best one that is not above 0, as an estimate of
+    KID may be, there are no shares."""
     shares: dict[str, dict[str, float]] = {name: {} for name in summary}
     for key, (title, more, _) in MEASURES.items():
-        values = {name: max(measured[key], 1e-9) for name, measured in summary.items() if math.isfinite(measured[key])}
-        best = (max if more else min)(values.values(), default=math.nan)
-        for name in summary:
-            value = values.get(name, math.nan)
-            shares[name][title.replace(" of the Frechet distance", "")] = value / best if more else best / value
+        values = {name: measured[key] for name, measured in summary.items()}
+        best = (max if more else min)((v for v in values.values() if math.isfinite(v)), default=math.nan)
+        for name, value in values.items():
+            share = math.nan if not best > 0 else value / best if more else best / value
+            shares[name][title.replace(" of the Frechet distance", "")] = share
     return shares
 
 

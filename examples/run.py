@@ -95,7 +95,13 @@ class Run:
         try:
             state = minigen.load(self.path)
             settings = dict(state["settings"])
-            changed = [f"--{k} {settings.get(k)}, not {v}" for k, v in self.settings.items() if settings.get(k) != v]
+            changed = [
+                f"--{key.replace('_', '-')} {settings.get(key)}, not {value}"
+                if key != "digest"
+                else "other data, or another network that it stands on"
+                for key, value in self.settings.items()
+                if settings.get(key) != value
+            ]
             if changed:
                 sys.exit(f"cannot resume: the run in {self.folder} was started with {', '.join(changed)}")
             for name, part in self.parts.items():

@@ -6,7 +6,8 @@
 
 Ctrl-C stops between two steps of a training, and says how to go on from there. Each example's folder is in --out.
 What is known of each is kept in gallery/results.json, and GALLERY.md is made from that: figures beside what they are
-compared with, how long it took, the command, and the commit it was run at.
+compared with, how long it took, the command, and the commit it was run at. What an example stands on, such as the
+autoencoder of latent.py, it makes itself, in its own time, if that is not in --out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -57,23 +59,29 @@ def run(name: str, out: Path) -> Entry | None:
     """Runs an example to its end, from where it was stopped if it was; None if it is stopped again, or fails."""
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
-    clock = folder / "seconds.txt"  # that earlier parts of a run which was stopped took
-    before, stopped, at = float(clock.read_text()) if clock.exists() else 0.0, clock.exists(), commit()
+    clock = folder / "clock.json"  # what earlier parts of a run that was stopped took, and the commits they were run at
+    stopped, at = clock.exists(), commit()
+    before, commits = json.loads(clock.read_text()) if stopped else (0, [])
+    commits += [at] * (at not in commits)
     line = [sys.executable, "-u", str(HERE / f"{name}.py"), *command(name, str(out))[2:], "--out", str(folder)]
     line += ["--resume"] * stopped
     print(f"\n{name}: {' '.join(line[2:])}", flush=True)
-    clock.write_text(f"{before:.0f}\n")
-    started, figures = time.monotonic(), []
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
-        try:
+    clock.write_text(json.dumps([before, commits]))
+    started, figures, interrupts = time.monotonic(), [], []
+    # of Ctrl-C the example hears, too: it saves, says so, and ends
+    previous = signal.signal(signal.SIGINT, lambda *_: interrupts.append(True))
+    try:
+        with subprocess.Popen(line, stdout=subprocess.PIPE, text=True) as process:
             for said in process.stdout or ():
                 print(said, end="", flush=True)
                 if match := FIGURE.match(said):
                     figures.append([match[1] == "ok  ", *match.groups()[1:]])
-        finally:  # of Ctrl-C the example hears, too: it saves, and ends
-            process.wait()
-            seconds = before + time.monotonic() - started
-            clock.write_text(f"{seconds:.0f}\n")
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    seconds = before + round(time.monotonic() - started)
+    clock.write_text(json.dumps([seconds, commits]))
+    if interrupts:
+        raise KeyboardInterrupt
     if process.returncode not in (0, 1) or not figures:
         if process.returncode == 1:  # an error, such as a run that cannot be resumed: the next one is a new one
             clock.unlink()
@@ -84,10 +92,10 @@ def run(name: str, out: Path) -> Entry | None:
     shutil.copyfile(folder / "samples.png", PICTURES / f"{name}.png")
     return {
         "figures": figures,
-        "seconds": round(seconds),
+        "seconds": seconds,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "command": " ".join(command(name, "runs")),
-        "commit": at,
+        "commit": ", ".join(commits),
     }
 
 
@@ -106,6 +114,11 @@ def commit() -> str:
 def title(name: str) -> str:
     """The first line of an example's docstring."""
     return (ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text())) or name).split("\n")[0]
+
+
+def known() -> dict[str, Entry]:
+    """All entries, those of other processes that run examples of this folder included."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
 
 
 def write_gallery(results: dict[str, Entry]) -> None:
@@ -154,7 +167,7 @@ def main() -> None:
     chosen = {name for word in args.chosen or FAMILIES for name in FAMILIES.get(word, (word,))}
     if unknown := chosen - set(EVERY):
         parser.error(f"no examples or families: {', '.join(sorted(unknown))}; there are {', '.join(EVERY)}")
-    results: dict[str, Entry] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results = known()
     todo = [name for name in EVERY if name in chosen and (args.again or name not in results)]
     failed = []
     for i, name in enumerate(todo):
@@ -166,8 +179,10 @@ def main() -> None:
         if entry is None:
             failed.append(name)
         else:
-            results[name] = entry
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            results = known() | {name: entry}
+            unfinished = RESULTS.with_suffix(".tmp")
+            unfinished.write_text(json.dumps({n: results[n] for n in EVERY if n in results}, indent=1) + "\n")
+            unfinished.replace(RESULTS)
             write_gallery(results)
     left = [name for name in EVERY if name not in results]
     print(f"{len(results)} of {len(EVERY)} examples are in {HERE / 'GALLERY.md'}; left: {', '.join(left) or 'none'}")

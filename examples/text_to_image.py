@@ -2,7 +2,7 @@
 
     python examples/text_to_image.py --train                                 # once: writes runs/text_to_image
     python examples/text_to_image.py "a small red star in the top left"      # then: writes prompts.png there
-    python examples/text_to_image.py "a large heart" --negative "red" --scale 3
+    python examples/text_to_image.py "a large heart" --negative "red" --scale 1.5
 
 The whole algorithm: kl_autoencoder.py makes each picture a map of 8 x 8 latents, clip.py each sentence a row of
 features. A U-Net learns to say what noisy latents were (latent.py); at every place it looks at the features of every

@@ -77,7 +77,7 @@ def test_what_has_an_entry_is_run_again_only_if_asked(run_all, tmp_path):
 
 
 def test_one_that_is_stopped_goes_on_next_time_and_the_others_run(run_all, tmp_path):
-    fails, clock = "ended without figures: stopping", tmp_path / "runs" / "stopping" / "seconds.txt"
+    fails, clock = "ended without figures: stopping", tmp_path / "runs" / "stopping" / "clock.json"
     assert run_all(fails=fails).keys() == {"counting"} and clock.exists()
     assert run_all(fails=fails).keys() == {"counting"} and run_all().keys() == {"counting", "stopping"}
     assert not clock.exists()
@@ -93,14 +93,28 @@ def test_one_that_fails_starts_anew_next_time(run_all, tmp_path):
     assert run_all().keys() == {"counting", "stopping"}
 
 
-def test_ctrl_c_says_how_to_go_on(run_all, tmp_path, monkeypatch, load_example):
-    def stop(name, out):
-        raise KeyboardInterrupt
-
+def test_ctrl_c_waits_for_the_example_and_says_how_to_go_on(run_all, tmp_path, capfd):
     run_all("a")
-    monkeypatch.setattr(load_example("run_all"), "run", stop)
+    script = tmp_path / "stopping.py"
+    whole = script.read_text()
+    script.write_text("import os, signal, sys\nos.kill(os.getppid(), signal.SIGINT)\nprint('saved')\nsys.exit(130)")
     run_all(fails=r"go on with: python run_all.py stopping --out ")
-    run_all("--again", fails=r"go on with: python run_all.py counting stopping --again --out ")
+    run_all("--again", "b", fails=r"go on with: python run_all.py stopping --again --out ")
+    assert "saved" in capfd.readouterr().out and (tmp_path / "runs" / "stopping" / "clock.json").exists()
+    script.write_text(whole.replace("< 3", "< 1").replace("(3 > 1 and tries.exists())", "True"))
+    assert run_all().keys() == {"counting", "stopping"}  # it is told to resume
+
+
+def test_entries_that_another_process_wrote_meanwhile_are_kept(run_all, tmp_path):
+    other = tmp_path / "gallery" / "results.json"
+    entry = run_all("a")["counting"]
+    other.unlink()
+    script = tmp_path / "stopping.py"
+    write = f"Path({str(other)!r}).write_text({json.dumps({'counting': entry})!r})\n"
+    script.write_text(
+        script.read_text().replace("< 3", "< 1").replace("3 > 1", "False").replace("tries =", write + "tries =")
+    )
+    assert run_all("b").keys() == {"counting", "stopping"}
 
 
 def test_an_unknown_name_is_refused(run_all, capsys):
