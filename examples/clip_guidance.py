@@ -33,10 +33,10 @@ from typing import Any
 
 import numpy as np
 from clip import ASKED, TRAINING, drawn, prompts
-from common import FOR_FIGURES, Learner, arguments, draw_in_batches, in_batches, use_device
-from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, parameters_of, shape_of_latents
+from common import FOR_FIGURES, Learner, arguments, draw_in_batches, use_device
+from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, posteriors_of, shape_of_latents
 from run import Run, report, run_main
-from text_to_image import CHANNELS, LEARNING_RATE, NETWORK, load_clip
+from text_to_image import CHANNELS, LEARNING_RATE, NETWORK, PROCESS, load_clip
 
 import minigen
 from minigen import Tensor, ops, optim
@@ -70,7 +70,7 @@ class Guide:
         self.seed, self.device = args.seed, args.device
         self.latent_shape = shape_of_latents(self.autoencoder, self.clip.arguments["image_shape"], args.device)
         self.network = UNet(self.latent_shape[-1], **NETWORK, size=self.latent_shape[:-1])
-        self.diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0", logit_normal=(0.7, 1.4))
+        self.diffusion = Diffusion(**PROCESS)
 
     def denoiser(self, fits: list[Fit]) -> Denoiser:
         """Pushed towards latents whose pictures fit."""
@@ -129,7 +129,7 @@ def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, Guide, optim.EM
     generator = minigen.manual_seed(args.seed)
     guide = Guide(args)
     learner = Learner(args, guide.network, args.steps, LEARNING_RATE)
-    posteriors = in_batches(parameters_of(guide.autoencoder), to_float(data.images), args.device)  # once: it is slow
+    posteriors = posteriors_of(guide.autoencoder, data.images, args.device)  # once: it is slow
     batches = DataLoader(posteriors, batch_size=args.batch, seed=args.seed, device=args.device)
     pictures = ("edits.png", "inpainted.png", "accuracy.png")
     run = Run(args, pictures, generator=generator, batches=batches, **learner.parts())

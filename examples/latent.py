@@ -100,19 +100,19 @@ class Model(Learner):
             return draw_in_batches(some, n, SAMPLING_BATCH, show=False)
 
 
-def parameters_of(autoencoder: KLAutoencoder) -> Callable[[Tensor], Tensor]:
-    """A function from images to the parameters of their latents' distributions, as `DiagonalGaussian` takes them."""
+def posteriors_of(autoencoder: KLAutoencoder, images: np.ndarray, device: str) -> np.ndarray:
+    """The parameters of the distributions of all images' latents, as `DiagonalGaussian` takes them."""
 
     def parameters(x: Tensor) -> Tensor:
         posterior = autoencoder.encode(x)
         return ops.concatenate([posterior.mean, posterior.log_variance], axis=-1)
 
-    return parameters
+    return in_batches(parameters, to_float(images), device)
 
 
 def train(args: argparse.Namespace, images: np.ndarray, autoencoder: KLAutoencoder) -> tuple[Run, dict[str, Model]]:
     generator = minigen.manual_seed(args.seed)
-    posteriors = in_batches(parameters_of(autoencoder), to_float(images), args.device)  # once: encoding is slow
+    posteriors = posteriors_of(autoencoder, images, args.device)  # once: encoding is slow
     channels, latent_shape = posteriors.shape[-1] // 2, (*posteriors.shape[1:-1], posteriors.shape[-1] // 2)
     pixels = Model(args, UNet(images.shape[-1], **PIXELS), images.shape[1:], lambda x: x, 1.0, args.steps)
     latents = Model(

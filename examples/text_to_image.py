@@ -28,15 +28,15 @@ from typing import Any
 
 import numpy as np
 from clip import drawn, sentences
-from common import FOR_FIGURES, Learner, arguments, draw_in_batches, in_batches, made_by, use_device
-from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, parameters_of, shape_of_latents
+from common import FOR_FIGURES, Learner, arguments, draw_in_batches, made_by, use_device
+from latent import AUTOENCODER, LARGEST_LATENT, load_autoencoder, posteriors_of, shape_of_latents
 from run import Run, report, run_main
 
 import minigen
 from minigen import Tensor, optim
 from minigen.autoencoders import DiagonalGaussian
 from minigen.contrastive import CLIP
-from minigen.data import DataLoader, Dataset, load, shapes, to_float
+from minigen.data import DataLoader, Dataset, load, shapes
 from minigen.data.captions import in_words
 from minigen.diffusion import ClassifierFree, Diffusion, Prompt, TextUNet, sample
 from minigen.metrics import Features, vendi_score
@@ -45,6 +45,7 @@ from minigen.viz import save_curves, save_rows
 TRAINING, CHANNELS = 20_000, 3  # pictures, and their channels
 MODEL, PAINTED = "model.safetensors", 8  # the file that it is kept in; pictures of each sentence
 NETWORK: dict[str, Any] = dict(channels=64, multipliers=(1, 2), blocks=1, attention=(False, False))
+PROCESS: dict[str, Any] = dict(timesteps=1000, schedule="cosine", prediction="x0", logit_normal=(0.7, 1.4))
 LEARNING_RATE = 2e-3
 WHOLE = 0.7  # the share of sentences that tell all: the more is told, the less there is to guess
 WITHOUT_TEXT = 0.1  # the share of pictures whose sentence is kept from the network
@@ -74,7 +75,7 @@ class Painter:
         self.latent_shape = shape_of_latents(self.autoencoder, self.clip.arguments["image_shape"], args.device)
         self.network = TextUNet(self.clip.text.width, self.latent_shape[-1], **NETWORK, size=self.latent_shape[:-1])
         self.network.to(args.device)
-        self.diffusion = Diffusion(timesteps=1000, schedule="cosine", prediction="x0", logit_normal=(0.7, 1.4))
+        self.diffusion = Diffusion(**PROCESS)
 
     def told(self, texts: list[str]) -> partial:
         """The network, told one text for each sample."""
@@ -108,7 +109,7 @@ def train(args: argparse.Namespace, data: Dataset) -> tuple[Run, Painter, optim.
     generator = minigen.manual_seed(args.seed)
     painter = Painter(args)
     learner = Learner(args, painter.network, args.steps, LEARNING_RATE)
-    posteriors = in_batches(parameters_of(painter.autoencoder), to_float(data.images), args.device)  # once: it is slow
+    posteriors = posteriors_of(painter.autoencoder, data.images, args.device)  # once: it is slow
     batches = DataLoader(posteriors, np.arange(len(data)), batch_size=args.batch, seed=args.seed, device=args.device)
     run = Run(args, ("guidance.png", MODEL), generator=generator, batches=batches, **learner.parts())
     values = in_words(data.attributes or {})

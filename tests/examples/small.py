@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 NO_EXAMPLES = ("common", "contenders", "run", "run_all")
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in NO_EXAMPLES)
 SMALL_UNET = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention": (False, False), "patch": 2}
+SMALL_LATENT_UNET = {"channels": 8, "multipliers": (1,), "blocks": 1, "attention": (False,)}
 # For each example: its arguments, and what to set in it or, as "module.NAME", in another module, so that it takes
 # seconds on the emulator. One that makes its data itself names them here, with --data; all others get 12 small images.
 SMALL = {
@@ -49,7 +50,7 @@ SMALL = {
             "minigen.metrics.classifier.EPOCHS": 1,
             "AUTOENCODER": ["--steps", "2", "--batch", "4", "--samples", "2"],
             "TRAINING": 8,
-            "NETWORK": {"channels": 8, "multipliers": (1,), "blocks": 1, "attention": (False,)},
+            "NETWORK": SMALL_LATENT_UNET,
             "LEVELS": 2,
         },
     ),
@@ -175,7 +176,7 @@ SMALL = {
             "minigen.metrics.classifier.DRAWN": 16,
             "minigen.metrics.classifier.EPOCHS": 1,
             "TRAINING": 8,
-            "NETWORK": {"channels": 8, "multipliers": (1,), "blocks": 1, "attention": (False,)},
+            "NETWORK": SMALL_LATENT_UNET,
             "SCALES": (1.0, 2.0),
             "SAMPLING_STEPS": 2,
             "ALIKE": 3,
