@@ -126,6 +126,7 @@ def write_gallery(results: dict[str, Entry]) -> None:
         "# All examples",
         "",
         "Made by `python examples/run_all.py` from runs of seed 0 at full length; each names the commit it was run at.",
+        "Times are those of the commands; networks that an example takes over from another had been trained before.",
         "",
     ]
     for family, names in FAMILIES.items():
