@@ -126,7 +126,7 @@ def write_gallery(results: dict[str, Entry]) -> None:
         "# All examples",
         "",
         "Made by `python examples/run_all.py` from runs of seed 0 at full length; each names the commit it was run at.",
-        "Times are those of the commands; networks that an example takes over from another had been trained before.",
+        "Times are those of the commands; what an example stands on is in them only if it had to be made for it.",
         "",
     ]
     for family, names in FAMILIES.items():
